@@ -1,0 +1,1 @@
+"""Trains language models by letting them interact with a partner."""

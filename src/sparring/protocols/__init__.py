@@ -1,0 +1,1 @@
+"""One way of asking a file. The folder is the register: a file dropped in here is found by its name."""

@@ -1,0 +1,1 @@
+"""One kind of speaker a file. The folder is the register: a file dropped in here is found by its name."""
