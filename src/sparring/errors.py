@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 
 class SparringError(Exception):
@@ -43,6 +44,20 @@ class CutOff(ConversationError):
 
 class Unavailable(ConversationError):
     """A partner that gave no reply."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A ConversationError as data: its kind (`Unreadable`, …), whose reply it befell, and the reason."""
+
+    kind: str
+    who: str
+    reason: str
+
+    @classmethod
+    def of(cls, error: ConversationError, who: str) -> Failure:
+        """`error`, which befell a reply of `who`."""
+        return cls(type(error).__name__, who, str(error))
 
 
 def nearest(kind: str, name: str, known: Iterable[str]) -> ConfigError:

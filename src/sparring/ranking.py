@@ -32,25 +32,24 @@ def bradley_terry(wins: Sequence[Sequence[float]], prior: float = 0.5) -> list[f
     Jeffreys' for a single comparison), which keeps an unbeaten player's strength finite. Players that met
     nobody score 0. Minorisation-maximisation (Hunter 2004, algorithm of section 3), to 1e-10.
     """
-    players = range(len(wins))
-    met = [[i != j and wins[i][j] + wins[j][i] > 0 for j in players] for i in players]
-    games = [[wins[i][j] + wins[j][i] + 2 * prior if met[i][j] else 0.0 for j in players] for i in players]
-    won = [math.fsum(wins[i][j] + prior for j in players if met[i][j]) for i in players]
-    strength = [1.0] * len(wins)
+    everyone = range(len(wins))
+    games = [[wins[i][j] + wins[j][i] for j in everyone] for i in everyone]
+    players = [i for i in everyone if any(games[i][j] for j in everyone if j != i)]
+    met = {i: [j for j in players if j != i and games[i][j]] for i in players}
+    won = {i: math.fsum(wins[i][j] + prior for j in met[i]) for i in players}
+    strength = dict.fromkeys(players, 1.0)
     for _ in range(10_000):
-        updated = [
-            won[i] / math.fsum(games[i][j] / (strength[i] + strength[j]) for j in players if met[i][j])
-            if won[i] > 0
-            else strength[i]
+        updated = {
+            i: won[i] / math.fsum((games[i][j] + 2 * prior) / (strength[i] + strength[j]) for j in met[i])
             for i in players
-        ]
-        centre = math.exp(math.fsum(map(math.log, updated)) / max(1, len(updated)))
-        updated = [u / centre for u in updated]
-        moved = max((abs(math.log(u / s)) for u, s in zip(updated, strength, strict=True)), default=0.0)
+        }
+        centre = math.exp(math.fsum(map(math.log, updated.values())) / max(1, len(players)))
+        updated = {i: value / centre for i, value in updated.items()}
+        moved = max((abs(math.log(updated[i] / strength[i])) for i in players), default=0.0)
         strength = updated
         if moved < 1e-10:
             break
-    return [math.log(s) for s in strength]
+    return [math.log(strength.get(i, 1.0)) for i in everyone]
 
 
 def wilson(right: int, total: int, z: float = 1.959963984540054) -> tuple[float, float]:

@@ -14,6 +14,9 @@ from sparring.chat import Chat, Message, Part
 from sparring.errors import CutOff
 
 
+PARTNER = "partner"  # as whom a speaker that stands in a role sees itself in a chat
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How a reply is drawn. Temperature 0 is greedy; `top_k` 0 and `top_p` 1 filter nothing; `max_tokens` is the

@@ -124,7 +124,7 @@ class Layout:
                 return None
         if found is None:
             raise Unreadable(f"feedback that names no step and does not say that all is right: {words[:60]!r}")
-        reason = (found.groupdict().get("reason") or "").strip()
+        reason = (found.groupdict().get("reason") or "").strip().rstrip(".")
         return Fault(found["step"].strip(), found["part"], reason)
 
     def refusal(self, attempt: str, fault: Fault, update: str) -> str | None:

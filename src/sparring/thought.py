@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sparring.chat import Chat, message
 from sparring.errors import Unreadable, nearest
 
 
@@ -36,20 +37,24 @@ class ThoughtFormat:
     marker: str
     prompt: str = ""
 
-    def split(self, text: str, prefilled: bool = False) -> Thinking:
-        """`text` in its parts; `prefilled`: the prompt already ended in the opening. Raises Unreadable."""
+    def split(self, text: str) -> Thinking:
+        """`text` in its parts. Raises Unreadable."""
         if not self.marker:
             return Thinking(None, _response(text))
         words = text.strip()
         openings = words.count(self.opening) if self.opening else 1
-        if prefilled and self.opening and openings == 0:
-            words, openings = self.opening + words, 1
         if openings != 1 or not words.startswith(self.opening):
             raise Unreadable(f"the opening {self.opening!r} stands {openings} times, not once at the start")
         if words.count(self.marker) != 1:
             raise Unreadable(f"the marker {self.marker!r} stands {words.count(self.marker)} times, not once")
         thought, _, response = words[len(self.opening) :].partition(self.marker)
         return Thinking(thought.strip(), _response(response))
+
+    def asking(self, question: Chat, prompt: str | None = None) -> Chat:
+        """`question` with the thought prompt (or `prompt` in its place) put before its last message."""
+        words = self.prompt if prompt is None else prompt
+        *before, last = question.messages
+        return Chat((*before, message(last.author, words + last.text))) if words else question
 
     def join(self, thought: str, response: str) -> str:
         """The text that `split` takes apart into `thought` and `response`."""

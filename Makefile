@@ -1,0 +1,45 @@
+# Every target does its own set-up; a second call does not repeat it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+RUN ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-long check format clean
+
+help:           ## Show the targets.
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+demo: $(VENV)/installed ## Train a tiny model by every method, side by side, on this machine's CPU (minutes).
+	$(BIN)/sparring demo --run $(RUN)
+
+test: check     ## Everything that guards main: check, then the tests.
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not long" tests
+
+test-long: $(VENV)/installed-all ## The tests with counts too long for every push.
+	$(BIN)/python -m pytest -n 2 -m long --timeout 7200 tests
+
+check: $(VENV)/installed-all ## Style, types, import contracts.
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/installed-all ## Put the source in its one style.
+	$(BIN)/ruff check --fix src tests
+	$(BIN)/ruff format src tests
+
+clean:          ## Remove the virtual environment and all caches; runs stay.
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/installed-all: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable '.[check,test,oracle]'
+	touch $@ $(VENV)/installed

@@ -1,0 +1,84 @@
+"""Tables of a recipe as dataclasses, and back: a field is a key, its type is what is allowed.
+
+Every mistake is one line that says the table, the key, the value, what is allowed and, for an unknown key, the nearest
+known one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from sparring.errors import ConfigError, nearest
+
+Table = Mapping[str, Any]
+
+
+def keys(kind: Any) -> dict[str, Any]:
+    """The fields of a dataclass that can be set, with their types."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(kind) if field.init}
+
+
+def build(kind: Any, table: Table, where: str, **given: Any) -> Any:
+    """A `kind` from `table`; `given` fields are set by us and are no keys. `where` names the table in messages."""
+    known = {name: hint for name, hint in keys(kind).items() if name not in given}
+    for name in table:
+        if name not in known:
+            raise ConfigError(f"in {where}: {nearest('key', name, known)}")
+    values = {name: value(known[name], raw, f"in {where}: {name}") for name, raw in table.items()}
+    for field in fields(kind):
+        required = field.default is MISSING and field.default_factory is MISSING
+        if required and field.name not in values and field.name not in given:
+            raise ConfigError(f"in {where}: the key {field.name} is missing; give one")
+    return kind(**values, **given)
+
+
+def value(hint: Any, raw: Any, where: str) -> Any:
+    """`raw` (plain data) as a `hint`, strictly: no number is read from a string, no truth value from a number."""
+    if is_dataclass(hint) and isinstance(raw, Mapping):
+        return build(hint, raw, where)
+    inner = [kind for kind in getattr(hint, "__args__", ()) if is_dataclass(kind)]
+    if inner and isinstance(raw, Mapping):
+        return build(inner[0], raw, where)
+    try:
+        return TypeAdapter(hint).validate_json(json.dumps(raw, default=str), strict=True)
+    except ValidationError as error:
+        said = {detail["msg"][0].lower() + detail["msg"][1:] for detail in error.errors()}
+        raise ConfigError(f"{where} = {raw!r}: {', or '.join(sorted(said))}") from error
+
+
+def plain(thing: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The settings of a dataclass as plain data that `build` reads; what is None is left out."""
+    settings = {name: (hint, getattr(thing, name)) for name, hint in keys(type(thing)).items() if name not in without}
+    return {
+        name: TypeAdapter(hint).dump_python(setting, mode="json", exclude_none=True)
+        for name, (hint, setting) in settings.items()
+        if setting is not None
+    }
+
+
+def flat(table: Table, prefix: str = "") -> dict[str, Any]:
+    """`table` with dotted keys; lists of tables are numbered from 1."""
+    found: dict[str, Any] = {}
+    for name, setting in table.items():
+        path = f"{prefix}{name}"
+        if isinstance(setting, Mapping):
+            found |= flat(setting, f"{path}.")
+        elif isinstance(setting, list) and any(isinstance(item, Mapping) for item in setting):
+            for number, item in enumerate(setting, start=1):
+                found |= flat(item, f"{path}.{number}.")
+        else:
+            found[path] = setting
+    return found
+
+
+def differences(old: Table, new: Table) -> list[str]:
+    """What `new` says otherwise than `old`, a line each."""
+    before, after = flat(old), flat(new)
+    names = sorted(before.keys() | after.keys())
+    return [f"{n}: {before.get(n)!r} → {after.get(n)!r}" for n in names if before.get(n) != after.get(n)]

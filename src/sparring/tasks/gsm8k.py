@@ -1,0 +1,211 @@
+"""Grade-school word problems with worked solutions: GSM8K (Cobbe et al., arXiv 2110.14168).
+
+A row is `{"question", "answer"}`; an answer is worked in lines and ends in `#### 18`. Its calculator annotations
+(`48/2 = <<48/2=24>>24`) are taken out of what a learner reads; they tell hints and false claims which numbers of a
+line were computed.
+
+Not here: `first_error`. Which step of somebody else's solution is the first wrong one cannot be computed from a gold
+solution: there are many ways.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from annotated_types import Ge
+
+from sparring import answers
+from sparring.chat import question
+from sparring.errors import ConfigError
+from sparring.rows import HUB, READERS, Row, apart, drawn, read
+from sparring.seeds import digest
+from sparring.steps import LINES, Layout
+from sparring.task import Problem, Split
+
+_GOLD = re.compile(r"####[ \t]*(-?[\d.,]*\d)[ \t]*")
+_ANNOTATED = re.compile(r"<<[^<>]*>>(?P<shown>-?[\d.,]*\d)?")
+_NUMBER = re.compile(r"(?:(?<![\w)])-)?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)")
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+(?:/[\w.-]+)?")
+_SLIPS = (-10, -5, -3, -2, -1, 1, 2, 3, 5, 10)  # in units of the last place: near enough to be believed
+
+
+@dataclass(frozen=True)
+class Gsm8k:
+    """Grade-school word problems with worked solutions (GSM8K).
+
+    `source` is a hub id, `owner/name` or `owner/name/configuration`, or a folder with `train*` and `test*` files (see
+    `sparring.rows`), or one file of training rows, which does for `test = 0`. `development` problems are drawn from
+    the training rows by `seed`; of the others and of the test rows the first `train` and `test` are taken (None: all).
+    """
+
+    name: ClassVar[str] = "gsm8k"
+
+    source: str = "openai/gsm8k"
+    train: Annotated[int, Ge(1)] | None = None
+    development: Annotated[int, Ge(0)] = 500
+    test: Annotated[int, Ge(0)] | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for key, size in (("train", self.train), ("development", self.development), ("test", self.test)):
+            if size is not None and size < 0:
+                raise ConfigError(f"{key} = {size}: give a number of problems, 0 or more")
+
+    @property
+    def layout(self) -> Layout:
+        """One step a line."""
+        return LINES
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out of the rows, and why."""
+        return self._loaded[1]
+
+    def problems(self, split: Split) -> Sequence[Problem]:
+        """The problems of `split`; ConfigError where rows are missing or malformed."""
+        return self._loaded[0][split]
+
+    def is_right(self, problem: Problem, response: str) -> bool:
+        """Whether the number that `response` ends in is the gold one."""
+        return answers.number(problem.gold or "", response)
+
+    def hint(self, problem: Problem, answer: str, draw: random.Random) -> str:
+        """The first step of the solution that `answer` lacks; the final answer is left blank in it, and said only
+        where nothing else is lacking."""
+        for step in _steps(problem):
+            if not step.is_in(answer):
+                return f"Consider this step: {step.without(Fraction(problem.gold or 0))}"
+        return f"The final answer is {problem.gold}."
+
+    def false_claim(self, problem: Problem, answer: str, draw: random.Random) -> str:
+        """A step of the solution with one computed number changed: if there are such, one that `answer` has right."""
+        there = _numbers(answer)
+        computed = [(step, span) for step in _steps(problem) for span in step.results]
+        if not computed:
+            return f"I think that the final answer is {_slip(problem.gold or '', draw)}."
+        shared = [(step, span) for step, span in computed if answers.read_number(step.text[slice(*span)]) in there]
+        step, (start, end) = draw.choice(shared or computed)
+        changed = step.text[:start] + _slip(step.text[start:end], draw) + step.text[end:]
+        return f"I think that this step is wrong. It should be: {changed}"
+
+    @cached_property
+    def _loaded(self) -> tuple[dict[str, list[Problem]], tuple[str, ...]]:
+        trained, tested = self._sources()
+        rows = {"test": [_problem(row) for source in tested for row in read(source)][: self.test]}
+        rows["train"] = [_problem(row) for source in trained for row in read(source)]
+        splits, notes = apart(rows)
+        if len(splits["train"]) <= self.development:
+            raise ConfigError(
+                f"{self.source} has {len(splits['train'])} training problems, of which development = "
+                f"{self.development} are to be drawn; ask for fewer"
+            )
+        splits["development"], rest = drawn(splits["train"], self.development, self.seed, "development")
+        splits["train"] = rest[: self.train]
+        return splits, notes
+
+    def _sources(self) -> tuple[list[str], list[str]]:
+        """Where the training rows are, and where the test rows are (nowhere for `test = 0`)."""
+        place = Path(self.source)
+        if place.is_dir():
+            files = [path for path in sorted(place.iterdir()) if path.suffix.lower() in READERS]
+            trained, tested = ([str(p) for p in files if p.name.startswith(split)] for split in ("train", "test"))
+        elif place.exists() or place.suffix.lower() in READERS:
+            trained, tested = [self.source], []
+        else:
+            name = self.source.removeprefix(HUB)
+            if not _HUB_ID.fullmatch(name):
+                raise ConfigError(f"there is no file or folder {self.source}, and it is no hub id (owner/name)")
+            name = name if name.count("/") == 2 else f"{name}/main"
+            trained, tested = [f"{HUB}{name}:train"], [f"{HUB}{name}:test"]
+        missing = "train" if not trained else "test" if not tested and self.test != 0 else None
+        if missing:
+            raise ConfigError(
+                f"{self.source} has no {missing} rows: give a folder with train*.jsonl and test*.jsonl"
+                + (", or set test = 0 to do without" if missing == "test" else "")
+            )
+        return trained, tested if self.test != 0 else []
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A line of a solution without annotations; `results` are the spans of its computed numbers."""
+
+    text: str
+    results: tuple[tuple[int, int], ...]
+
+    @property
+    def values(self) -> set[Fraction]:
+        return {value for span in self.results if (value := answers.read_number(self.text[slice(*span)])) is not None}
+
+    def is_in(self, answer: str) -> bool:
+        """Whether `answer` has the numbers that were computed, or the words where none were."""
+        return self.values <= _numbers(answer) if self.values else _squeezed(self.text) in _squeezed(answer)
+
+    def without(self, secret: Fraction) -> str:
+        """Its text; where it comes to the number `secret`, with that number left blank."""
+        if self.results and secret not in self.values:
+            return self.text
+        return _NUMBER.sub(lambda n: "…" if answers.read_number(n[0]) == secret else n[0], self.text)
+
+
+def _problem(row: Row) -> Problem:
+    asked, worked = row.text("question").strip(), row.text("answer").strip()
+    last = worked.splitlines()[-1]
+    gold = _GOLD.fullmatch(last)
+    if gold is None or answers.read_number(gold[1]) is None:
+        raise row.wrong(f"the last line of the answer is {last[:60]!r}, not '#### ' and a number")
+    lines = [line for line in worked.splitlines()[:-1] if line.strip()]
+    steps = [_step(line) for line in lines]
+    return Problem(
+        id=digest("gsm8k", asked)[:16],
+        chat=question(asked),
+        gold=gold[1].replace(",", ""),
+        rationale=LINES.write([*(step.text for step in steps), last]),
+        bin=_bin(len(steps)),
+        data={"annotated": lines},
+    )
+
+
+def _bin(steps: int) -> str:
+    return "1 step" if steps < 2 else "2-3 steps" if steps < 4 else "4-5 steps" if steps < 6 else "6 or more steps"
+
+
+def _step(line: str) -> _Step:
+    text, results, place = "", [], 0
+    for mark in _ANNOTATED.finditer(line):
+        text += line[place : mark.start()]
+        if mark["shown"]:
+            results.append((len(text), len(text) + len(mark["shown"])))
+        text += mark["shown"] or ""
+        place = mark.end()
+    return _Step(text + line[place:], tuple(results))
+
+
+def _steps(problem: Problem) -> Iterator[_Step]:
+    return map(_step, problem.data["annotated"])
+
+
+def _numbers(text: str) -> set[Fraction]:
+    return {value for found in _NUMBER.findall(text) if (value := answers.read_number(found)) is not None}
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.split())
+
+
+def _slip(number: str, draw: random.Random) -> str:
+    """Another number than `number`, not far from it, written in the same way."""
+    places = len(number.partition(".")[2])
+    value = int(number.replace(",", "").replace(".", ""))
+    others = [value + slip for slip in _SLIPS if value < 0 or value + slip >= 0]
+    other = draw.choice(others)
+    whole, rest = divmod(abs(other), 10**places)
+    digits = f"{whole:,}" if "," in number else str(whole)
+    return ("-" if other < 0 else "") + digits + (f".{rest:0{places}}" if places else "")

@@ -1,0 +1,44 @@
+"""What many tests need: the data folder, a speaker that follows a script, a small task."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+
+from sparring.chat import LEARNER, Chat, Part
+from sparring.speaker import Reply, Sampling
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def data() -> Path:
+    """The folder of real data sets."""
+    if "SPARRING_DATA" not in os.environ:
+        pytest.skip("SPARRING_DATA is not set: no real data sets here")
+    return Path(os.environ["SPARRING_DATA"])
+
+
+@dataclass
+class Script:
+    """A learner that says its lines in turn, each as tokens of one character; `heard` is what it was asked."""
+
+    lines: list[str]
+    finish: str = "stop"
+    heard: list[tuple[Chat, Sampling, int]] = field(default_factory=list)
+
+    async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
+        self.heard.append((chat, sampling, sample))
+        text = self.lines[(len(self.heard) - 1) % len(self.lines)]
+        for stop in sampling.stop:
+            text = text.split(stop)[0]
+        return Reply((Part(text, LEARNER, tuple(map(ord, text))),), self.finish)
+
+
+@pytest.fixture
+def script() -> type[Script]:
+    return Script

@@ -1,0 +1,400 @@
+"""A user's own rows as problems."""
+
+import json
+import os
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter
+
+from sparring.chat import LEARNER, SYSTEM, USER
+from sparring.errors import ConfigError
+from sparring.steps import COMPACT, NUMBERED
+from sparring.tables import build, plain
+from sparring.task import Task, offers
+from sparring.tasks.table import Table
+
+DATA = Path(os.environ.get("SPARRING_DATA", ""))
+real = pytest.mark.skipif("SPARRING_DATA" not in os.environ, reason="SPARRING_DATA names the folder of real data sets")
+
+SPLITS = ("train", "development", "test")
+
+
+@pytest.fixture
+def rows(tmp_path):
+    """Writes rows to a file and gives its path."""
+
+    def write(*found, name="rows.jsonl"):
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(row) + "\n" for row in found))
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def table(rows):
+    """A table of rows that are all training rows."""
+
+    def make(*found, **settings):
+        return Table(rows(*found), **{"development_size": 0, "test_size": 0} | settings)
+
+    return make
+
+
+def sums(count):
+    return [{"prompt": f"{n} + 1 = ?", "answer": n + 1} for n in range(count)]
+
+
+def all_problems(task):
+    return [problem for split in SPLITS for problem in task.problems(split)]
+
+
+# ---- questions
+
+
+def test_a_row_is_a_problem(table):
+    row = {"prompt": "Why?", "answer": "So", "rationale": "Thus.\nThe answer is so.", "category": "deep"}
+    (problem,) = table(row).problems("train")
+    assert [(said.author, said.text) for said in problem.chat.messages] == [(USER, "Why?")]
+    assert (problem.gold, problem.rationale, problem.bin) == ("So", "Thus.\nThe answer is so.", "deep")
+
+
+def test_a_question_is_all_a_row_needs(table):
+    task = table({"prompt": "Write a poem."})
+    (problem,) = task.problems("train")
+    assert (problem.gold, problem.rationale, problem.bin) == (None, None, "all")
+    assert isinstance(task, Task)
+    assert offers(task) == frozenset()
+    assert not task.is_right(problem, "")
+    with pytest.raises(ConfigError, match=r"a row without an answer .* answer_column"):
+        task.is_right(problem, "A rose is a rose.")
+
+
+def test_columns_are_named_by_the_recipe_even_in_nested_cells(table):
+    row = {"q": {"stem": "Why?"}, "a": [{"text": "So"}], "how": "Thus, so", "kind": 3, "answer": "no"}
+    named = {"prompt_column": "q.stem", "answer_column": "a.0.text", "rationale_column": "how"}
+    (problem,) = table(row, **named, category_column="kind").problems("train")
+    assert (problem.chat.text, problem.gold, problem.bin) == ("Why?", "So", "3")
+    assert problem.rationale == "Thus, so\nThe answer is So."
+
+
+def test_messages_keep_system_prompt_and_earlier_turns_and_end_in_a_rationale(table):
+    said = [("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello"), ("user", "Why?"), ("assistant", "So.")]
+    row = {"messages": [turn(role, content, tool_calls=None) for role, content in said]}
+    (problem,) = table(row, system="Not taken").problems("train")
+    assert [m.text for m in problem.chat.messages] == ["Be brief.", "Hi", "Hello", "Why?"]
+    assert [m.author for m in problem.chat.messages] == [SYSTEM, USER, LEARNER, USER]
+    assert problem.rationale == "So."
+
+
+def test_a_system_prompt_stands_before_each_question_and_changes_no_id(table):
+    plain, prompted = table({"prompt": "Why?"}), table({"prompt": "Why?"}, system="Be brief.")
+    chat = prompted.problems("train")[0].chat
+    assert [(m.author, m.text) for m in chat.messages] == [(SYSTEM, "Be brief."), (USER, "Why?")]
+    assert plain.problems("train")[0].id == prompted.problems("train")[0].id
+
+
+def turn(role, content="a", **more):
+    return {"role": role, "content": content, **more}
+
+
+@pytest.mark.parametrize(
+    ("messages", "message"),
+    [
+        ([], "does not end in a message of the user's"),
+        ([turn("system")], "does not end in a message of the user's"),
+        ([turn("user"), turn("system")], "does not end in a message of the user's"),
+        ([turn("user"), turn("system"), turn("user")], "has a system prompt that does not stand first"),
+        (["Why?"], "messages, message 1 is not an object with role and content"),
+        ([turn("usr")], r"no role is called 'usr' \(did you mean 'user'\?\)"),
+        ([turn("user", None)], "messages, message 1 is empty, not text"),
+        ([turn("user", [{"type": "image_url"}])], r"several parts \(images\?\); text alone"),
+        ([turn("tool")], "message 1 is a tool call or its result"),
+        ([turn("assistant", tool_calls=[{}])], "message 1 is a tool call or its result"),
+    ],
+)
+def test_messages_that_are_no_conversation_are_refused(table, messages, message):
+    with pytest.raises(ConfigError, match=rf"rows.jsonl, row 1: .*{message}"):
+        table({"messages": messages}).problems("train")
+
+
+@pytest.mark.parametrize(
+    ("row", "settings", "message"),
+    [
+        ({"question": "x"}, {}, "no column is called 'prompt'; there is question; name yours with prompt_column"),
+        ({"prompt": "x"}, {"answer_column": "promp"}, r"no column is called 'promp' \(did you mean 'prompt'\?\)"),
+        ({"prompt": 3}, {}, r"prompt is a number \(3\), not text"),
+        ({"prompt": ""}, {}, "prompt is empty"),
+        ({"prompt": "x", "answer": ["a"]}, {}, "answer is a list .*, not text"),
+        ({"prompt": "x", "answer": "many"}, {"right": "number"}, "answer is 'many', which is no number"),
+        ({"prompt": "x", "answer": "(a"}, {"right": "regex"}, "answer is no regular expression"),
+        ({"prompt": "x", "answer": "mall"}, {"right": "choice"}, "not a letter, and no choices_column"),
+        ({"prompt": "x", "choices": ["a", "b"]}, {"right": "exact"}, "right = 'exact' does not go with choices"),
+        ({"messages": [turn("user"), turn("assistant")], "rationale": "b"}, {}, "two rationales"),
+    ],
+)
+def test_a_bad_row_is_one_clear_line_with_its_number(table, row, settings, message):
+    good = {"prompt": "fine", "answer": "B" if settings else "fine"}
+    bare = {"answer_column", "right"} & set(settings) or "messages" in row or "question" in row
+    task = table(*([] if bare else [good]), row, **settings)
+    with pytest.raises(ConfigError, match=rf"rows.jsonl, row {1 if bare else 2}: .*{message}") as caught:
+        task.problems("train")
+    assert "\n" not in str(caught.value)
+
+
+# ---- choices
+
+
+@pytest.mark.parametrize("answer", ["B", "b", "(B)", "mall", 1, 1.0])
+@pytest.mark.parametrize(
+    "choices",
+    [
+        ["bank", "mall"],
+        [{"label": "A", "text": "bank"}, {"label": "B", "text": "mall"}],
+        {"label": ["A", "B"], "text": ["bank", "mall"]},
+    ],
+)
+def test_choices_are_listed_and_the_answer_becomes_a_letter(table, choices, answer):
+    task = table({"prompt": "Where?", "choices": choices, "answer": answer})
+    (problem,) = task.problems("train")
+    assert problem.chat.text == "Where?\nA. bank\nB. mall"
+    assert problem.gold == "B"
+    assert task.is_right(problem, "The answer is a mall.")
+    assert not task.is_right(problem, "A mall is a place.")
+    assert not task.is_right(problem, "(A)")
+
+
+@pytest.mark.parametrize(
+    ("choices", "answer", "letter"),
+    [
+        (["0", "2", "1"], "1", "C"),
+        (["0", "2", "1"], 1, "B"),
+        (["x", "y"], "1", "B"),
+        ([0.5, 2], "2", "B"),
+        ({"label": ["1", "2"], "text": ["x", "y"]}, "1", "A"),
+    ],
+)
+def test_a_number_is_an_index_unless_it_is_a_label_or_the_words_of_a_choice(table, choices, answer, letter):
+    (problem,) = table({"prompt": "Which?", "choices": choices, "answer": answer}).problems("train")
+    assert problem.gold == letter
+
+
+@pytest.mark.parametrize(
+    ("choices", "answer", "message"),
+    [
+        (["a", "b"], "c", r"answer is 'c', which is not among the choices A. a, B. b \(an index counts from 0\)"),
+        (["a", "b"], 2, "answer is '2', which is not among"),
+        (["a", "b"], -1, "answer is '-1', which is not among"),
+        (["a", "b"], True, "answer is 'true', which is not among"),
+        (["3", "5"], "1", "answer is '1', which is not among"),
+        (["B", "A"], "A", "answer is 'A', which names two of"),
+        ("a|b", "a", "choices is not a list of 2 to 26 choices"),
+        (["a"], "a", "choices is not a list of 2 to 26 choices"),
+        (["a", None], "a", "choices, choice 2 is empty"),
+        ({"label": ["A"], "text": ["a", "b"]}, "a", "choices is not a list"),
+    ],
+)
+def test_an_answer_that_is_no_choice_is_refused(table, choices, answer, message):
+    with pytest.raises(ConfigError, match=rf"rows.jsonl, row 1: {message}"):
+        table({"prompt": "Which?", "choices": choices, "answer": answer}).problems("train")
+
+
+def test_rows_with_and_without_choices_may_stand_together(table):
+    task = table({"prompt": "a?", "choices": ["x", "y"], "answer": 0}, {"prompt": "b?", "choices": None, "answer": "z"})
+    first, second = task.problems("train")
+    assert task.is_right(first, "A")
+    assert task.is_right(second, "So it is.\nThe answer is Z.")
+
+
+# ---- right answers
+
+
+@pytest.mark.parametrize(
+    ("right", "answer", "good", "bad"),
+    [
+        (None, "Rome", "The answer is rome.", "The answer is Rome or Paris."),
+        ("number", 1000, "The answer is $1,000.00", "The answer is 1001"),
+        ("choice", "(B)", "So (B).\nThe answer is (B).", "The answer is (C)."),
+        ("regex", r"\d+ apples?", "The answer is 3 apples.", "The answer is 3 pears."),
+    ],
+)
+def test_the_rule_is_the_recipe_s(table, right, answer, good, bad):
+    task = table({"prompt": "?", "answer": answer}, right=right)
+    (problem,) = task.problems("train")
+    assert task.is_right(problem, good)
+    assert not task.is_right(problem, bad)
+    assert not task.is_right(problem, " ")
+
+
+def test_a_function_of_the_user_s_judges_even_rows_without_answers(table, tmp_path):
+    (tmp_path / "judging.py").write_text(
+        "def short(response, problem):\n    return len(response) < len(problem.chat.text)\n"
+    )
+    task = table({"prompt": "In brief: why?"}, right=f"{tmp_path}/judging.py:short")
+    (problem,) = task.problems("train")
+    assert task.is_right(problem, "So.")
+    assert not task.is_right(problem, "Because it is so, and always was.")
+    assert not task.is_right(problem, "")
+
+
+def test_settings_are_checked_before_any_row_is_read():
+    with pytest.raises(ConfigError, match=r"no rule for right answers is called 'numbr' \(did you mean 'number'\?\)"):
+        Table("missing.jsonl", right="numbr")
+    with pytest.raises(ConfigError, match=r"no function at 'missing.py:right'"):
+        Table("missing.jsonl", right="missing.py:right")
+    with pytest.raises(ConfigError, match="no layout is called 'numbred'"):
+        build(Table, {"train": "missing.jsonl", "layout": "numbred"}, "[task]")
+    with pytest.raises(ConfigError, match=r"test_size = 3 is for a split without a source, but test is 'b.jsonl'"):
+        Table("a.jsonl", test="b.jsonl", test_size=3)
+    with pytest.raises(ConfigError, match=r"test_size = 1.5: give a number of rows, or a share"):
+        Table("a.jsonl", test_size=1.5)
+
+
+def test_the_layout_is_named_in_a_recipe():
+    settings = build(Table, {"train": "a.jsonl", "layout": "compact"}, "[task]")
+    assert settings.layout == COMPACT
+    assert TypeAdapter(Table).dump_python(settings)["layout"] == "compact"
+    assert build(Table, plain(settings), "[task]") == settings
+
+
+# ---- rationales
+
+
+def test_a_rationale_is_made_to_end_in_its_answer(table):
+    task = table(
+        {"prompt": "a?", "answer": 5, "rationale": "2 + 3 = 5"},
+        {"prompt": "b?", "answer": 5, "rationale": "2 + 3, which is five"},
+        {"prompt": "c?", "answer": 5, "rationale": "The answer is 6."},
+        right="number",
+    )
+    assert [problem.rationale for problem in task.problems("train")] == [
+        "2 + 3 = 5",
+        "2 + 3, which is five\nThe answer is 5.",
+        "The answer is 6.",
+    ]
+    assert task.notes == (
+        "rationales to which the answer was added: 1",
+        "rationales that end in another answer than their row's: 1",
+    )
+
+
+def test_a_pattern_is_not_added_to_a_rationale(table):
+    (problem,) = table({"prompt": "?", "answer": r"\d+", "rationale": "Count."}, right="regex").problems("train")
+    assert problem.rationale == "Count."
+
+
+def test_a_numbered_layout_numbers_the_lines_of_a_rationale_and_keeps_labels(table):
+    task = table(
+        {"prompt": "a?", "answer": 5, "rationale": "2 + 3\nis five"},
+        {"prompt": "b?", "answer": 5, "rationale": "(1) 2 + 3 is five."},
+        {"prompt": "c?", "answer": 5, "rationale": "(1) Add.\n(Final response) So the answer is 5."},
+        right="number",
+        layout=NUMBERED,
+    )
+    assert [problem.rationale for problem in task.problems("train")] == [
+        "(1) 2 + 3\n(2) is five\n(Final response) The answer is 5.",
+        "(1) 2 + 3 is five.\n(Final response) The answer is 5.",
+        "(1) Add.\n(Final response) So the answer is 5.",
+    ]
+    assert all(task.is_right(problem, problem.rationale) for problem in task.problems("train"))
+
+
+# ---- splits
+
+
+def test_missing_splits_are_drawn_from_train_by_share_or_by_number(rows):
+    path = rows(*sums(40))
+    assert [len(Table(path).problems(split)) for split in SPLITS] == [32, 4, 4]
+    sized = Table(path, development_size=0.5, test_size=3)
+    assert [len(sized.problems(split)) for split in SPLITS] == [17, 20, 3]
+
+
+def test_the_draw_is_the_same_each_time_and_another_for_another_seed(rows):
+    path = rows(*sums(40))
+    first, again, other = (Table(path, seed=seed) for seed in (0, 0, 1))
+    assert first.problems("test") == again.problems("test")
+    assert {p.id for p in first.problems("test")} != {p.id for p in other.problems("test")}
+
+
+def test_splits_share_no_question_and_an_overlap_is_the_test_split_s(rows):
+    test, development = rows(*sums(4), name="test.jsonl"), rows(*sums(6), name="development.jsonl")
+    task = Table(rows(*sums(9), *sums(1), *sums(9)[8:]), development=development, test=test)
+    assert [len(task.problems(split)) for split in SPLITS] == [3, 2, 4]
+    assert len({problem.id for problem in all_problems(task)}) == 9
+    assert task.notes == (
+        "development: 4 dropped (asked in test, too)",
+        "train: 5 dropped (asked in test, too)",
+        "train: 2 dropped (asked in development, too)",
+        "train: 1 dropped (asked before)",
+    )
+
+
+def test_too_few_rows_are_one_clear_line(rows):
+    path = rows(*sums(2))
+    with pytest.raises(ConfigError, match="has 2 questions of its own, and none is left to train on"):
+        Table(path).problems("train")
+    with pytest.raises(ConfigError, match="has 0 questions of its own"):
+        Table(path, test=path, development_size=0).problems("train")
+
+
+def test_ids_are_of_the_question_alone(rows):
+    one = Table(rows(*sums(5), name="a.jsonl"))
+    two = Table(rows(*reversed(sums(5)), {"prompt": "x", "answer": 1}, name="b.jsonl"))
+    assert {p.id for p in all_problems(one)} < {p.id for p in all_problems(two)}
+
+
+# ---- real files
+
+STEM = {"prompt_column": "question.stem", "choices_column": "question.choices", "answer_column": "answerKey"}
+COMMONSENSE = STEM | {"train": "commonsense_qa/dev_100.jsonl"}
+MMLU = {"train": "mmlu/dev.jsonl", "test": "mmlu/test_sample.jsonl", "prompt_column": "question"}
+BBH = {"prompt_column": "input", "answer_column": "target"}
+REAL = {
+    "commonsense_qa": (COMMONSENSE, 100),
+    "mmlu": (MMLU | {"category_column": "subject"}, 285 + 342 - 1),
+    "dates": (BBH | {"train": "bbh/date_understanding.json", "right": "choice"}, 250),
+    "deduction": (BBH | {"train": "bbh/logical_deduction_five_objects.json", "right": "choice"}, 250),
+    "arithmetic": (BBH | {"train": "bbh/multistep_arithmetic_two.json", "right": "number"}, 250),
+    "sorting": (BBH | {"train": "bbh/word_sorting.json"}, 250),
+}
+
+
+def of(settings):
+    paths = {key: str(DATA / value) for key, value in settings.items() if key in SPLITS}
+    return Table(**settings | paths)
+
+
+@real
+@pytest.mark.parametrize("name", REAL)
+def test_real_rows_with_answers(name):
+    settings, size = REAL[name]
+    task = of(settings)
+    problems = all_problems(task)
+    assert len({problem.id for problem in problems}) == len(problems) == size
+    assert "gold" in offers(task)
+    for before, problem in pairwise(problems):
+        assert task.is_right(problem, problem.gold)
+        assert task.is_right(problem, f"Let me see.\nThe answer is {problem.gold}.")
+        assert not task.is_right(problem, "")
+        assert task.is_right(problem, before.gold) == (before.gold == problem.gold)
+
+
+@real
+def test_real_choices_are_right_by_their_words():
+    for settings in (COMMONSENSE, MMLU):
+        task = of(settings)
+        for problem in all_problems(task):
+            texts = problem.data["choices"]
+            words = texts["ABCDE".index(problem.gold)]
+            if texts.count(words) == 1 and "\n" not in words:
+                assert task.is_right(problem, f"The answer is {words}.")
+
+
+@real
+def test_real_instructions_need_no_answers():
+    task = of({"train": "self_instruct/user_oriented_instructions.jsonl", "prompt_column": "instruction"})
+    assert len(all_problems(task)) == 251
+    assert task.notes == ("train: 1 dropped (asked before)",)
+    assert offers(task) == frozenset()

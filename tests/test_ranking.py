@@ -1,0 +1,69 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparring.ranking import bradley_terry, standardise, wilson, with_length_penalty
+
+NUMBERS = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=8)
+
+
+@given(NUMBERS)
+def test_standardised_values_have_mean_zero_and_variance_one_or_zero(values):
+    found = standardise(values)
+    assert math.isclose(math.fsum(found), 0, abs_tol=1e-6)
+    assert any(math.isclose(math.fsum(v * v for v in found) / len(found), goal, abs_tol=1e-6) for goal in (0, 1))
+
+
+def test_equal_values_standardise_to_zero():
+    assert standardise([0.1 + 0.2, 0.3]) == [0, 0]
+
+
+def test_the_length_penalty_by_hand():
+    # scores 1, 0: N = 1, −1; lengths 30, 10: N = 1, −1; penalty 0.5
+    assert with_length_penalty([1, 0], [30, 10], 0.5) == pytest.approx([0.5, -0.5])
+    assert with_length_penalty([1, 1], [30, 10], 0.5) == pytest.approx([-0.5, 0.5])
+
+
+def test_bradley_terry_of_two_players_by_hand():
+    # 3 wins to 1 with half a win added each way: odds 3.5 : 1.5
+    first, second = bradley_terry([[0, 3], [1, 0]])
+    assert first - second == pytest.approx(math.log(3.5 / 1.5))
+    assert first + second == pytest.approx(0)
+
+
+def test_an_unbeaten_player_has_a_finite_strength():
+    best, middle, worst = bradley_terry([[0, 2, 2], [0, 0, 2], [0, 0, 0]])
+    assert best > middle > worst
+    assert math.isfinite(best)
+
+
+def test_as_many_wins_each_way_is_a_tie():
+    assert bradley_terry([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) == pytest.approx([0, 0, 0])
+
+
+def test_players_that_met_nobody_score_nothing():
+    assert bradley_terry([[0, 2, 0], [0, 0, 0], [0, 0, 0]])[2] == pytest.approx(0, abs=1e-6)
+    assert bradley_terry([[0, 0], [0, 0]]) == [0, 0]
+
+
+def test_bradley_terry_maximises_its_likelihood():
+    wins = [[0, 5, 2], [1, 0, 4], [3, 2, 0]]
+    found = bradley_terry(wins, prior=0.5)
+
+    def likelihood(strength):
+        pairs = [(i, j) for i in range(3) for j in range(3) if i != j]
+        return sum((wins[i][j] + 0.5) * -math.log1p(math.exp(strength[j] - strength[i])) for i, j in pairs)
+
+    for place in range(3):
+        for change in (-1e-3, 1e-3):
+            moved = [s + change * (i == place) for i, s in enumerate(found)]
+            assert likelihood(moved) < likelihood(found)
+
+
+def test_the_interval_against_published_values():
+    # Newcombe 1998, table I: 81 of 263 gives 0.2553 to 0.3662; 0 of 20 gives 0 to 0.1611
+    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson(0, 20) == pytest.approx((0, 0.1611), abs=5e-5)
+    assert wilson(0, 0) == (0, 1)
