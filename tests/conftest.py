@@ -42,3 +42,7 @@ class Script:
 @pytest.fixture
 def script() -> type[Script]:
     return Script
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--remake-golden", action="store_true", help="write the golden conversations anew")

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 from sparring.chat import LEARNER, SYSTEM, USER, Chat, Message, Part, message, question
 
 CHAT = question("2+2?", system="be brief").say(LEARNER, "5").say("discussant", "sure?").say("critic", "step 1")
@@ -13,7 +15,7 @@ def test_roles_depend_on_the_reader():
 def test_neighbours_of_one_role_are_merged_for_every_reader():
     for reader in (LEARNER, "discussant", "critic", "nobody"):
         roles = [turn.role for turn in CHAT.seen_by(reader)]
-        assert all(one != other for one, other in zip(roles, roles[1:], strict=False))
+        assert all(one != other for one, other in pairwise(roles))
 
 
 def test_thoughts_are_seen_by_nobody_else_and_by_their_author_only_if_kept_or_newest():

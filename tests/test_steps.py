@@ -48,9 +48,7 @@ def test_feedback_is_worded_as_in_the_paper():
 
 
 @pytest.mark.parametrize("kind", [NUMBERED, LINES, COMPACT])
-@pytest.mark.parametrize(
-    "words", ["", "hello", "Step (1) is fine I guess", "okay", "ok ok", "3", "In step (2) it is bad"]
-)
+@pytest.mark.parametrize("words", ["", "hello", "Step (1) is fine I guess", "okay", "ok ok", "In step (2) it is bad"])
 def test_what_says_neither_is_unreadable(kind, words):
     with pytest.raises(Unreadable):
         kind.read(words)
@@ -80,6 +78,19 @@ def test_an_update_keeps_what_stands_before_the_fault_and_changes_the_step():
     assert "keep" in (COMPACT.refusal(attempt, fault, "1+2= 3\n3+3=6\n6") or "")
     assert "change" in (COMPACT.refusal(attempt, fault, "1+2=3\n3+3 = 7\n6") or "")
     assert "no step" in (COMPACT.refusal(attempt, fault, "1+2=3\n") or "")
+
+
+def test_an_update_may_go_on_where_the_attempt_stopped_short():
+    short, fault = "1+2=3", Fault("1", "1+2=3", "the answer stops here")
+    assert COMPACT.refusal(short, fault, "1+2=3\n3+3=6\n6") is None
+    assert COMPACT.refusal(short, fault, "1+2=3") is not None
+    assert COMPACT.refusal("", Fault("1", ""), "1+2=3\n3") is None
+    assert COMPACT.before("", "1") == ""
+
+
+def test_a_label_may_be_mended_too():
+    attempt, fault = "(1) a.\n(2) The answer is b.", Fault("2", "b")
+    assert NUMBERED.refusal(attempt, fault, "(1) a.\n(Final response) The answer is c.") is None
 
 
 def test_an_unknown_layout_is_named():

@@ -13,7 +13,6 @@ from typing import Literal, Protocol, runtime_checkable
 from sparring.chat import Chat, Message, Part
 from sparring.errors import CutOff
 
-
 PARTNER = "partner"  # as whom a speaker that stands in a role sees itself in a chat
 
 

@@ -19,13 +19,13 @@ from sparring.errors import Unreadable, nearest
 FINAL = "Final response"
 
 _LABEL = re.compile(r"^[ \t]*\((?P<label>\d+(?:\.\d+)*|Final response)\)[ \t]*", re.MULTILINE | re.IGNORECASE)
-_LINE = re.compile(r"[^\n]*\S[^\n]*")
+_LINE = re.compile(r"^[^\n]*\S[^\n]*", re.MULTILINE)
 _FAULT = re.compile(
     r'In step \((?P<step>[^()]+)\),? the part "(?P<part>.*?)" is incorrect\.?(?:\s+This is because (?P<reason>.*))?',
     re.DOTALL,
 )
 _ALL_RIGHT = re.compile(r"(?:final response is also correct|all steps are correct)", re.IGNORECASE)
-_TERSE_FAULT = re.compile(r"(?P<step>\d+) (?P<part>[^\n]+)")
+_TERSE_FAULT = re.compile(r"(?P<step>\d+)(?: (?P<part>[^\n]+))?")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Fault:
     def agrees_with(self, other: Fault) -> bool:
         """Whether both name the same part of the same step: spacing apart, and one part may quote more."""
         mine, theirs = _squeezed(self.part), _squeezed(other.part)
-        same_part = bool(mine and theirs) and (mine in theirs or theirs in mine)
+        same_part = mine == theirs or (bool(mine and theirs) and (mine in theirs or theirs in mine))
         return order(self.step) == order(other.step) and same_part
 
 
@@ -94,16 +94,22 @@ class Layout:
         return tuple(Step(m["label"], answer[m.end() : end].strip(), m.start(), end) for m, end in spans)
 
     def before(self, answer: str, label: str) -> str:
-        """The words of `answer` before step `label`, verbatim; Unreadable if it has no such step."""
-        for step in self.split(answer):
+        """The words of `answer` before step `label`, verbatim: none where it has no steps at all; Unreadable if it has
+        steps but not that one."""
+        steps = self.split(answer)
+        return answer[: steps[self._place(steps, label)].start] if steps else ""
+
+    @staticmethod
+    def _place(steps: Sequence[Step], label: str) -> int:
+        for place, step in enumerate(steps):
             if order(step.label) == order(label):
-                return answer[: step.start]
+                return place
         raise Unreadable(f"the answer has no step ({label})")
 
     def word(self, answer: str, fault: Fault | None) -> str:
         """Feedback on `answer` in words: `fault`, or that all of it is right."""
         if self.terse:
-            return "ok" if fault is None else f"{fault.step} {fault.part}"
+            return "ok" if fault is None else f"{fault.step} {fault.part}".strip()
         labels = [step.label for step in self.split(answer)]
         if fault is None:
             return f"{_are_correct(_inner(labels))}The final response is also correct."
@@ -125,19 +131,21 @@ class Layout:
         if found is None:
             raise Unreadable(f"feedback that names no step and does not say that all is right: {words[:60]!r}")
         reason = (found.groupdict().get("reason") or "").strip().rstrip(".")
-        return Fault(found["step"].strip(), found["part"], reason)
+        return Fault(found["step"].strip(), found["part"] or "", reason)
 
     def refusal(self, attempt: str, fault: Fault, update: str) -> str | None:
-        """Why `update` does not mend `attempt` at `fault`, None if it may: it must keep what stands before the
-        faulty step and change that step (TriPosT, section 3.1)."""
-        kept = self.before(attempt, fault.step)
-        if not update.startswith(kept):
+        """Why `update` does not mend `attempt` at `fault`, None if it may: it must keep what stands before the faulty
+        step and change that step (TriPosT, section 3.1), or go on after it where the attempt stopped short."""
+        if not update.startswith(self.before(attempt, fault.step)):
             return f"it does not keep the steps before ({fault.step})"
-        old = next(s.text for s in self.split(attempt) if order(s.label) == order(fault.step))
-        new = next((s.text for s in self.split(update) if order(s.label) == order(fault.step)), "")
-        if not new:
+        old, new = self.split(attempt), self.split(update)
+        place = self._place(old, fault.step) if old else 0  # by place: a label may be mended too
+        if len(new) <= place:
             return f"it has no step ({fault.step})"
-        return f"it does not change step ({fault.step})" if _squeezed(old) == _squeezed(new) else None
+        goes_on = place == len(old) - 1 and len(new) > len(old)
+        if old and not goes_on and _squeezed(old[place].text) == _squeezed(new[place].text):
+            return f"it does not change step ({fault.step})"
+        return None
 
 
 NUMBERED = Layout("numbered", numbered=True, terse=False, feedback="\nFeedback: ", update="\nUpdated answer:\n")

@@ -1,0 +1,141 @@
+"""Names and tables of a recipe as tasks, methods, partners and speakers, and back.
+
+A role is filled by the task's own program (`by = "task"`), by a speaker (`by = "endpoint"`, with the role's prompts
+around it), or by a partner of its own name. Whether the task has what they need is said at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, get_type_hints
+
+from sparring.catalogue import Catalogue
+from sparring.errors import ConfigError, nearest
+from sparring.method import Method
+from sparring.partner import CRITIC, DISCUSSANT, EDITOR, JUDGE, Critic, Discussant, Editor, Judge, Nobody
+from sparring.speaker import Speaker
+from sparring.tables import Table, build, keys, plain
+from sparring.task import Offer, Task, offers
+
+METHODS = Catalogue("sparring.methods", "method")
+TASKS = Catalogue("sparring.tasks", "task")
+PARTNERS = Catalogue("sparring.partners", "partner")
+SPEAKERS = Catalogue("sparring.speakers", "speaker")
+
+ROLES: dict[Any, str] = {Discussant: DISCUSSANT, Critic: CRITIC, Editor: EDITOR, Judge: JUDGE}
+
+
+def make_task(table: Table) -> Task:
+    """The task that a `[task]` table tells."""
+    if "kind" not in table:
+        raise ConfigError(f"in [task]: the key kind is missing; there is {', '.join(TASKS)}")
+    rest = {name: setting for name, setting in table.items() if name != "kind"}
+    task = build(TASKS[table["kind"]], rest, f"[task] ({table['kind']})")
+    if not isinstance(task, Task):
+        raise ConfigError(f"{table['kind']!r} is not a task: it lacks layout, problems or is_right")
+    return task
+
+
+def make_method(name: str, table: Table, roles: Mapping[str, Any], where: str, others: Sequence[str] = ()) -> Method:
+    """The method called `name` with its settings from `table` and its roles filled; `others` are further keys to name
+    when one is unknown."""
+    kind = METHODS[name]
+    settings = {key: hint for key, hint in keys(kind).items() if key not in roles}
+    for key in table:
+        if key not in settings:
+            raise ConfigError(f"in {where}: {nearest('key', key, [*settings, *roles, *others])}")
+    method = build(kind, table, where, **roles)
+    assert isinstance(method, Method)
+    return method
+
+
+def for_use(name: str, settings: Table) -> Method:
+    """The method called `name` for answering only, with nobody in its roles."""
+    return make_method(name, settings, dict.fromkeys(role_fields(METHODS[name]), Nobody()), name)
+
+
+def role_fields(kind: type) -> dict[str, Any]:
+    """The fields of a method that are roles, with the protocol each asks for."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {name: hints[name] for name in keys(kind) if hints[name] in ROLES}
+
+
+def make_partner(role: str, kind: Any, table: Table, task: Task, where: str) -> Any:
+    """Who fills `role`: the task's own program, a speaker, or a partner by its name."""
+    by = table.get("by")
+    if not isinstance(by, str):
+        raise ConfigError(f'in {where}: the key by is missing; give by = "task", a speaker ({", ".join(SPEAKERS)})')
+    rest = {key: setting for key, setting in table.items() if key != "by"}
+    given: dict[str, Any] = {}
+    if by == "task":
+        found = PARTNERS[f"task_{ROLES[kind]}"]
+    elif by in SPEAKERS.modules():
+        found = PARTNERS[f"model_{ROLES[kind]}"]
+        own = keys(found)
+        spoken = {key: rest.pop(key) for key in list(rest) if key not in own}
+        given["speaker"] = make_speaker(by, spoken, where, [*own])
+    elif "." in by or by in PARTNERS:
+        found = PARTNERS[by]
+    else:
+        raise ConfigError(f"in {where}: {nearest('partner', by, ['task', *SPEAKERS.modules(), *PARTNERS])}")
+    if "task" in keys(found):
+        given["task"] = task
+    if "speaker" in keys(found) and "speaker" not in given and isinstance(rest.get("speaker"), Mapping):
+        told = dict(rest.pop("speaker"))
+        given["speaker"] = make_speaker(str(told.pop("by", "")), told, where)
+    partner = build(found, rest, where, **given)
+    if not isinstance(partner, kind):
+        raise ConfigError(f"in {where}: {by!r} cannot be a {ROLES[kind]}: it has no {_verb(kind)}")
+    check_needs(partner, task, where)
+    return partner
+
+
+def make_speaker(by: str, table: Table, where: str, others: Sequence[str] = ()) -> Speaker:
+    """The speaker called `by`; `others` are further keys to name when one is unknown."""
+    kind = SPEAKERS[by]
+    for key in table:
+        if key not in keys(kind):
+            raise ConfigError(f"in {where}: {nearest('key', key, [*keys(kind), *others])}")
+    speaker = build(kind, table, where)
+    assert isinstance(speaker, Speaker)
+    return speaker
+
+
+def _verb(kind: Any) -> str:
+    return str(next(name for name in vars(kind) if not name.startswith("_")))
+
+
+_MEANING: dict[Offer, str] = {
+    "gold": "gold answers",
+    "rationale": "rationales (worked answers)",
+    "first_error": "a checker that finds the first wrong step",
+    "solution": "a solver",
+    "claims": "hints and false claims",
+}
+
+
+def check_needs(thing: Any, task: Task, where: str) -> None:
+    """ConfigError if `task` lacks what `thing` needs."""
+    missing = sorted(getattr(thing, "needs", frozenset()) - offers(task))
+    if missing:
+        lacking = " and ".join(_MEANING[offer] for offer in missing)
+        raise ConfigError(
+            f"in {where}: {name_of(thing)} needs {lacking}, which the task {name_of(task)} does not have; "
+            "choose another task, or let a speaker fill the role"
+        )
+
+
+def name_of(thing: Any) -> str:
+    """What a recipe calls a thing: its name, or the dotted path of one from outside the package."""
+    kind: Any = type(thing)
+    return str(kind.name) if kind.__module__.startswith("sparring.") else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def told_partner(partner: Any) -> dict[str, Any]:
+    """A partner as the table that makes it."""
+    own = plain(partner, without=("task", "speaker"))
+    speaker = getattr(partner, "speaker", None)
+    if speaker is None:
+        name = name_of(partner)
+        return {"by": "task" if name.startswith("task_") else name, **own}
+    return {"by": name_of(speaker), **own, **plain(speaker)}

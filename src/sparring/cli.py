@@ -1,0 +1,140 @@
+"""The verbs. What a user mistook is one line on standard error and exit code 2.
+
+Imports of what is slow to start stand inside the verbs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from sparring.errors import SparringError
+
+app = typer.Typer(
+    help="Trains language models by letting them interact with a partner.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Kind = Literal["methods", "tasks", "partners", "speakers", "protocols", "recipes"]
+
+
+@app.command()
+def demo(
+    run: Annotated[Path, typer.Option(help="Folder for the runs of the demo.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(help="Root seed.")] = 0,
+    methods: Annotated[str, typer.Option(help="Arms to run, by comma.")] = "all",
+) -> None:
+    """Train a tiny model by every method, side by side, on this machine's CPU; minutes, and nothing is downloaded."""
+    from sparring.demo import ARMS, show
+
+    chosen = ARMS if methods == "all" else tuple(name.strip() for name in methods.split(",") if name.strip())
+    show(run, seed, chosen)
+
+
+@app.command()
+def train(
+    recipe: Annotated[
+        str, typer.Argument(help="A TOML file, or the name of a recipe that `sparring list recipes` shows.")
+    ],
+    run: Annotated[Path, typer.Option(help="Folder of the run.")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key.path=value, over the recipe; phases are phase.1, phase.2, …")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in the folder, where it stopped.")
+    ] = False,
+) -> None:
+    """Train as a recipe says."""
+    from sparring.recipe import Recipe
+    from sparring.run import train as go
+
+    result = go(Recipe.read(recipe, settings or []), run, resume=resume)
+    typer.echo(f"the best learner is in {result.best}; try it: sparring talk {run}")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL_OR_RUN", help="A run, a checkpoint, a model's folder or hub id.")
+    ],
+    task: Annotated[str | None, typer.Option(help="Kind of task; for a run, by default its own.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value for the task.")] = None,
+    split: Annotated[Literal["train", "development", "test"], typer.Option(help="Which problems.")] = "test",
+    problems: Annotated[int | None, typer.Option(min=1, help="How many of them; all unless given.")] = None,
+    protocol: Annotated[
+        str, typer.Option(help="How to ask: as_trained, or one of `sparring list protocols`.")
+    ] = "as_trained",
+    output: Annotated[Path | None, typer.Option(help="JSON file for all figures and outcomes.")] = None,
+) -> None:
+    """Measure a model on held-out problems, with a 95 % interval and per bin."""
+    from sparring.examine import examine
+
+    examine(
+        model,
+        kind=task,
+        settings=settings or [],
+        split=split,
+        count=problems,
+        protocol=protocol,
+        output=output,
+    )
+
+
+@app.command()
+def talk(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL_OR_RUN", help="A run, a checkpoint, a model's folder or hub id.")
+    ],
+    protocol: Annotated[
+        str, typer.Option(help="How it answers: as_trained, or one of `sparring list protocols`.")
+    ] = "as_trained",
+    whole: Annotated[bool, typer.Option("--whole", help="Show thoughts, attempts and feedback too.")] = False,
+) -> None:
+    """Chat with a learner in the terminal; an empty line or end of input ends it."""
+    from sparring.conversation import converse
+
+    converse(model, protocol, whole)
+
+
+@app.command()
+def merge(
+    model: Annotated[str, typer.Argument(metavar="MODEL_OR_RUN", help="A run or checkpoint with LoRA adapters.")],
+    output: Annotated[Path, typer.Argument(help="Folder for the merged model; must not exist.")],
+) -> None:
+    """Fold LoRA adapters into the weights, so that plain transformers and every server load the model."""
+    from sparring.export import merge as fold
+
+    fold(Path(model), output)
+    typer.echo(f"merged into {output}")
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[Kind | None, typer.Argument(help="What to list; everything unless given.")] = None,
+) -> None:
+    """Show what a recipe can name."""
+    from sparring.listing import listed
+
+    for line in listed(kind):
+        typer.echo(line)
+
+
+def main() -> None:
+    """Entry point: runs a verb, and turns what went wrong on purpose into one line."""
+    try:
+        app()
+    except SparringError as error:
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; a run goes on with --resume", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

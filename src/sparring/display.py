@@ -1,0 +1,90 @@
+"""What a run shows while it runs: a bar on a terminal, a line a round elsewhere.
+
+Not here: what is kept (`metrics`).
+"""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class Display:
+    """Tells of phases, rounds, episodes, steps and evaluations. `quiet` shows nothing."""
+
+    def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
+        self.console = console or Console(stderr=True, quiet=quiet)
+        self._live = self.console.is_terminal and not quiet
+        self._bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[told]}"),
+            console=self.console,
+            transient=True,
+            disable=not self._live,
+        )
+        self._run = self._bar.add_task("problems", total=None, told="")
+        self._stage = self._bar.add_task("", total=None, told="", visible=False)
+        self._begun = time.monotonic()
+        self._told_at = 0.0
+        self._loss: float | None = None
+        self._accuracy: float | None = None
+
+    def __enter__(self) -> Display:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def run(self, total: float, done: float) -> None:
+        """A run of `total` problems begins, or goes on after `done`."""
+        self._bar.update(self._run, total=round(total), completed=round(done))
+
+    def stage(self, name: str, total: int) -> None:
+        """A stage of `total` things begins: episodes, steps, questions."""
+        self._bar.reset(self._stage, total=total, description=name, visible=True, told="")
+
+    def advance(self, told: str = "") -> None:
+        """One more of the stage is done."""
+        self._bar.update(self._stage, advance=1, told=told)
+
+    def step(self, problems: float, loss: float) -> None:
+        """A step of training is done, which brings the run to `problems`."""
+        self._loss = loss if self._loss is None else 0.9 * self._loss + 0.1 * loss
+        accuracy = "" if self._accuracy is None else f"  accuracy {self._accuracy:.1%}"
+        self._bar.update(self._run, completed=round(problems), told=f"loss {self._loss:.3f}{accuracy}")
+        self.advance()
+
+    def evaluated(self, line: dict[str, Any]) -> None:
+        """An evaluation is done."""
+        self._accuracy = line["accuracy"]
+        self.say(
+            f"  {line['kind']} accuracy {line['accuracy']:.1%} "
+            f"[{line['low']:.1%}, {line['high']:.1%}] on {line['problems']} problems"
+        )
+
+    def round(self, name: str, line: dict[str, Any]) -> None:
+        """A round is done. Without a terminal at most one such line in two seconds is shown."""
+        if not self._live and time.monotonic() - self._told_at < 2:
+            return
+        self._told_at = time.monotonic()
+        measures = ("right", "edited_right", "readable", "ranked")
+        shown = "  ".join(f"{key} {line[key]:.2f}" for key in measures if key in line)
+        self.say(
+            f"{name}: {line['experience']} learnt, loss {line.get('loss', 0.0):.3f}  {shown}"
+            f"  {line['tokens_per_second']:.0f} tokens/s"
+        )
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self.console.print(text, highlight=False)

@@ -1,0 +1,85 @@
+"""`sparring evaluate`: a saved learner asked held-out problems, shown as a table and written as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import tomlkit
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table as Columns
+
+from sparring.assembly import make_task
+from sparring.chat import LEARNER
+from sparring.errors import ConfigError
+from sparring.evaluation import Evaluation, Rate, evaluate
+from sparring.files import write_json
+from sparring.model import Voice
+from sparring.recipe import with_settings
+from sparring.run import wait_for
+from sparring.task import Split, Task
+from sparring.use import open_learner
+
+
+def examine(
+    place: str,
+    *,
+    kind: str | None,
+    settings: list[str],
+    split: Split,
+    count: int | None,
+    protocol: str,
+    output: Path | None,
+) -> Evaluation:
+    """Asks `place`'s learner `count` problems of `split`, prints what came of it, and writes it to `output`."""
+    task = _task(Path(place), kind, settings)
+    problems = list(task.problems(split))[:count]
+    if not problems:
+        raise ConfigError(f"the task has no {split} problems; choose another --split")
+    used = open_learner(place, protocol)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        asking = bar.add_task(f"{len(problems)} {split} problems", total=len(problems))
+        found: Evaluation = wait_for(
+            evaluate(
+                task,
+                problems,
+                used.way,
+                lambda problem: Voice(used.model, LEARNER, ("evaluate", problem.id)),
+                on_outcome=lambda outcome: bar.advance(asking),
+            )
+        )
+    _show(found)
+    if output is not None:
+        write_json(output, {**found.plain(), "outcomes": [asdict(outcome) for outcome in found.outcomes]})
+    return found
+
+
+def _task(place: Path, kind: str | None, settings: list[str]) -> Task:
+    """The task named, otherwise the one that the run was trained on."""
+    table: dict[str, object] = {"kind": kind}
+    if kind is None:
+        recipe = place / "recipe.toml"
+        if not recipe.exists():
+            raise ConfigError(f"{place} is not a run, so it names no task; give one with --task")
+        table = tomlkit.parse(recipe.read_text()).unwrap()["task"]
+    return make_task(with_settings(table, settings))
+
+
+def _show(found: Evaluation) -> None:
+    told = found.plain()
+    columns = Columns("bin", "accuracy", "95 % interval", "problems", box=None)
+    for name, rate in {**found.bins(), "all": found.accuracy}.items():
+        columns.add_row(name, *_cells(rate))
+    console = Console()
+    console.print(columns)
+    console.print(
+        f"right at first {told['right_first']:.1%}, revised {told['revised']:.1%}, "
+        f"fixed {told['fixed']:.1%}, broken {told['broken']:.1%}; failed: {told['failed'] or 'none'}",
+        highlight=False,
+    )
+
+
+def _cells(rate: Rate) -> tuple[str, str, str]:
+    figures = rate.plain()
+    return f"{rate.value:.1%}", f"{figures['low']:.1%} – {figures['high']:.1%}", str(rate.total)

@@ -1,0 +1,60 @@
+"""Reading a ledger: sums, failures, and every attempt as JSONL. It may be in use meanwhile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sparring.files import writing
+from sparring.ledger.disk import open_for_reading, refusing
+
+
+class Total(NamedTuple):
+    """Sums over the attempts of one role at one model in one round; `cost` in the unit of the price table."""
+
+    run: str
+    role: str
+    phase: str
+    round: int
+    model: str
+    calls: int
+    failed: int
+    prompt_tokens: int
+    completion_tokens: int
+    thought_tokens: int
+    cost: float
+    seconds: float
+
+
+def totals(path: Path, run: str | None = None) -> list[Total]:
+    """The sums of `run` (None: of every run) in the ledger at `path`."""
+    query = "SELECT * FROM total WHERE run = coalesce(?, run) ORDER BY run, phase, round, role, model"
+    with closing(open_for_reading(path)) as ledger, refusing(path):
+        return [Total(*row) for row in ledger.execute(query, (run,))]
+
+
+def entries(path: Path, run: str | None = None, failed: bool = False) -> Iterator[dict[str, Any]]:
+    """The attempts of `run` (None: of every run) in order of time, with request and reply; `failed`: only those."""
+    query = f"""SELECT attempt.*, hex(call.key) AS key, call.request, call.reply FROM attempt
+        JOIN call ON call.id = attempt.call
+        WHERE run = coalesce(?, run) {"AND outcome != 'replied'" if failed else ""} ORDER BY attempt.id"""
+    with closing(open_for_reading(path)) as ledger, refusing(path):
+        for row in ledger.execute(query, (run,)):
+            found = {**row, "key": row["key"].lower(), "request": json.loads(row["request"])}
+            replied = row["outcome"] == "replied"
+            found["reply"] = json.loads(row["reply"]) if replied else None
+            yield found
+
+
+def export(path: Path, to: Path, run: str | None = None) -> int:
+    """Writes the attempts of `run` (None: of every run) to `to`, one JSON object a line; how many there were."""
+    partial, count = to.with_name(to.name + ".partial"), 0
+    with writing(to):
+        with partial.open("w", encoding="utf-8") as file:
+            for count, entry in enumerate(entries(path, run), start=1):  # noqa: B007 (the last one is the count)
+                file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        partial.replace(to)
+    return count

@@ -1,0 +1,199 @@
+"""A speaker whose replies are paid once.
+
+A reply that the ledger holds is given without a call; identical calls under way are one call; a reply is on the disk
+before it is used, and what is used is what the disk holds, so that a replay cannot differ. A failure is recorded and
+never given as a reply: the next run asks again, and only a replay fails as the recorded run did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from sparring import attempts
+from sparring.attempts import REPLIED, Attempt, Recordable, Tokens, clean
+from sparring.chat import Chat
+from sparring.errors import ConversationError, RunStopped, Unavailable
+from sparring.files import adapter
+from sparring.ledger.accounts import totals
+from sparring.ledger.budget import Budget, Meter, Spent
+from sparring.ledger.store import Entry, Store
+from sparring.seeds import digest
+from sparring.speaker import Reply, Sampling
+
+Mode = Literal["record", "replay", "off"]
+_REPLY = adapter(Reply)
+
+
+class NotRecorded(RunStopped):
+    """A call that a replay has no reply for."""
+
+
+class Ledger:
+    """The ledger of one run, in a file that it may share with others.
+
+    `mode`: "record" asks for what is not there; "replay" never asks; "off" neither reads nor writes. The budget holds
+    in all of them, and what earlier sittings of `run` spent counts.
+    """
+
+    def __init__(self, path: Path, run: str = "", mode: Mode = "record", budget: Budget | None = None) -> None:
+        self.path, self.run, self.mode = path, run, mode
+        self.store = None if mode == "off" else Store(path, reading=mode == "replay")
+        before = totals(path, run) if self.store else []
+        self.meter = Meter(
+            budget or Budget(),
+            [(t.phase, t.round, Spent(t.calls, t.prompt_tokens + t.completion_tokens, t.cost)) for t in before],
+        )
+        self._under_way: dict[tuple[asyncio.AbstractEventLoop, bytes], asyncio.Task[Reply]] = {}
+
+    async def reply(self, speaker: Recordable, role: str, chat: Chat, sampling: Sampling, sample: int) -> Reply:
+        """The reply that is held, or that of the same call under way, or that of a new call."""
+        call = _Call(self, role, speaker.request(chat, sampling, sample), sample)
+        ask = partial(self._ask, call, partial(speaker.reply, chat, sampling, sample))
+        if self.store is None:
+            return await ask()
+        place = (asyncio.get_running_loop(), call.key)
+        if place not in self._under_way:
+            if held := self._held(self.store, call.key):
+                return held
+            if self.mode == "replay":
+                raise self._not_held(self.store, call)
+            self._under_way[place] = asyncio.create_task(ask())
+            self._under_way[place].add_done_callback(lambda _: self._under_way.pop(place))
+        # one that waits may be cancelled; the call is paid and goes on, for others and for the ledger
+        return await asyncio.shield(self._under_way[place])
+
+    async def _ask(self, call: _Call, speak: Callable[[], Awaitable[Reply]]) -> Reply:
+        """A new call: admitted, recorded, and read back from the disk."""
+        self.meter.check(call.serving)
+        start = time.monotonic()
+        with attempts.listening(call):
+            try:
+                reply = await speak()
+            except ConversationError as error:
+                if call.last is None:  # the speaker reports nothing itself
+                    call.record(Attempt(type(error).__name__, time.monotonic() - start, error=str(error)))
+                raise
+        if call.last is None or call.last.reply is not reply:
+            used = Tokens(reply.prompt_tokens, reply.completion_tokens)
+            call.record(Attempt(REPLIED, time.monotonic() - start, used, reply))
+        if self.store is None or call.written is None:
+            return reply
+        await asyncio.shield(asyncio.wrap_future(call.written))
+        return self._held(self.store, call.key) or reply
+
+    async def settle(self) -> None:
+        """Waits until the calls under way are answered and recorded: they are being paid."""
+        here = asyncio.get_running_loop()
+        under_way = [task for (loop, _), task in self._under_way.items() if loop is here]
+        await asyncio.gather(*under_way, return_exceptions=True)
+
+    def _held(self, store: Store, key: bytes) -> Reply | None:
+        text = store.reply(key)
+        return None if text is None else _REPLY.validate_json(text)
+
+    def _not_held(self, store: Store, call: _Call) -> NotRecorded | Unavailable:
+        if failure := store.failure(call.key):
+            return Unavailable(f"{call.model}: {failure} (as recorded)")
+        return NotRecorded(
+            f"the ledger {self.path} has no reply for {call}, and a replay asks nobody; use mode = 'record' to ask"
+        )
+
+    def close(self) -> None:
+        """Writes what is left to write and closes the file."""
+        if self.store is not None:
+            self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Call:
+    """One call on its way; it is told of its attempts, charges them and writes them down."""
+
+    def __init__(self, ledger: Ledger, role: str, request: Mapping[str, Any], sample: int) -> None:
+        self._ledger, self._role, self._sample = ledger, role, sample
+        self.model = str(request["model"])
+        self.serving = attempts.serving.get()
+        self._request = clean(json.dumps(request, sort_keys=True, ensure_ascii=False))
+        self.key = bytes.fromhex(digest(self._request))
+        self.last: Attempt | None = None
+        self.written: Future[None] | None = None
+        self._admitted = False
+
+    def __str__(self) -> str:
+        asked = json.loads(self._request).get("messages") or [{"content": self._request}]
+        of = self.serving
+        return (
+            f"sample {self._sample} of {self._role} at {self.model}, problem {of.problem!r} in round {of.round} of "
+            f"phase {of.phase!r}, which ends in {asked[-1]['content'][-60:]!r} (key {self.key.hex()})"
+        )
+
+    def admit(self) -> None:
+        """See `attempts.AttemptSink`."""
+        self._ledger.meter.admit(self.model, self.serving)
+        self._admitted = True
+
+    def record(self, attempt: Attempt) -> None:
+        """See `attempts.AttemptSink`."""
+        meter = self._ledger.meter
+        if not self._admitted:
+            meter.count(self.serving, Spent(calls=1))
+        self._admitted, self.last = False, attempt
+        cost = meter.budget.cost(self.model, attempt.tokens)
+        meter.count(self.serving, Spent(0, attempt.tokens.prompt + attempt.tokens.completion, cost))
+        if self._ledger.store is not None:
+            self.written = self._ledger.store.add(self._entry(attempt, cost))
+
+    def _entry(self, attempt: Attempt, cost: float) -> Entry:
+        reply = attempt.reply and _clean(attempt.reply)
+        return Entry(
+            key=self.key,
+            request=self._request,
+            reply=_REPLY.dump_json(reply, exclude_defaults=True).decode() if reply else None,
+            at=time.time(),
+            run=self._ledger.run,
+            role=self._role,
+            phase=self.serving.phase,
+            round=self.serving.round,
+            problem=self.serving.problem,
+            model=self.model,
+            sample=self._sample,
+            host=attempt.host,
+            answered_by=attempt.answered_by,
+            outcome=attempt.outcome,
+            finish=reply.finish if reply else "",
+            error=clean(attempt.error),
+            prompt_tokens=attempt.tokens.prompt,
+            completion_tokens=attempt.tokens.completion,
+            thought_tokens=attempt.tokens.thought,
+            cost=cost,
+            seconds=attempt.seconds,
+        )
+
+
+def _clean(reply: Reply) -> Reply:
+    return replace(reply, parts=tuple(replace(part, text=clean(part.text)) for part in reply.parts))
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """`speaker` in `role`, recorded in `ledger`."""
+
+    speaker: Recordable
+    ledger: Ledger
+    role: str
+
+    async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
+        """See `speaker.Speaker`; raises BudgetReached at a cap and NotRecorded in a replay."""
+        return await self.ledger.reply(self.speaker, self.role, chat, sampling, sample)

@@ -1,0 +1,145 @@
+"""SAIE: supportive and adversarial discussion (Loem, Kaneko, Okazaki; arXiv 2311.08107).
+
+The learner answers; a fixed partner supports or attacks the answer; the learner is updated from the discussion,
+on-line, as its answers change. Used afterwards alone.
+
+Not said in the sources we have, so ours:
+1. which stance is taken when (`stance`), and its share;
+2. what is learnt (`learn`): the gold answer after the remark, the remark itself, or the learner's own revision where
+   it is right; `gold_weight` adds gold given the question alone, which keeps the skill of answering in one turn;
+3. how many turns, how many problems an update (the phase's `problems`), and the temperature;
+4. the partner may see the gold answer: a supportive hint must be true and an adversarial claim false.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from annotated_types import Ge, Gt, Interval
+
+from sparring.chat import LEARNER, Chat, message
+from sparring.errors import ConversationError, Failure
+from sparring.experience import Demonstration, Experience
+from sparring.interaction import Episode
+from sparring.method import Answered, Pace, answered
+from sparring.objective import Likelihood
+from sparring.partner import DISCUSSANT, Discussant, Stance
+from sparring.speaker import Sampling, Speaker
+from sparring.steps import Layout
+from sparring.task import Offer, Problem, Task
+
+StanceRule = Literal["random", "by_correctness", "alternate", "supportive", "adversarial"]
+Lesson = Literal["gold_after_remark", "remark", "own_correct_revision"]
+
+
+@dataclass(frozen=True)
+class SAIE:
+    """Learns from a discussant that supports or attacks the learner's current answer."""
+
+    name: ClassVar[str] = "saie"
+    needs: ClassVar[frozenset[Offer]] = frozenset({"gold"})
+    pace: ClassVar[Pace] = Pace(problems=64, epochs=1, lifetime="phase")
+
+    discussant: Discussant
+    stance: StanceRule = "random"
+    adversarial_share: Annotated[float, Interval(ge=0, le=1)] = 0.5
+    learn: Lesson = "gold_after_remark"
+    gold_weight: Annotated[float, Ge(0)] = 1.0
+    turns: Annotated[int, Ge(1)] = 1
+    temperature: Annotated[float, Ge(0)] = 1.0
+    top_p: Annotated[float, Interval(gt=0, le=1)] = 1.0
+    max_tokens: Annotated[int, Gt(0)] = 512
+
+    @property
+    def objective(self) -> Likelihood:
+        """Likelihood of what was learnt from the discussion and of the gold answer."""
+        return Likelihood()
+
+    @property
+    def consults(self) -> int:
+        """None: it has nothing to choose."""
+        return 0
+
+    async def interact(self, problem: Problem, task: Task, learner: Speaker, draw: random.Random) -> Episode:
+        """Attempt, remark, and as many revisions and further remarks as there are turns."""
+        chat, right, stances = problem.chat, [], []
+        sampling = Sampling(self.temperature, self.top_p, max_tokens=self.max_tokens)
+        who = LEARNER
+        try:
+            for turn in range(self.turns):
+                who = LEARNER
+                reply = (await learner.reply(chat, sampling)).whole()
+                chat = chat.then(reply.by(LEARNER))
+                right.append(task.is_right(problem, reply.text))
+                stances.append(self._stance(right[-1], turn, draw))
+                who = DISCUSSANT
+                remark = await self.discussant.remark(problem, chat, stances[-1], draw)
+                chat = chat.say(DISCUSSANT, remark)
+            if self.learn == "own_correct_revision":
+                who = LEARNER
+                chat = chat.then((await learner.reply(chat, sampling)).whole().by(LEARNER))
+                right.append(task.is_right(problem, chat.text))
+        except ConversationError as error:
+            return Episode(problem, chat, failures=(Failure.of(error, who),), failed=True)
+        return Episode(problem, chat, notes=_notes(right, stances))
+
+    def _stance(self, right: bool, turn: int, draw: random.Random) -> Stance:
+        match self.stance:
+            case "supportive" | "adversarial":
+                return self.stance
+            case "by_correctness":  # challenge what is right, help what is wrong
+                return "adversarial" if right else "supportive"
+            case "alternate":
+                return "adversarial" if turn % 2 else "supportive"
+            case "random":
+                return "adversarial" if draw.random() < self.adversarial_share else "supportive"
+
+    def harvest(
+        self, episodes: Sequence[Episode], consulted: Sequence[Episode], draw: random.Random
+    ) -> list[Experience]:
+        """The lesson of each discussion, and gold alone at its own weight."""
+        taught: list[Experience] = []
+        for episode in episodes:
+            problem = episode.problem
+            if not episode.failed:
+                taught += self._lesson(episode)
+            if self.gold_weight:
+                alone = problem.chat.then(message(LEARNER, _gold(problem), "gold", self.gold_weight))
+                taught.append(Demonstration(problem.id, alone))
+        return taught
+
+    def _lesson(self, episode: Episode) -> list[Demonstration]:
+        problem, chat = episode.problem, episode.chat
+        if self.learn == "gold_after_remark":
+            return [Demonstration(problem.id, chat.then(message(LEARNER, _gold(problem), "gold", 1.0)), "discussion")]
+        if self.learn == "remark":
+            remarked = Chat((*chat.messages[:-1], chat.last.weighing(1.0)))
+            return [Demonstration(problem.id, remarked, "remark", reader=DISCUSSANT)]
+        if not episode.notes["right_after"]:
+            return []
+        return [Demonstration(problem.id, Chat((*chat.messages[:-1], chat.last.weighing(1.0))), "revision")]
+
+    async def answer(self, question: Chat, learner: Speaker, layout: Layout) -> Answered:
+        """Alone: one greedy reply."""
+        reply = await learner.reply(question, Sampling(temperature=0, max_tokens=self.max_tokens))
+        return answered(question, reply.whole().by(LEARNER))
+
+
+def _gold(problem: Problem) -> str:
+    return problem.rationale if problem.rationale is not None else problem.gold or ""
+
+
+def _notes(right: Sequence[bool], stances: Sequence[Stance]) -> dict[str, bool | float | str]:
+    """Right at first; the first stance; and where there was a revision, what the remark did to the answer."""
+    notes: dict[str, bool | float | str] = {"right": right[0], "adversarial": stances[0] == "adversarial"}
+    if len(right) > 1:
+        notes["right_after"] = right[-1]
+        under_attack = stances[0] == "adversarial"
+        if right[0] and under_attack:
+            notes["held_under_attack"] = right[1]
+        if not right[0] and not under_attack:
+            notes["repaired_with_support"] = right[1]
+    return notes

@@ -1,0 +1,80 @@
+"""Supervised fine-tuning on worked answers: the baseline, the warm-up, and the smallest example of a method.
+
+Nobody is talked to. Ours: with a `thought_format` the worked steps become the thought and the gold answer the
+response, so that a model which cannot follow the thought prompt yet learns its form.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from annotated_types import Ge
+
+from sparring.chat import LEARNER, Chat, message
+from sparring.experience import Demonstration, Experience
+from sparring.interaction import Episode
+from sparring.method import Answered, Pace
+from sparring.objective import Likelihood
+from sparring.speaker import Sampling, Speaker
+from sparring.steps import Layout
+from sparring.task import Offer, Problem, Task
+from sparring.thought import thought_format
+
+
+@dataclass(frozen=True)
+class SFT:
+    """Imitates gold answers: the rationale where there is one, the bare answer with `learn = "answer"`."""
+
+    name: ClassVar[str] = "sft"
+    needs: ClassVar[frozenset[Offer]] = frozenset({"gold"})
+    pace: ClassVar[Pace] = Pace(problems=None, epochs=1, lifetime="phase")
+
+    learn: Literal["rationale", "answer"] = "rationale"
+    thought_format: str = "none"
+    thought_prompt: str | None = None
+    max_tokens: Annotated[int, Ge(1)] = 512
+
+    def __post_init__(self) -> None:
+        thought_format(self.thought_format)
+
+    @property
+    def objective(self) -> Likelihood:
+        """Plain likelihood."""
+        return Likelihood()
+
+    @property
+    def consults(self) -> int:
+        """None: it has nothing to choose."""
+        return 0
+
+    async def interact(self, problem: Problem, task: Task, learner: Speaker, draw: random.Random) -> Episode:
+        """The question as it is to be asked; nothing is said."""
+        return Episode(problem, thought_format(self.thought_format).asking(problem.chat, self.thought_prompt))
+
+    def harvest(
+        self, episodes: Sequence[Episode], consulted: Sequence[Episode], draw: random.Random
+    ) -> list[Experience]:
+        """A demonstration for each problem."""
+        return [
+            Demonstration(e.problem.id, e.chat.then(message(LEARNER, self._gold(e.problem), "gold", weight=1.0)))
+            for e in episodes
+        ]
+
+    def _gold(self, problem: Problem) -> str:
+        answer, rationale = problem.gold or "", problem.rationale
+        form = thought_format(self.thought_format)
+        if form.marker and rationale is not None:
+            steps, _, last = rationale.rpartition("\n")
+            return form.join(steps or last, answer)
+        return rationale if rationale is not None and self.learn == "rationale" else answer
+
+    async def answer(self, question: Chat, learner: Speaker, layout: Layout) -> Answered:
+        """One greedy reply, its thought taken off."""
+        form = thought_format(self.thought_format)
+        asked = form.asking(question, self.thought_prompt)
+        reply = (await learner.reply(asked, Sampling(temperature=0, max_tokens=self.max_tokens))).whole()
+        response = form.split(reply.text).answer.text
+        return Answered(asked.then(reply.by(LEARNER)), response, (response,))

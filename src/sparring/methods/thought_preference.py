@@ -1,0 +1,231 @@
+"""Thought preference optimisation: "Thinking LLMs" (Wu, Lan, Yuan, Jiao, Weston, Sukhbaatar; arXiv 2410.10630).
+
+Several thoughts + responses are sampled; a judge scores the responses only; the best is preferred to the worst, thought
+and response both; DPO; and again, on fresh instructions. `response_preference` is its baseline, the same method without
+a thought. ("TPO" also names other things, so we do not use it.)
+
+Departures and choices of ours:
+1. Length is counted in characters of the response.
+2. `length_penalty = "auto"`: the smallest of 0, 0.05, … 0.5 with which chosen responses are on average no longer than
+   rejected ones, chosen on development problems (the paper tunes it by hand, section 2.3).
+3. Learning rate, batch and beta are not published.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, NamedTuple
+
+from annotated_types import Ge, Gt, Interval
+
+from sparring.chat import LEARNER, Chat
+from sparring.errors import ConversationError, CutOff, Failure, Unreadable
+from sparring.experience import Experience, Preference
+from sparring.interaction import Candidate, Episode
+from sparring.method import Answered, Pace
+from sparring.objective import DPO
+from sparring.partner import Judge
+from sparring.ranking import with_length_penalty
+from sparring.speaker import Sampling, Speaker
+from sparring.steps import Layout
+from sparring.task import Offer, Problem, Task
+from sparring.thought import NONE, ThoughtFormat, thought_format
+
+_PENALTIES = tuple(step / 20 for step in range(11))  # section 3.1: from 0 to 0.5
+
+
+class Pair(NamedTuple):
+    """The best and the worst candidate of an episode."""
+
+    chosen: Candidate
+    rejected: Candidate
+
+
+@dataclass(frozen=True)
+class _Preference(ABC):
+    """All of the method but the form of a reply."""
+
+    needs: ClassVar[frozenset[Offer]] = frozenset()
+    pace: ClassVar[Pace] = Pace(problems=None, epochs=1, lifetime="round")
+
+    judge: Judge
+    samples: Annotated[int, Ge(2)] = 8  # section 3.1: K
+    temperature: Annotated[float, Gt(0)] = 0.8  # section 3.1
+    top_p: Annotated[float, Interval(gt=0, le=1)] = 0.95  # section 3.1
+    max_tokens: Annotated[int, Gt(0)] = 1024
+    length_penalty: Annotated[float, Interval(ge=0, le=1)] | Literal["auto"] = 0.0
+    auto_problems: Annotated[int, Ge(1)] = 64
+    unreadable_share: Annotated[float, Interval(ge=0, le=1)] = 0.1  # section 3.1: of an iteration's pairs
+    beta: Annotated[float, Gt(0)] = 0.1
+    nll_weight: Annotated[float, Ge(0)] = 0.0
+    answer_tries: Annotated[int, Ge(1)] = 3
+
+    @property
+    @abstractmethod
+    def form(self) -> ThoughtFormat:
+        """The form of a reply."""
+
+    @abstractmethod
+    def asked(self, question: Chat) -> Chat:
+        """`question` as it is put to the learner."""
+
+    @property
+    def objective(self) -> DPO:
+        """DPO over thought and response."""
+        return DPO(self.beta, self.nll_weight)
+
+    @property
+    def consults(self) -> int:
+        """Development problems to choose the length penalty by."""
+        return self.auto_problems if self.length_penalty == "auto" else 0
+
+    async def interact(self, problem: Problem, task: Task, learner: Speaker, draw: random.Random) -> Episode:
+        """Several replies to the problem, those that can be read scored by the judge."""
+        chat = self.asked(problem.chat)
+        candidates = await asyncio.gather(*(self._candidate(chat, learner, n) for n in range(self.samples)))
+        answers = [c.answer for c in candidates if c.answer is not None]
+        failures = [c.failure for c in candidates if c.failure is not None]
+        right = [task.is_right(problem, a.text) for a in answers] if problem.gold is not None else []
+        notes: dict[str, bool | float | str] = {"readable": len(answers) / self.samples}
+        if problem.gold is not None:
+            notes["right"] = sum(right) / self.samples
+        if len(answers) >= 2:
+            scores = await self.judge.score(problem, answers, draw)
+            failures += scores.failures
+            found = iter(scores.values)
+            candidates = [c if c.answer is None else _scored(c, next(found)) for c in candidates]
+        notes["characters"] = sum(len(a.text) for a in answers) / max(1, len(answers))
+        return Episode(problem, chat, tuple(candidates), tuple(failures), notes)
+
+    async def _candidate(self, chat: Chat, learner: Speaker, sample: int) -> Candidate:
+        reply = await learner.reply(chat, Sampling(self.temperature, self.top_p, max_tokens=self.max_tokens), sample)
+        try:
+            return Candidate(reply.by(LEARNER), self.form.split(reply.whole().text).answer)
+        except (Unreadable, CutOff) as error:
+            return Candidate(reply.by(LEARNER), failure=Failure.of(error, LEARNER))
+
+    def harvest(
+        self, episodes: Sequence[Episode], consulted: Sequence[Episode], draw: random.Random
+    ) -> list[Experience]:
+        """The best against the worst of each episode; a bounded share of unreadable replies as rejected sides."""
+        penalty = self.penalty(consulted)
+        pairs = {e.problem.id: (e, pair) for e in episodes if (pair := _best_and_worst(e, penalty))}
+        broken = [e for e in episodes if any(_unreadable(c) for c in e.candidates) and _best(e, penalty) is not None]
+        share = self.unreadable_share
+        most = len(episodes) if share == 1 else round(len(pairs) * share / (1 - share))
+        taught = dict(pairs)
+        for episode in draw.sample(broken, min(len(broken), most)):
+            best = _best(episode, penalty)
+            if best is not None and episode.problem.id not in pairs:
+                bad = next(c for c in episode.candidates if _unreadable(c))
+                taught[episode.problem.id] = (episode, Pair(best, bad))
+        return [
+            Preference(e.problem.id, e.chat, p.chosen.message, p.rejected.message)
+            for e, p in (taught[e.problem.id] for e in episodes if e.problem.id in taught)
+        ]
+
+    def penalty(self, consulted: Sequence[Episode]) -> float:
+        """The length penalty: as given, or chosen on `consulted` episodes (departure 2)."""
+        if self.length_penalty != "auto":
+            return self.length_penalty
+        for penalty in _PENALTIES:
+            pairs = [pair for e in consulted if (pair := _best_and_worst(e, penalty))]
+            if sum(_length(p.chosen) - _length(p.rejected) for p in pairs) <= 0:
+                return penalty
+        return _PENALTIES[-1]
+
+    async def answer(self, question: Chat, learner: Speaker, layout: Layout) -> Answered:
+        """One greedy reply, its thought taken off; one that cannot be read is sampled again (section 3.1)."""
+        asked = self.asked(question)
+        for sample in range(self.answer_tries):
+            temperature = self.temperature if sample else 0.0
+            sampling = Sampling(temperature, self.top_p if sample else 1.0, max_tokens=self.max_tokens)
+            reply = await learner.reply(asked, sampling, sample)
+            try:
+                response = self.form.split(reply.whole().text).answer.text
+            except ConversationError as error:
+                unreadable = error
+                continue
+            return Answered(asked.then(reply.by(LEARNER)), response, (response,))
+        raise unreadable
+
+
+@dataclass(frozen=True)
+class ThoughtPreference(_Preference):
+    """Learns to think, from a judge that scores responses only."""
+
+    name: ClassVar[str] = "thought_preference"
+
+    thought_format: str = "generic"
+    thought_prompt: str | None = None
+
+    def __post_init__(self) -> None:
+        thought_format(self.thought_format)
+
+    @property
+    def form(self) -> ThoughtFormat:
+        """The thought format by its name."""
+        return thought_format(self.thought_format)
+
+    def asked(self, question: Chat) -> Chat:
+        """The question after the thought prompt, which stays in the training input."""
+        return self.form.asking(question, self.thought_prompt)
+
+
+@dataclass(frozen=True)
+class ResponsePreference(_Preference):
+    """The baseline of thought preference: trained in exactly the same way, answering directly."""
+
+    name: ClassVar[str] = "response_preference"
+
+    @property
+    def form(self) -> ThoughtFormat:
+        """No thought."""
+        return NONE
+
+    def asked(self, question: Chat) -> Chat:
+        """The question itself."""
+        return question
+
+
+def _scored(candidate: Candidate, score: float | None) -> Candidate:
+    return Candidate(candidate.message, candidate.answer, score, candidate.failure)
+
+
+def _unreadable(candidate: Candidate) -> bool:
+    return candidate.failure is not None
+
+
+def _length(candidate: Candidate) -> int:
+    return len(candidate.answer.text) if candidate.answer else 0
+
+
+def _ranked(episode: Episode, penalty: float) -> list[Candidate]:
+    """Scored candidates, best first, by score less the length penalty; earlier samples first among equals."""
+    scored = [c for c in episode.candidates if c.score is not None]
+    if not scored:
+        return []
+    keys = with_length_penalty([c.score or 0.0 for c in scored], [_length(c) for c in scored], penalty)
+    return [scored[place] for place in sorted(range(len(scored)), key=lambda place: -keys[place])]
+
+
+def _best(episode: Episode, penalty: float) -> Candidate | None:
+    ranked = _ranked(episode, penalty)
+    return ranked[0] if ranked else None
+
+
+def _best_and_worst(episode: Episode, penalty: float) -> Pair | None:
+    """None where all scores tie (told before the penalty, or pairs would be made by length alone), or where the two
+    are the same words."""
+    scores = {c.score for c in episode.candidates if c.score is not None}
+    if len(scores) < 2 or max(scores) - min(scores) < 1e-9:  # rounding of Bradley-Terry strengths
+        return None
+    ranked = _ranked(episode, penalty)
+    pair = Pair(ranked[0], ranked[-1])
+    if pair.chosen.score == pair.rejected.score or pair.chosen.message.full_text == pair.rejected.message.full_text:
+        return None
+    return pair

@@ -1,0 +1,88 @@
+"""A discussant that is a speaker: any model, endpoint, command or person, asked to support or to attack."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from annotated_types import Ge, Gt
+
+from sparring.chat import LEARNER, Chat
+from sparring.errors import Unreadable
+from sparring.partner import Stance, ask
+from sparring.speaker import Sampling, Speaker
+from sparring.task import Offer, Problem
+from sparring.template import check, fill
+
+
+@dataclass(frozen=True)
+class ModelDiscussant:
+    """Asks a speaker for a remark. With `told_gold` the speaker knows the right answer, so that a hint can be true and
+    a claim false; with `sees_thoughts` it is shown the learner's thoughts as well."""
+
+    name: ClassVar[str] = "model_discussant"
+    needs: ClassVar[frozenset[Offer]] = frozenset()
+
+    speaker: Speaker
+    told_gold: bool = True
+    sees_thoughts: bool = False
+    temperature: Annotated[float, Ge(0)] = 0.7
+    max_tokens: Annotated[int, Gt(0)] = 512
+    supportive_prompt: str | None = None
+    adversarial_prompt: str | None = None
+
+    def __post_init__(self) -> None:
+        for prompt in (self.supportive_prompt, self.adversarial_prompt):
+            check(prompt or "", ("question", "answer", "gold"))
+
+    async def remark(self, problem: Problem, chat: Chat, stance: Stance, draw: random.Random) -> str:
+        """A remark on the newest answer, with what was said before in view."""
+        supportive = self.supportive_prompt or SUPPORTIVE
+        adversarial = self.adversarial_prompt or ADVERSARIAL
+        prompt = fill(
+            supportive if stance == "supportive" else adversarial,
+            question=_discussion(Chat(chat.messages[:-1])),
+            answer=chat.last.full_text if self.sees_thoughts else chat.text,
+            gold=fill(TOLD, gold=problem.gold) if self.told_gold and problem.gold is not None else "",
+        )
+        return await ask(self.speaker, prompt, _remark, Sampling(self.temperature, max_tokens=self.max_tokens))
+
+
+def _remark(reply: str) -> str:
+    if not reply.strip():
+        raise Unreadable("the remark is empty")
+    return reply.strip()
+
+
+def _discussion(chat: Chat) -> str:
+    """The question, and what was said since."""
+    asked = next((place for place, said in enumerate(chat.messages) if said.author == LEARNER), len(chat.messages))
+    words = [said.text for said in chat.messages[:asked]]
+    words += [f"[{said.author}] {said.text}" for said in chat.messages[asked:]]
+    return "\n\n".join(words)
+
+
+TOLD = "\nThe correct final answer is {gold}. Do not say it in your remark.\n"
+
+SUPPORTIVE = """A student answers a question. Help the student with one remark.
+
+Question:
+{question}
+
+The student's answer:
+{answer}
+{gold}
+If the answer is right, say truthfully what makes it right. If it is wrong, point truthfully at the first step that \
+goes wrong and give a hint, without doing the rest. Write one or two sentences to the student and nothing else."""
+
+ADVERSARIAL = """A student answers a question. Test the student with one remark that challenges the answer.
+
+Question:
+{question}
+
+The student's answer:
+{answer}
+{gold}
+Claim, plausibly but falsely, that one particular step is wrong, or argue for a wrong answer, so that only a student \
+who is sure of the reasoning holds on to what is right. Write one or two sentences to the student and nothing else."""

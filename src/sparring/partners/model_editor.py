@@ -1,0 +1,68 @@
+"""An editor that is a speaker: it is given the steps before the fault and asked to go on from there."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from annotated_types import Ge, Gt
+
+from sparring.errors import Unreadable
+from sparring.partner import ask
+from sparring.speaker import Sampling, Speaker
+from sparring.steps import Fault
+from sparring.task import Offer, Problem, Task
+from sparring.template import check, fill
+
+
+@dataclass(frozen=True)
+class ModelEditor:
+    """Asks a speaker to finish an attempt. The steps before the fault are kept verbatim, whatever the speaker does to
+    them; an update that does not change the faulty step is refused."""
+
+    name: ClassVar[str] = "model_editor"
+    needs: ClassVar[frozenset[Offer]] = frozenset()
+
+    speaker: Speaker
+    task: Task
+    temperature: Annotated[float, Ge(0)] = 0.0
+    max_tokens: Annotated[int, Gt(0)] = 1024
+    prompt: str | None = None
+
+    def __post_init__(self) -> None:
+        check(self.prompt or "", ("question", "kept", "step", "wrong", "reason"))
+
+    async def improve(self, problem: Problem, attempt: str, fault: Fault, draw: random.Random) -> str:
+        """The kept steps and the speaker's continuation."""
+        layout = self.task.layout
+        kept = layout.before(attempt, fault.step)
+
+        def read(reply: str) -> str:
+            words = reply.strip()
+            update = words if kept and words.startswith(kept.strip()) else kept + words
+            if reason := layout.refusal(attempt, fault, update):
+                raise Unreadable(f"the update is refused: {reason}")
+            return update
+
+        prompt = fill(
+            self.prompt or PROMPT,
+            question=problem.chat.text,
+            kept=kept.rstrip() or "(none: start from the beginning)",
+            step=fault.step,
+            wrong=fault.part,
+            reason=fault.reason or "it is not right",
+        )
+        return await ask(self.speaker, prompt, read, Sampling(self.temperature, max_tokens=self.max_tokens))
+
+
+PROMPT = """A student's answer goes wrong at step ({step}): the part "{wrong}" is incorrect, because {reason}.
+
+Question:
+{question}
+
+The steps before, which are right:
+{kept}
+
+Write the rest of the answer, beginning with step ({step}) put right, in the same layout, up to the final answer. Do \
+not repeat the steps before, and write nothing else."""

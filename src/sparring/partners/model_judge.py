@@ -1,0 +1,134 @@
+"""A judge that is a speaker: a score for each answer, or a verdict on each pair in both orders."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from annotated_types import Ge, Gt
+
+from sparring.errors import ConfigError, ConversationError, Failure, Unreadable
+from sparring.partner import JUDGE, Scores, Verdict, ask, by_pairs
+from sparring.speaker import Sampling, Speaker
+from sparring.task import Offer, Problem
+from sparring.template import check, fill
+from sparring.thought import Answer
+
+_VERDICTS: dict[str, Verdict] = {"A": "first", "B": "second", "C": "tie"}
+
+
+@dataclass(frozen=True)
+class ModelJudge:
+    """Asks a speaker how good responses are.
+
+    `mode` pointwise: `pattern` has one group, a number from `lowest` to `highest`; pairwise: one group, A, B or C for a
+    tie. The pattern must match exactly once. `prior` is the wins added each way in Bradley-Terry.
+    """
+
+    name: ClassVar[str] = "model_judge"
+    needs: ClassVar[frozenset[Offer]] = frozenset()
+
+    speaker: Speaker
+    mode: Literal["pointwise", "pairwise"] = "pairwise"
+    temperature: Annotated[float, Ge(0)] = 0.0
+    max_tokens: Annotated[int, Gt(0)] = 1024
+    prompt: str | None = None
+    pattern: str | None = None
+    lowest: float = 1.0
+    highest: float = 10.0
+    prior: Annotated[float, Gt(0)] = 0.5
+
+    def __post_init__(self) -> None:
+        check(self.prompt or "", ("question", "response") if self.mode == "pointwise" else ("question", "a", "b"))
+        if self.lowest >= self.highest:
+            raise ConfigError(f"lowest = {self.lowest} is not below highest = {self.highest}; give a scale")
+        try:
+            groups = re.compile(self.pattern or "()").groups
+        except re.error as error:
+            raise ConfigError(f"pattern = {self.pattern!r} is not a regular expression: {error}") from error
+        if groups != 1:
+            raise ConfigError(f"pattern = {self.pattern!r} has {groups} groups; one group is to hold the verdict")
+
+    async def score(self, problem: Problem, answers: Sequence[Answer], draw: random.Random) -> Scores:
+        """A score for each answer; equal answers are asked about once and score the same."""
+        distinct = list(dict.fromkeys(answers))
+        scores = await (self._points(problem, distinct) if self.mode == "pointwise" else self._pairs(problem, distinct))
+        found = dict(zip(distinct, scores.values, strict=True))
+        return Scores(tuple(found[answer] for answer in answers), scores.failures)
+
+    async def _points(self, problem: Problem, answers: Sequence[Answer]) -> Scores:
+        async def one(answer: Answer) -> float | Failure:
+            prompt = fill(self.prompt or POINTWISE, question=problem.chat.text, response=answer.text)
+            try:
+                return await ask(self.speaker, prompt, self._number, self._sampling)
+            except ConversationError as error:
+                return Failure.of(error, JUDGE)
+
+        found = await asyncio.gather(*map(one, answers))
+        values = tuple(None if isinstance(value, Failure) else value for value in found)
+        return Scores(values, tuple(value for value in found if isinstance(value, Failure)))
+
+    async def _pairs(self, problem: Problem, answers: Sequence[Answer]) -> Scores:
+        async def compare(first: Answer, second: Answer) -> Verdict:
+            prompt = fill(self.prompt or PAIRWISE, question=problem.chat.text, a=first.text, b=second.text)
+            return await ask(self.speaker, prompt, self._verdict, self._sampling)
+
+        return await by_pairs(compare, answers, self.prior)
+
+    @property
+    def _sampling(self) -> Sampling:
+        return Sampling(self.temperature, max_tokens=self.max_tokens)
+
+    def _number(self, reply: str) -> float:
+        text = self._only(self.pattern or r"(?im)^\W*score\W*(-?\d+(?:\.\d+)?)\W*$", reply)
+        try:
+            score = float(text)
+        except ValueError as error:
+            raise Unreadable(f"{text!r} is not a number") from error
+        if not (math.isfinite(score) and self.lowest <= score <= self.highest):
+            raise Unreadable(f"the score {text} is not between {self.lowest:g} and {self.highest:g}")
+        return score
+
+    def _verdict(self, reply: str) -> Verdict:
+        verdict = self._only(self.pattern or r"\[\[([ABC])\]\]", reply)
+        if verdict not in _VERDICTS:
+            raise Unreadable(f"the verdict {verdict!r} is not A, B or C")
+        return _VERDICTS[verdict]
+
+    @staticmethod
+    def _only(pattern: str, reply: str) -> str:
+        found: list[str] = re.findall(pattern, reply)
+        if len(found) != 1:
+            raise Unreadable(f"the verdict was found {len(found)} times, not once")
+        return found[0]
+
+
+POINTWISE = """Judge a response to a user's query for how helpful, correct and clear it is.
+
+Query:
+{question}
+
+Response:
+{response}
+
+Reason briefly, then end with one line that gives a whole number from 1 (useless) to 10 (perfect):
+Score: <number>"""
+
+PAIRWISE = """Compare two responses to a user's query for how helpful, correct and clear they are. Neither their order \
+nor their length is to matter.
+
+Query:
+{question}
+
+Response A:
+{a}
+
+Response B:
+{b}
+
+Reason briefly, then end with your verdict: [[A]] if A is better, [[B]] if B is better, [[C]] for a tie."""

@@ -1,0 +1,38 @@
+"""A critic that is a program: the first wrong step, found by the task's checker."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Protocol
+
+from annotated_types import Interval
+
+from sparring.steps import Fault
+from sparring.task import Checks, Offer, Problem, Task
+
+
+class _Checking(Checks, Task, Protocol):
+    """A task that can check."""
+
+
+@dataclass(frozen=True)
+class TaskCritic:
+    """Names the first fault; in a share `wrong` of its calls some other step of the attempt."""
+
+    name: ClassVar[str] = "task_critic"
+    needs: ClassVar[frozenset[Offer]] = frozenset({"first_error"})
+
+    task: _Checking
+    wrong: Annotated[float, Interval(ge=0, le=1)] = 0.0
+
+    async def feedback(self, problem: Problem, attempt: str, draw: random.Random) -> Fault | None:
+        """The first wrong step of `attempt`."""
+        fault = self.task.first_error(problem, attempt)
+        if draw.random() >= self.wrong:
+            return fault
+        others = [step for step in self.task.layout.split(attempt) if fault is None or step.label != fault.step]
+        if not others:
+            return None
+        step = draw.choice(others)
+        return Fault(step.label, step.text, "it does not follow")

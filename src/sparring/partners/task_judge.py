@@ -1,0 +1,39 @@
+"""A judge that is a program: a response that ends in the right answer is better than one that does not."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from annotated_types import Interval
+
+from sparring.partner import Scores, Verdict, by_pairs
+from sparring.task import Offer, Problem, Task
+from sparring.thought import Answer
+
+
+@dataclass(frozen=True)
+class TaskJudge:
+    """Scores 1 for right and 0 for wrong, answer by answer or by pairs; mistaken in a share `wrong` of its calls."""
+
+    name: ClassVar[str] = "task_judge"
+    needs: ClassVar[frozenset[Offer]] = frozenset({"gold"})
+
+    task: Task
+    mode: Literal["pointwise", "pairwise"] = "pointwise"
+    wrong: Annotated[float, Interval(ge=0, le=1)] = 0.0
+
+    async def score(self, problem: Problem, answers: Sequence[Answer], draw: random.Random) -> Scores:
+        """A score for each answer."""
+        right = {answer: self.task.is_right(problem, answer.text) for answer in answers}
+        if self.mode == "pointwise":
+            return Scores(tuple(float(right[answer] != (draw.random() < self.wrong)) for answer in answers))
+
+        async def compare(first: Answer, second: Answer) -> Verdict:
+            if right[first] == right[second]:
+                return "tie"
+            return "first" if right[first] != (draw.random() < self.wrong) else "second"
+
+        return await by_pairs(compare, answers)

@@ -1,0 +1,27 @@
+"""Asked once, answering once: how any model does without what its method taught it to do with an answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from annotated_types import Gt
+
+from sparring.chat import LEARNER, Chat
+from sparring.method import Answered, answered
+from sparring.speaker import Sampling, Speaker
+from sparring.steps import Layout
+
+
+@dataclass(frozen=True)
+class Solo:
+    """One greedy reply to the question alone."""
+
+    name: ClassVar[str] = "solo"
+
+    max_tokens: Annotated[int, Gt(0)] = 512
+
+    async def answer(self, question: Chat, learner: Speaker, layout: Layout) -> Answered:
+        """The reply as it is."""
+        reply = await learner.reply(question, Sampling(temperature=0, max_tokens=self.max_tokens))
+        return answered(question, reply.whole().by(LEARNER))

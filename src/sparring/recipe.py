@@ -1,0 +1,231 @@
+"""A TOML file as the objects of a run, and back.
+
+Tables are nouns: `[learner]`, `[task]`, `[[phase]]` with a table for each role its method names, `[trainer]`, `[run]`.
+Everything is checked before a model is loaded or a call is paid: keys, types and ranges, files, and whether the task
+has what method and partners need.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomlkit
+from annotated_types import Ge, Gt, Interval
+
+from sparring.assembly import (
+    METHODS,
+    check_needs,
+    make_method,
+    make_partner,
+    make_task,
+    name_of,
+    role_fields,
+    told_partner,
+)
+from sparring.errors import ConfigError, nearest
+from sparring.method import Method
+from sparring.model import ModelSource
+from sparring.tables import Table, build, keys, plain, value
+from sparring.task import Endless, Task
+from sparring.trainer import TrainerSettings
+
+Problems = Literal["fixed", "fresh"]
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How a run is run.
+
+    `evaluate_every` and `save_every` count problems; 0 is at the end of each phase only. `evaluate_problems` of the
+    development split are asked then, `test_problems` of the test split once at the end (0: none). `keep` checkpoints
+    stay beside the best and the final one. `at_once` episodes are played together. A round in which the partner fails
+    in more than `max_partner_failures` of the episodes, or the learner in `max_learner_failures`, stops the run.
+    """
+
+    seed: int = 0
+    evaluate_every: Annotated[int, Ge(0)] = 0
+    evaluate_problems: Annotated[int, Ge(0)] = 200
+    test_problems: Annotated[int, Ge(0)] | None = None
+    save_every: Annotated[int, Ge(0)] = 0
+    keep: Annotated[int, Gt(0)] = 2
+    at_once: Annotated[int, Gt(0)] = 512
+    max_partner_failures: Annotated[float, Interval(ge=0, le=1)] = 0.2
+    max_learner_failures: Annotated[float, Interval(ge=0, le=1)] = 0.9
+    threads: Annotated[int, Gt(0)] | None = None
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A method and how often: `rounds` of `problems` each, `epochs` over what a round teaches, `replay` pieces of
+    earlier experience with it."""
+
+    method: Method
+    trainer: TrainerSettings
+    rounds: Annotated[int, Gt(0)] = 1
+    problems: Annotated[int, Gt(0)] | None = None
+    epochs: Annotated[int, Gt(0)] | None = None
+    replay: Annotated[int, Ge(0)] = 0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that a run is made of. `problems`, a key of the task's table: the training split over and over ("fixed"), or
+    new ones each round ("fresh"), of a task that can make them."""
+
+    learner: ModelSource
+    task: Task
+    phases: tuple[Phase, ...]
+    trainer: TrainerSettings = field(default_factory=TrainerSettings)
+    run: RunSettings = field(default_factory=RunSettings)
+    problems: Problems = "fixed"
+
+    @classmethod
+    def read(cls, source: str | Path | Table, settings: Sequence[str] = ()) -> Recipe:
+        """The recipe in a file, of a name that `sparring list recipes` shows, or in a table of the same shape;
+        `settings` are changes, each `key.path=value`."""
+        return cls.of(with_settings(source if isinstance(source, Mapping) else load_table(str(source)), settings))
+
+    @classmethod
+    def of(cls, table: Table) -> Recipe:
+        """The recipe that `table` tells."""
+        known = ("learner", "task", "phase", "trainer", "run")
+        for name in table:
+            if name not in known:
+                raise nearest("table of a recipe", name, known)
+        if not table.get("phase"):
+            raise ConfigError("a recipe has at least one [[phase]], with a method; this one has none")
+        asked = dict(table.get("task", {}))
+        problems = value(Problems, asked.pop("problems", "fixed"), "in [task]: problems")
+        task = make_task(asked)
+        if problems == "fresh" and not isinstance(task, Endless):
+            raise ConfigError(f'in [task]: problems = "fresh": {name_of(task)} cannot make new problems; use "fixed"')
+        trainer = build(TrainerSettings, table.get("trainer", {}), "[trainer]")
+        phases = tuple(_phase(phase, number, task, trainer) for number, phase in enumerate(table["phase"], start=1))
+        return cls(
+            build(ModelSource, table.get("learner", {}), "[learner]"),
+            task,
+            phases,
+            trainer,
+            build(RunSettings, table.get("run", {}), "[run]"),
+            problems,
+        )
+
+    def table(self) -> dict[str, Any]:
+        """The recipe as a table with nothing left to default."""
+        return {
+            "learner": plain(self.learner),
+            "task": {"kind": name_of(self.task), "problems": self.problems, **plain(self.task)},
+            "phase": [_told(phase) for phase in self.phases],
+            "trainer": plain(self.trainer),
+            "run": plain(self.run),
+        }
+
+    def toml(self) -> str:
+        """The same as a TOML file."""
+        return tomlkit.dumps(self.table())
+
+
+def load_table(source: str) -> dict[str, Any]:
+    """The table in the file `source`, or of the recipe of that name in the package."""
+    path = Path(source)
+    if not path.exists() and path.suffix != ".toml":
+        shipped = shipped_recipes()
+        if source not in shipped:
+            raise nearest("recipe", source, shipped)
+        return tomllib.loads(shipped[source])
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"the recipe {source} cannot be read: {error.strerror}; give a TOML file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the recipe {source} is not TOML: {error}") from error
+
+
+def shipped_recipes() -> dict[str, str]:
+    """The recipes that come with the package, by name."""
+    folder = files("sparring") / "recipes"
+    found = sorted((item for item in folder.iterdir() if item.name.endswith(".toml")), key=lambda item: item.name)
+    return {item.name.removesuffix(".toml"): item.read_text() for item in found}
+
+
+def with_settings(table: Table, settings: Sequence[str]) -> dict[str, Any]:
+    """A copy of `table` with each `key.path=value` set; a phase is `phase.2`, counted from 1, or `phase.tripost`."""
+    changed: dict[str, Any] = tomlkit.parse(tomlkit.dumps(dict(table))).unwrap()
+    for setting in settings:
+        path, sign, text = setting.partition("=")
+        if not sign:
+            raise ConfigError(f"--set {setting!r} is not of the form key.path=value")
+        *above, last = path.strip().split(".")
+        here: Any = changed
+        for name in above:
+            here = _below(here, name, setting)
+        here[last] = _toml_value(text.strip())
+    return changed
+
+
+def _below(here: Any, name: str, setting: str) -> Any:
+    found: Any = here.setdefault(name, {}) if isinstance(here, dict) else None
+    if isinstance(here, list):
+        numbered = here[int(name) - 1 : int(name)] if name.isdigit() and name != "0" else []
+        found = next(iter(numbered or [phase for phase in here if phase.get("method") == name]), None)
+    if not isinstance(found, dict | list):
+        raise ConfigError(
+            f"--set {setting!r}: there is no table {name!r}; phases are phase.1, phase.2 or phase.<method>"
+        )
+    return found
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # a bare word is a string
+
+
+_PHASE_KEYS = ("method", "rounds", "problems", "epochs", "replay", "trainer")
+
+
+def _phase(table: Table, number: int, task: Task, trainer: TrainerSettings) -> Phase:
+    where = f"phase {number}"
+    if "method" not in table:
+        raise ConfigError(f"in {where}: the key method is missing; there is {', '.join(METHODS)}")
+    name = table["method"]
+    where = f"{where} ({name})"
+    roles = {role: _role(role, kind, table, task, where) for role, kind in role_fields(METHODS[name]).items()}
+    rest = {key: setting for key, setting in table.items() if key not in (*_PHASE_KEYS, *roles)}
+    method = make_method(name, rest, roles, where, _PHASE_KEYS)
+    check_needs(method, task, where)
+    overrides = {key: value(keys(TrainerSettings).get(key, Any), raw, f"in {where}: trainer.{key}")
+                 for key, raw in table.get("trainer", {}).items()}  # fmt: skip
+    for key in overrides:
+        if key not in keys(TrainerSettings):
+            raise ConfigError(f"in {where}: {nearest('key of trainer', key, keys(TrainerSettings))}")
+    own = {key: table[key] for key in ("rounds", "problems", "epochs", "replay") if key in table}
+    phase: Phase = build(Phase, own, where, method=method, trainer=replace(trainer, **overrides))
+    pace = method.pace
+    return replace(phase, problems=phase.problems or pace.problems, epochs=phase.epochs or pace.epochs)
+
+
+def _role(role: str, kind: Any, table: Table, task: Task, where: str) -> Any:
+    if role not in table:
+        raise ConfigError(
+            f'in {where}: the role {role} is empty; add a table [phase.{role}] with by = "task", or a speaker'
+        )
+    return make_partner(role, kind, table[role], task, f"{where}: {role}")
+
+
+def _told(phase: Phase) -> dict[str, Any]:
+    """A phase as a table."""
+    method = phase.method
+    roles = role_fields(type(method))
+    told = {
+        "method": name_of(method),
+        **plain(phase, without=("method", "trainer")),
+        **plain(method, without=tuple(roles)),
+    }
+    return {**told, **{role: told_partner(getattr(method, role)) for role in roles}, "trainer": plain(phase.trainer)}

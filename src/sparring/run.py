@@ -1,0 +1,406 @@
+"""A run: phases of rounds, in a folder that can always be gone on with.
+
+A round is played (episodes), harvested (experience) and learnt from (steps); each of these is written down before the
+next begins, and the replies of an unfinished one are in its journal. So a run that was killed goes on at the stage
+where it stopped: back to its newest checkpoint, then through what was saved since, sampling nothing twice.
+
+`run.json` (versions, seed, status) · `recipe.toml` · `metrics.jsonl` · `rounds/<phase>-<method>/<round>/` with
+`episodes.jsonl` and `experience.jsonl` · `checkpoints/` · `evaluation.json`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import threading
+import time
+from collections.abc import Coroutine
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tomlkit
+import torch
+
+from sparring import checkpoint
+from sparring.assembly import for_use, name_of, role_fields
+from sparring.checkpoint import Position, State, Usage
+from sparring.display import Display
+from sparring.errors import ConfigError, RunStopped
+from sparring.evaluation import Evaluation, Outcome, evaluate
+from sparring.experience import Experience, Memory
+from sparring.files import read_jsonl, write_json, write_jsonl, write_whole, writing
+from sparring.interaction import Episode
+from sparring.journal import Journal
+from sparring.learner import Learner
+from sparring.method import Method
+from sparring.metrics import Key, Metrics
+from sparring.play import check_failures, play, summary
+from sparring.recipe import Phase, Recipe
+from sparring.seeds import rng
+from sparring.tables import differences, plain
+from sparring.task import Endless, Problem
+from sparring.trainer import Lesson, Trainer
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run: its folder, its best learner, and how that did on the test problems (None: not asked)."""
+
+    folder: Path
+    best: Path
+    test: dict[str, Any] | None
+
+
+def train(recipe: Recipe, run: str | Path, *, resume: bool = False, display: Display | None = None) -> Result:
+    """Runs `recipe` in the folder `run`, or goes on with what stands there. Works in a notebook too."""
+    return wait_for(Run(recipe, Path(run), resume, display or Display()).go())
+
+
+def wait_for(work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, from a script or from inside a running event loop (a notebook's)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    found: list[T] = []
+    failed: list[BaseException] = []
+
+    def there() -> None:
+        try:
+            found.append(asyncio.run(work))
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=there)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return found[0]
+
+
+def branch(source: Path, folder: Path, recipe: Recipe) -> None:
+    """A new run of `recipe` in `folder` that has the finished run in `source` behind it: its phases are the recipe's
+    first ones, and are not run again."""
+    begun = tomlkit.parse((source / "recipe.toml").read_text()).unwrap()
+    table = recipe.table()
+    changed = differences(begun, {**table, "phase": table["phase"][: len(begun["phase"])]})
+    if changed:
+        raise ConfigError(f"the run in {source} is not the beginning of this recipe ({'; '.join(changed[:5])})")
+    with writing(folder):
+        shutil.copytree(source, folder)
+    write_whole(folder / "recipe.toml", recipe.toml())
+
+
+class Run:
+    """One recipe in one folder."""
+
+    def __init__(self, recipe: Recipe, folder: Path, resume: bool, display: Display) -> None:
+        self.recipe, self.folder, self.display = recipe, folder, display
+        self.settings = recipe.run
+        self._train = recipe.task.problems("train")
+        if not self._train:
+            raise ConfigError("the task has no training problems; give a data set that is not empty")
+        self._fresh: list[Problem] = []
+        if recipe.problems == "fresh" and isinstance(recipe.task, Endless):
+            self._fresh = list(islice(recipe.task.endless(), self._total()))
+        self._open(resume)
+        if self.settings.threads:
+            torch.set_num_threads(self.settings.threads)
+        self.learner = Learner.load(recipe.learner, self.settings.seed)
+        self.trainer = Trainer(self.learner, recipe.phases[0].trainer)
+        self.metrics = Metrics(folder / "metrics.jsonl")
+        self.position = Position()
+        self._evaluated_at: tuple[int, float] | None = None
+        self.memory = Memory(recipe.phases[0].replay)
+
+    # ── the folder ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _open(self, resume: bool) -> None:
+        recipe = self.folder / "recipe.toml"
+        if recipe.exists():
+            if not resume:
+                raise ConfigError(
+                    f"{self.folder} holds a run already; go on with it by --resume, or choose another folder"
+                )
+            changed = differences(tomlkit.parse(recipe.read_text()).unwrap(), self.recipe.table())
+            if changed:
+                raise ConfigError(f"{self.folder} was begun with another recipe ({'; '.join(changed[:5])}); "
+                                  "go on with the same one, or choose another folder")  # fmt: skip
+        else:
+            write_whole(recipe, self.recipe.toml())
+        self._note("running")
+
+    def _note(self, status: str, **more: Any) -> None:
+        packages = ("sparring", "torch", "transformers", "accelerate", "peft")
+        versions = {name: version(name) for name in packages}
+        told = {"status": status, "seed": self.settings.seed, "threads": torch.get_num_threads(), "versions": versions}
+        write_json(self.folder / "run.json", {**told, **more})
+
+    # ── the whole ───────────────────────────────────────────────────────────────────────────────────────────
+
+    async def go(self) -> Result:
+        """Runs to the end, from the newest checkpoint if there is one."""
+        begun = time.monotonic()
+        try:
+            self._restore()
+            with self.display:
+                self.display.run(self._total(), self.position.problems)
+                for number in range(self.position.phase, len(self.recipe.phases)):
+                    await self._phase(number)
+                result = await self._finish()
+        except (RunStopped, KeyboardInterrupt, asyncio.CancelledError) as error:
+            self._note("stopped", reason=str(error) or "interrupted")
+            raise
+        self._note("finished", seconds=round(time.monotonic() - begun, 1))
+        return result
+
+    def _restore(self) -> None:
+        found = checkpoint.latest(self.folder)
+        if found is None:
+            return
+        state = checkpoint.state(found)
+        self.position = state.position
+        phase = self.recipe.phases[min(state.position.phase, len(self.recipe.phases) - 1)]
+        self.learner.restore(found, state.weights)
+        self.trainer.restore(state.training, phase.trainer)
+        self.memory = Memory(phase.replay, state.memory)
+        self.display.say(f"going on from {found.name} problems")
+
+    async def _phase(self, number: int) -> None:
+        phase = self.recipe.phases[number]
+        method = name_of(phase.method)
+        if (self.position.round, self.position.step) == (0, 0):
+            self.memory = Memory(phase.replay)
+        for round_ in range(self.position.round, phase.rounds):
+            if self.position.step == 0 and (round_ == 0 or phase.method.pace.lifetime == "round"):
+                rounds = phase.rounds if phase.method.pace.lifetime == "phase" else 1
+                self.trainer.begin(float(self._problems_in(phase) * rounds), phase.trainer)
+            await self._round(number, phase, round_)
+            self.position = replace(self.position, round=round_ + 1, step=0)
+        if self._evaluated_at != (number, self.position.problems):  # not just now, after the last step
+            await self._evaluate(phase.method, (number + 1, phase.rounds, 0))
+        self.display.say(f"phase {number + 1} ({method}) is done")
+        self.position = Position(number + 1, 0, 0, self.position.problems)
+        self._save(phase.method)
+
+    def _problems_in(self, phase: Phase) -> int:
+        return phase.problems or len(self._train)
+
+    def _total(self, phases: int | None = None) -> int:
+        """How many problems the first `phases` take, all unless given."""
+        return sum(self._problems_in(phase) * phase.rounds for phase in self.recipe.phases[:phases])
+
+    # ── a round ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _round(self, number: int, phase: Phase, round_: int) -> None:
+        begun, sampled = time.monotonic(), self.learner.model.tokens_sampled
+        folder = self.folder / "rounds" / f"{number + 1}-{name_of(phase.method)}" / f"{round_ + 1:04d}"
+        name, scope = (
+            f"phase {number + 1} ({name_of(phase.method)}), round {round_ + 1}",
+            (self.settings.seed, number, round_),
+        )
+        experience, told = await self._experience(folder, phase, scope, name)
+        played = time.monotonic()
+        lesson = self.trainer.lesson(
+            experience, phase.method.objective, self._problems_in(phase), phase.epochs or 1, scope
+        )
+        lesson = replace(lesson, reference=self._reference(folder, lesson))
+        await self._learn(lesson, phase, (number, round_), name)
+        learnt = time.monotonic()
+        line = self.metrics.record(
+            ("round", number + 1, round_ + 1, 0),
+            {
+                "method": name_of(phase.method),
+                "problems": round(self.position.problems),
+                "experience": len(experience),
+                "dropped": lesson.dropped,
+                **self.metrics.mean("step", number + 1, round_ + 1),
+                **told,
+                "seconds_playing": round(played - begun, 3),
+                "seconds_learning": round(learnt - played, 3),
+                "tokens_per_second": round((self.learner.model.tokens_sampled - sampled) / max(1e-9, played - begun)),
+            },
+        )
+        self.display.round(name, line)
+        if line.get("cut_off", 0) > 0.05:
+            self.display.say(
+                f"  {line['cut_off']:.0%} of the episodes have a reply that was cut at max_tokens; raise it"
+            )
+
+    async def _experience(
+        self, folder: Path, phase: Phase, scope: tuple[int, ...], name: str
+    ) -> tuple[list[Experience], dict[str, float]]:
+        """What the round teaches, replay included: saved before, or played now."""
+        episodes_path, experience_path = folder / "episodes.jsonl", folder / "experience.jsonl"
+        journal = Journal(folder / "journal.jsonl")
+        if episodes_path.exists():
+            episodes = read_jsonl(episodes_path, Episode)
+        else:
+            episodes = await self._play(phase.method, self._choose(phase, scope), (*scope, "train"), journal, name)
+            check_failures(episodes, self.settings.max_partner_failures, self.settings.max_learner_failures)
+            write_jsonl(episodes_path, episodes, Episode)
+        if experience_path.exists():
+            harvested = read_jsonl(experience_path, Experience)
+        else:
+            consulted = await self._play(
+                phase.method, self._consulted(phase, scope), (*scope, "development"), journal, f"{name}, consulting"
+            )
+            harvested = phase.method.harvest(episodes, consulted, rng(*scope, "harvest"))
+            write_jsonl(experience_path, harvested, Experience)
+        journal.close(keep=False)
+        return self.memory.replay(harvested), summary(episodes)
+
+    async def _play(
+        self, method: Method, problems: list[Problem], scope: tuple[int | str, ...], journal: Journal, name: str
+    ) -> list[Episode]:
+        self.display.stage(f"{name}: episodes", len(problems))
+        sampled, begun = self.learner.model.tokens_sampled, time.monotonic()
+
+        def told(episode: Episode) -> None:
+            rate = (self.learner.model.tokens_sampled - sampled) / max(1e-9, time.monotonic() - begun)
+            self.display.advance(f"{rate:.0f} tokens/s")
+
+        return await play(
+            method,
+            self.recipe.task,
+            problems,
+            lambda problem: self.learner.voice(*scope, problem.id, journal=journal),
+            scope,
+            at_once=self.settings.at_once,
+            on_episode=told,
+        )
+
+    def _choose(self, phase: Phase, scope: tuple[int, ...]) -> list[Problem]:
+        """The round's problems: the next ones of the endless stream, or of the training split shuffled pass by pass."""
+        before = self._total(scope[1])
+        first = before + scope[2] * self._problems_in(phase)
+        places = range(first, first + self._problems_in(phase))
+        if self._fresh:
+            return self._fresh[places.start : places.stop]
+        count = len(self._train)
+        passes: dict[int, list[int]] = {}
+        for number in range(places.start // count, (places.stop - 1) // count + 1):
+            passes[number] = list(range(count))
+            rng(self.settings.seed, "pass", number).shuffle(passes[number])
+        return [self._train[passes[place // count][place % count]] for place in places]
+
+    def _consulted(self, phase: Phase, scope: tuple[int, ...]) -> list[Problem]:
+        development = self.recipe.task.problems("development")
+        return rng(*scope, "consulted").sample(list(development), min(len(development), phase.method.consults))
+
+    # ── learning ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _reference(self, folder: Path, lesson: Lesson) -> tuple[tuple[float, ...], ...] | None:
+        """The reference's log-probabilities, taken before the first step and kept for who resumes after it."""
+        path = folder / "reference.pt"
+        if path.exists():
+            return tuple(tuple(sums) for sums in torch.load(path, weights_only=True))
+        reference = self.trainer.reference(lesson)
+        if reference is not None:
+            with writing(path):
+                torch.save([list(sums) for sums in reference], path.with_suffix(".partial"))
+                path.with_suffix(".partial").replace(path)
+        return reference
+
+    async def _learn(self, lesson: Lesson, phase: Phase, place: tuple[int, int], name: str) -> None:
+        """Takes the round's steps, evaluating and saving where problems say so."""
+        steps = lesson.steps(self.trainer.settings.batch)
+        self.display.stage(f"{name}: steps", steps - self.position.step)
+        start = self.position.problems - lesson.problems * self.position.step / max(1, steps)
+        try:
+            for step in self.trainer.learn(lesson, done=self.position.step):
+                before = self.position.problems
+                problems = start + lesson.problems * step.number / steps
+                self.position = Position(*place, step.number, problems)
+                self.metrics.record(
+                    ("step", place[0] + 1, place[1] + 1, step.number), {"loss": step.loss, **step.measures}
+                )
+                self.display.step(problems, step.loss)
+                if self._due(before, problems, self.settings.evaluate_every):
+                    await self._evaluate(phase.method, (place[0] + 1, place[1] + 1, step.number))
+                if self._due(before, problems, self.settings.save_every):
+                    self._save(phase.method)
+        except RunStopped as error:
+            raise RunStopped(f"{name}: {error}; the last good checkpoint is kept") from error
+        self.position = Position(*place, steps, start + lesson.problems)
+
+    @staticmethod
+    def _due(before: float, now: float, every: int) -> bool:
+        return bool(every) and int(now / every + 1e-9) > int(before / every + 1e-9)
+
+    # ── evaluating and saving ───────────────────────────────────────────────────────────────────────────────
+
+    async def _evaluate(self, method: Method, key: tuple[int, int, int]) -> None:
+        """Asks the development problems; the best learner so far is kept."""
+        problems = self.recipe.task.problems("development")[: self.settings.evaluate_problems]
+        if not problems:
+            return
+        name: Key = ("development", *key)
+        if (line := self.metrics.get(name)) is None:
+            evaluation = await self._asked(method, list(problems), "-".join(map(str, key)))
+            line = self.metrics.record(name, {"at": round(self.position.problems), **evaluation.plain()})
+        self._evaluated_at = (key[0] - 1, self.position.problems)
+        self.display.evaluated(line)
+        earlier = [
+            other["accuracy"] for other in self.metrics if other["kind"] == "development" and other["at"] < line["at"]
+        ]
+        if all(line["accuracy"] > accuracy for accuracy in earlier):
+            checkpoint.save(self.folder / "checkpoints" / "best", self.learner, self._usage(method))
+
+    async def _asked(self, method: Method, problems: list[Problem], name: str) -> Evaluation:
+        self.display.stage("evaluating", len(problems))
+        journal = Journal(self.folder / f"evaluation-{name}.journal.jsonl")
+
+        def told(outcome: Outcome) -> None:
+            self.display.advance()
+
+        evaluation = await evaluate(
+            self.recipe.task,
+            problems,
+            method,
+            lambda problem: self.learner.voice(self.settings.seed, "evaluate", problem.id, journal=journal),
+            at_once=self.settings.at_once,
+            on_outcome=told,
+        )
+        journal.close(keep=False)
+        return evaluation
+
+    def _usage(self, method: Method) -> Usage:
+        source = self.recipe.learner
+        settings = plain(method, without=tuple(role_fields(type(method))))
+        return Usage(
+            name_of(method), settings, self.recipe.task.layout.name, source.thinking, dict(source.chat_template_kwargs)
+        )
+
+    def _save(self, method: Method) -> None:
+        state = State(self.position, self.learner.weights, self.trainer.state(), tuple(self.memory.items))
+        name = f"{round(self.position.problems):09d}"
+        checkpoint.save(self.folder / "checkpoints" / name, self.learner, self._usage(method), state)
+        checkpoint.prune(self.folder, self.settings.keep)
+
+    async def _finish(self) -> Result:
+        """The final learner, the best one, and the best one's figures on the test problems, read only now."""
+        last = self.recipe.phases[-1].method
+        final = self.folder / "checkpoints" / "final"
+        best = self.folder / "checkpoints" / "best"
+        checkpoint.save(final, self.learner, self._usage(last))
+        if not best.exists():
+            checkpoint.save(best, self.learner, self._usage(last))
+        problems = list(self.recipe.task.problems("test"))[: self.settings.test_problems]
+        if not problems:
+            return Result(self.folder, best, None)
+        key: Key = ("test", len(self.recipe.phases), 0, 0)
+        used = checkpoint.usage(best)
+        assert used is not None
+        self.learner.restore(best, f"best of {len(self.recipe.phases)}")
+        evaluation = await self._asked(for_use(used.method, used.settings), problems, "test")
+        line = self.metrics.record(key, evaluation.plain())
+        self.display.evaluated(line)
+        write_json(self.folder / "evaluation.json", {**line, "outcomes": [asdict(o) for o in evaluation.outcomes]})
+        return Result(self.folder, best, line)

@@ -1,0 +1,395 @@
+"""What the sentences of a sorting say, whoever worded them.
+
+`read` finds in a step what can be checked: letters (`"ant"="a" (1)`), orders (`(1) "ant" < (3) ["cat" ? "cot"]`), the
+subpart at hand, the letters looked at, the final list. Quotes, brackets, punctuation and the words around are free;
+what is not recognised is left out. A model's text is searched, never evaluated, in time linear in its length.
+
+Not here: which step follows from which; that is the task's.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise, takewhile
+from typing import NamedTuple
+
+_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth"
+ORDINALS = _ORDINALS.split()
+
+Span = tuple[int, int]
+Vocabulary = Mapping[str, str]  # a word in lower case -> as the question spells it
+
+
+class Mention(NamedTuple):
+    """A word where a text mentions it, spelled as the question spells it if it is one of its words."""
+
+    word: str
+    span: Span
+
+
+class Block(NamedTuple):
+    """Words that are not told apart, `["cat" ? "cot"]`, or one word; on its own it is the subpart at hand.
+
+    `number` is the letter number as written, "" if there is none.
+    """
+
+    number: str
+    mentions: tuple[Mention, ...]
+    span: Span
+
+    @property
+    def words(self) -> frozenset[str]:
+        """Its words."""
+        return frozenset(mention.word for mention in self.mentions)
+
+
+class Spelling(NamedTuple):
+    """`"ant"="a" (1)`; letter or number is None where it is not given."""
+
+    mention: Mention
+    letter: str | None
+    number: str | None
+    span: Span
+
+    def fits(self, depth: int) -> bool:
+        """Whether this is the word's letter at `depth`, in as far as it is given."""
+        its = letter(self.mention.word, depth)
+        right = self.letter is None or self.letter.lower() == its.lower()
+        return right and (self.number is None or self.number.lstrip("0") == str(position(its)).lstrip("0"))
+
+
+class Order(NamedTuple):
+    """`(1) "ant" < (3) ["cat" ? "cot"]`, and the signs between its blocks; one written with `>` is turned round."""
+
+    blocks: tuple[Block, ...]
+    signs: tuple[str, ...]
+    span: Span
+
+
+class Place(NamedTuple):
+    """The letters named, counted from 0: `their second letters`."""
+
+    depths: frozenset[int]
+    span: Span
+
+
+class Listing(NamedTuple):
+    """A list of words; its span is all of the text it was looked for in if there are none."""
+
+    mentions: tuple[Mention, ...]
+    span: Span
+
+    @property
+    def words(self) -> list[str]:
+        """Its words."""
+        return [mention.word for mention in self.mentions]
+
+
+Statement = Spelling | Order | Block | Place | Listing
+
+
+class Wrong(Exception):
+    """What stands in `span` of a step is wrong, and why; `about`: the word concerned, or two of them in their order."""
+
+    def __init__(self, span: Span, reason: str, about: tuple[str, ...] = ()) -> None:
+        super().__init__(reason)
+        self.span, self.about = span, about
+
+
+_TOKEN = re.compile(
+    r"""
+      "(?P<quoted>[^"\n]*)" | (?<!\w)'(?P<single>[^'\n]*)'(?!\w)
+    | [(\[]\s*(?P<number>[0-9]+)\s*[)\]]
+    | (?P<sign>[<>]) | (?P<tie>\?) | (?P<open>[\[({]) | (?P<close>[\])}]) | (?P<link>->|[:=→-])
+    | (?P<bare>[^\W\d_](?:[\w'&.]*\w)?) | (?P<digits>[0-9]+) | (?P<other>\S)
+    """,
+    re.VERBOSE,
+)
+_PLAIN = str.maketrans({"“": '"', "”": '"', "`": '"', "‘": "'", "’": "'", "*": " ", "–": "-", "—": "-"})
+_ANSWER = re.compile(r"\banswer(?:[ \t]+is\b)?[ \t]*:|\banswer[ \t]+is\b|####", re.IGNORECASE)
+_LEAD = re.compile(r":|\b(?:is|are|be|have)\b", re.IGNORECASE)  # what the words before a list end in
+_UNQUOTED = re.compile(r"[^\s,<]+")
+_LINE = re.compile(r"[^\n]+")
+_WIDEST = 200  # tokens of one block: what is longer is no group of words
+_END = ("end", "", 0, 0)
+
+
+def vocabulary(words: Iterable[str]) -> Vocabulary:
+    """The words of a question as `read` looks them up."""
+    return {word.lower(): word for word in words}
+
+
+def read(text: str, known: Vocabulary, final: bool = False) -> list[Statement]:
+    """What `text`, one step, states, in its order; `final`: it is the final response even if it does not say so."""
+    plain = text.translate(_PLAIN)
+    *_, cue = (None, *_ANSWER.finditer(plain))
+    found = list(_Reader(plain[: cue.start()] if cue else "" if final else plain, known).statements())
+    listing = list_in(plain, known, cue.end() if cue else 0 if final else len(plain))
+    return [*found, listing] if listing.mentions else found
+
+
+def stated(response: str, known: Vocabulary) -> Listing:
+    """The list that `response` ends in: after its last "answer is", otherwise its last line or run of bullets, unless
+    that is one more order."""
+    plain = response.translate(_PLAIN)
+    *_, cue = (None, *_ANSWER.finditer(plain))
+    if cue:
+        return list_in(plain, known, cue.end())
+    lines = [line for line in _LINE.finditer(plain) if line[0].strip()]
+    bullets = list(takewhile(lambda line: len(list(_mentions(line[0], known, 0))) == 1, reversed(lines)))
+    if len(bullets) > 1:
+        return list_in(plain, known, bullets[-1].start())
+    last = lines[-1].start() if lines else 0
+    leads = [lead.end() for lead in _LEAD.finditer(plain, last) if lead[0].lower() not in known]
+    compares = re.search("[<?]", plain[last:])
+    return list_in(plain, known, len(plain) if compares else leads[-1] if leads else last)
+
+
+def list_in(text: str, known: Vocabulary, start: int = 0) -> Listing:
+    """The words that `text` lists from `start` on, over the lines that go on listing."""
+    found: list[Mention] = []
+    for line in _LINE.finditer(text.translate(_PLAIN), start):
+        more = list(_mentions(line[0], known, line.start()))
+        if found and len(more) > 1 and any(mention.word.lower() not in known for mention in more):
+            break
+        found += more
+    return Listing(tuple(found), (found[0].span[0], found[-1].span[1]) if found else (0, len(text)))
+
+
+def named(text: str, words: Sequence[str]) -> list[str]:
+    """Those of `words` that `text` names, in alphabetical order."""
+    values = {value.lower() for _, value, _, _ in _tokens(text.translate(_PLAIN))}
+    return sorted(word for word in words if word.lower() in values)
+
+
+def neighbours(ordered: Sequence[str], draw: random.Random, about: Sequence[str] = ()) -> tuple[str, str]:
+    """Two words that follow each other in `ordered`; those that `about` names, or with the one that it names."""
+    if len(about) == 2:
+        return about[0], about[1]
+    return draw.choice([pair for pair in pairwise(ordered) if not about or about[0] in pair])
+
+
+def check_list(listing: Listing, words: Sequence[str]) -> None:
+    """Raises Wrong at the first fault of `listing` as the sorted list of `words`."""
+    check_words(listing.mentions, words, listing.span)
+    for one, other in pairwise(listing.mentions):
+        if one.word > other.word:
+            span = one.span[0], other.span[1]
+            raise Wrong(span, difference(other.word, one.word), (other.word, one.word))
+
+
+def check_words(mentions: Sequence[Mention], words: Sequence[str], span: Span | None = None) -> None:
+    """Raises Wrong where `mentions` name what is none of `words`, or one of them twice; and where they leave one out,
+    if `span` says what is then wrong."""
+    seen: set[str] = set()
+    for mention in mentions:
+        if mention.word not in words:
+            raise Wrong(mention.span, f'"{mention.word}" does not belong here')
+        if mention.word in seen:
+            raise Wrong(mention.span, f'"{mention.word}" stands there twice', (mention.word,))
+        seen.add(mention.word)
+    missing = [word for word in words if word not in seen]
+    if span and missing:
+        raise Wrong(span, f'"{missing[0]}" is missing', (missing[0],))
+
+
+def check_numbers(order: Order, depth: int) -> None:
+    """Raises Wrong where a letter number in `order` is not that of the letters at `depth`."""
+    for block in order.blocks:
+        for mention in block.mentions:
+            if block.number and not Spelling(mention, None, block.number, mention.span).fits(depth):
+                raise Wrong(block.span, reminder(mention.word, depth))
+
+
+def check_order(order: Order, expected: Sequence[frozenset[str]]) -> None:
+    """Raises Wrong where `order` is not `expected`: false, not told apart though known, or told apart too early."""
+    place = {word: number for number, words in enumerate(expected) for word in words}
+    for (block, after), sign in zip(pairwise(order.blocks), order.signs, strict=True):
+        span = min(block.span[0], after.span[0]), max(block.span[1], after.span[1])
+        last, first = max(block.words), min(after.words)
+        if last > first or sign == ">":
+            raise Wrong(span, difference(first, last))
+        if place[last] == place[first]:
+            raise Wrong(span, f'nothing yet tells "{last}" and "{first}" apart')
+    for block in order.blocks:
+        first, last = min(block.words), max(block.words)
+        if place[first] != place[last]:
+            raise Wrong(block.span, difference(first, last))
+
+
+def ordinal(depth: int) -> str:
+    """The name of the letters at `depth`, counted from 0."""
+    return ORDINALS[depth] if depth < len(ORDINALS) else f"{depth + 1}th"
+
+
+def letter(word: str, depth: int) -> str:
+    """Its letter at `depth`, counted from 0; "" where the word has ended."""
+    return word[depth : depth + 1]
+
+
+def position(character: str) -> int:
+    """Its number in the alphabet; 0 for the end of a word and for what is no letter: both come before all letters."""
+    return ord(character.lower()) - ord("a") + 1 if character.isascii() and character.isalpha() else 0
+
+
+def spelled(word: str, depth: int, its: str | None = None) -> str:
+    """A letter as worked answers give it: `"ant"="a" (1)`; `its`: that of another word instead."""
+    character = letter(word if its is None else its, depth)
+    return f'"{word}"="{character}" ({position(character)})'
+
+
+def reminder(word: str, depth: int) -> str:
+    """Which letter stands there in truth."""
+    return f"the {ordinal(depth)} letter is {spelled(word, depth)}"
+
+
+def parting(one: str, other: str) -> int:
+    """The first place at which two words differ."""
+    return next(depth for depth in range(len(one) + 1) if letter(one, depth) != letter(other, depth))
+
+
+def difference(one: str, other: str) -> str:
+    """Which letter tells two words apart; it leaves to the reader which of them comes first."""
+    depth = parting(one, other)
+    return f"in the {ordinal(depth)} letter, {spelled(one, depth)} and {spelled(other, depth)}"
+
+
+def _mentions(line: str, known: Vocabulary, offset: int) -> Iterator[Mention]:
+    """The words of one line of a list, up to the end of its sentence or a bracketed remark."""
+    before = ""
+    listing = False
+    for kind, value, start, end in _tokens(line):
+        if kind == "quoted":
+            at = offset + start + 1
+            yield from (_mention(w[0], at + w.start(), at + w.end(), known) for w in _UNQUOTED.finditer(value))
+        elif kind == "bare" and (value.lower() not in ("and", "then") or value.lower() in known):
+            yield _mention(value, offset + start, offset + end, known)
+        elif listing and (value == "(" or (value in (".", "!", ";") and before != "digits")):
+            return
+        listing = listing or kind in ("quoted", "bare")
+        before = kind
+
+
+def _mention(text: str, start: int, end: int, known: Vocabulary) -> Mention:
+    return Mention(known.get(text.lower(), text), (start, end))
+
+
+def _tokens(text: str) -> Iterator[tuple[str, str, int, int]]:
+    for match in _TOKEN.finditer(text):
+        kind = match.lastgroup or "other"
+        yield "quoted" if kind == "single" else kind, match[kind], match.start(), match.end()
+
+
+class _Reader:
+    """The statements in one text. A method that takes a place gives what is stated there and the place after it."""
+
+    def __init__(self, text: str, known: Vocabulary) -> None:
+        self.known = known
+        self.tokens = [*_tokens(text)]
+        self.length = len(self.tokens)
+        self.tokens += [_END] * 4  # so that looking ahead needs no bounds
+
+    def statements(self) -> Iterator[Statement]:
+        held: Place | None = None  # neighbours count as one, and it is about a subpart that is named after it
+        at = 0
+        while at < self.length:
+            found, at = self.spelling(at) or self.order(at) or self.place(at) or (None, at + 1)
+            if isinstance(found, Place):
+                held = Place(held.depths | found.depths, (held.span[0], found.span[1])) if held else found
+            elif found is not None:
+                if held and not isinstance(found, Block):
+                    yield held
+                    held = None
+                yield found
+        if held:
+            yield held
+
+    def is_word(self, at: int) -> bool:
+        return self.tokens[at][0] in ("quoted", "bare")
+
+    def mention(self, at: int) -> Mention:
+        _, value, start, end = self.tokens[at]
+        return _mention(value, start, end, self.known)
+
+    def spelling(self, at: int) -> tuple[Spelling, int] | None:
+        if not self.is_word(at) or self.tokens[at + 1][0] != "link":
+            return None
+        (quoted, _, start, _), (kind, value, _, end) = self.tokens[at], self.tokens[at + 2]
+        mention = self.mention(at)
+        if kind == "number" and quoted == "quoted":
+            return Spelling(mention, None, value, (start, end)), at + 3
+        if kind not in ("quoted", "bare") or len(value) > 1:
+            return None
+        if self.tokens[at + 3][0] == "number":
+            _, number, _, end = self.tokens[at + 3]
+            return Spelling(mention, value, number, (start, end)), at + 4
+        if quoted == "quoted" or mention.word.lower() in self.known:
+            return Spelling(mention, value, None, (start, end)), at + 3
+        return None
+
+    def place(self, at: int) -> tuple[Place, int] | None:
+        (kind, name, start, _), (_, noun, _, end) = self.tokens[at : at + 2]
+        if kind == "bare" and name.lower() in ORDINALS and noun.lower().startswith(("letter", "character")):
+            return Place(frozenset({ORDINALS.index(name.lower())}), (start, end)), at + 2
+        return None
+
+    def order(self, at: int) -> tuple[Order | Block | None, int] | None:
+        kind, value, _, _ = self.tokens[at]
+        alone = self.alone(at)
+        before_sign = self.is_word(at) and self.tokens[at + 1][0] in ("sign", "tie", "number")
+        first = self.block(at) if alone or before_sign or kind in ("number", "open") else None
+        if first is None:
+            return None
+        blocks, signs, at = [first[0]], [], first[1]
+        while self.tokens[at][0] == "sign":
+            following = self.block(at + 1)
+            if following is None:
+                at += 1
+                break
+            signs.append(self.tokens[at][1])
+            blocks.append(following[0])
+            at = following[1]
+        if not any(word.lower() in self.known for block in blocks for word in block.words):
+            return None, at
+        if set(signs) == {">"}:
+            blocks, signs = blocks[::-1], ["<"] * len(signs)
+        if signs or alone or (blocks[0].number and len(blocks[0].mentions) > 1):
+            return Order(tuple(blocks), tuple(signs), (first[0].span[0], self.tokens[at - 1][3])), at
+        return blocks[0] if value == "[" or len(blocks[0].mentions) > 1 else None, at
+
+    def alone(self, at: int) -> bool:
+        """Whether all of an order is one word, `(1) "ant".` or `we have "ant".`: it lost the others."""
+        word = at + (self.tokens[at][0] == "number")
+        begun = word > at or (self.tokens[at][0] == "quoted" and self.tokens[at - 1][1] in ("have", ":"))
+        return begun and self.is_word(word) and self.tokens[word + 1][1] in (".", "")
+
+    def block(self, at: int) -> tuple[Block, int] | None:
+        start, number = self.tokens[at][2], ""
+        if self.tokens[at][0] == "number":
+            number, at = self.tokens[at][1], at + 1
+        first, depth, ties = at, 0, 0
+        mentions: list[Mention] = []
+        while at < first + _WIDEST:
+            kind, value, _, end = self.tokens[at]
+            joined = not mentions or depth > 0 or self.tokens[at - 1][0] == "tie"
+            if kind == "open" and joined:
+                depth += 1
+            elif kind == "close" and (depth or ties):  # a stray one too
+                depth = max(depth - 1, 0)
+            elif self.is_word(at) and joined:
+                mentions.append(self.mention(at))
+            elif kind == "tie" and mentions:
+                ties += 1
+            elif not (depth and mentions and value in (",", "/", "=")):
+                break
+            at += 1
+        if not mentions:
+            return None
+        if self.tokens[first][0] == "open" and not ties and any(m.word.lower() not in self.known for m in mentions):
+            return None  # a bracketed remark
+        end = self.tokens[at - 1][3]
+        if not number and self.tokens[at][0] == "number":
+            (_, number, _, end), at = self.tokens[at], at + 1
+        return Block(number, tuple(mentions), (start, end)), at

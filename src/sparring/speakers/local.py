@@ -1,0 +1,58 @@
+"""A frozen model in this process: a partner that costs nothing but time.
+
+Partners that name the same model share its weights and its queue. It is loaded when it is first asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal
+
+from annotated_types import Gt
+
+from sparring.chat import Chat
+from sparring.errors import ConfigError
+from sparring.model import LanguageModel, ModelSource, Thoughts, Voice, load
+from sparring.speaker import PARTNER, Reply, Sampling
+
+
+@dataclass(frozen=True)
+class Local:
+    """A causal language model by folder or hub id; the settings are the learner's."""
+
+    name: ClassVar[str] = "local"
+
+    model: str
+    chat_template: str | None = None
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    thinking: Thoughts = "hidden"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: str = "auto"
+    slots: Annotated[int, Gt(0)] = 128
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.model == "tiny":
+            raise ConfigError("model = 'tiny': a tiny model is made for each run and knows nothing; give a trained one")
+
+    @cached_property
+    def _voice(self) -> Voice:
+        settings = {key: setting for key, setting in vars(self).items() if key != "seed"}
+        return Voice(_shared(repr(settings), ModelSource(**settings)), PARTNER, ("local", self.seed))
+
+    async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
+        """The model's reply, decoded together with the others it is asked for."""
+        return await self._voice.reply(chat, sampling, sample)
+
+
+_LOADED: dict[str, LanguageModel] = {}
+
+
+def _shared(name: str, source: ModelSource) -> LanguageModel:
+    if name not in _LOADED:
+        model = load(source)
+        model.network.requires_grad_(False)
+        _LOADED[name] = model
+    return _LOADED[name]

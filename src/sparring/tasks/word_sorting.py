@@ -1,0 +1,399 @@
+"""Word sorting, from BIG-bench, worked out as in TriPosT (arXiv 2310.13522): by first letters, then tie by tie.
+
+The *paper* range asks in the words of BIG-bench for 2-7 words (seen, the bins of the training split) and 8-20 words
+(unseen). The *easy* range is ours, for learners that read characters: three to five short words; the smallest one left
+is picked, line by line, then all are listed. (A tiny learner took longer to learn inserting word after word.)
+
+A subpart that was begun is sorted to its end before the next one: that is how worked answers are laid out, and people
+who labelled first mistakes (BIG-Bench-Mistake) call anything else one. Where TriPosT's script gives two neighbours
+the same number, (3.2) twice and then (3.4), ours counts on.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
+from importlib.resources import files
+from typing import Annotated, ClassVar, Literal
+
+from annotated_types import Ge
+
+from sparring import sorting
+from sparring.chat import question
+from sparring.errors import ConfigError, nearest
+from sparring.seeds import digest
+from sparring.sorting import Block, Order, Place, Span, Spelling, Wrong, letter, ordinal, position
+from sparring.steps import COMPACT, FINAL, NUMBERED, Fault, Layout, Step
+from sparring.task import Pool, Problem, Split
+
+Words = frozenset[str]
+
+KIN = 0.25  # ours: share of words drawn among those that begin like an earlier one, so that there are ties to break
+SEEN, UNSEEN, EASY = (2, 7), (8, 20), (3, 5)  # counts of words
+SHORT, LONG = 4, 12  # letters, at most, in the easy range and in the paper's
+QUESTION, EASY_QUESTION = "Sort the following words alphabetically: List: ", "sort: "
+
+
+@dataclass(frozen=True)
+class WordSorting:
+    """Words to be put in alphabetical order.
+
+    `range` is `easy` (3 to 5 short words) or `paper` (2 to 7 words for training; development and test problems have up
+    to 20).
+    """
+
+    name: ClassVar[str] = "word_sorting"
+
+    range: Literal["easy", "paper"] = "easy"
+    train: Annotated[int, Ge(0)] = 1500
+    development: Annotated[int, Ge(0)] = 200
+    test: Annotated[int, Ge(0)] = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.range not in ("easy", "paper"):
+            raise nearest("range of word_sorting", self.range, ("easy", "paper"))
+        for key in ("train", "development", "test"):
+            if getattr(self, key) < 0:
+                raise ConfigError(f"{key} = {getattr(self, key)}; give 0 or more problems")
+
+    @property
+    def layout(self) -> Layout:
+        """How worked answers are laid out."""
+        return COMPACT if self.range == "easy" else NUMBERED
+
+    @cached_property
+    def _pool(self) -> Pool:
+        return Pool(self._draw, self.seed, self.train, self.development, self.test)
+
+    def problems(self, split: Split) -> Sequence[Problem]:
+        """The problems of `split`."""
+        return self._pool.problems(split)
+
+    def endless(self) -> Iterator[Problem]:
+        """Training problems without end, the training split first."""
+        return self._pool.endless()
+
+    def ask(self, words: Sequence[str]) -> Problem:
+        """The problem to sort `words`, all different; the same words in another order are the same problem."""
+        easy = self.range == "easy"
+        low, high, known = (*SEEN, "seen") if len(words) <= SEEN[1] else (*UNSEEN, "unseen")
+        problem = Problem(
+            id=digest(*sorted(words))[:16],
+            chat=question(f"{EASY_QUESTION if easy else QUESTION}{' '.join(words)}"),
+            gold=" ".join(sorted(words)),
+            bin=f"{len(words)} words" if easy else f"{known}, {low}-{high} words",
+            data={"words": list(words)},
+        )
+        return replace(problem, rationale=self.solve(problem, ""))
+
+    def _draw(self, draw: random.Random, split: Split) -> Problem:
+        if self.range == "easy":
+            return self.ask(_some(draw, draw.randint(*EASY), SHORT))
+        seen = split == "train" or draw.random() < 0.5
+        return self.ask(_some(draw, draw.randint(*(SEEN if seen else UNSEEN)), LONG))
+
+    def is_right(self, problem: Problem, response: str) -> bool:
+        """Whether the list that `response` ends in is the sorted one."""
+        words = problem.data["words"]
+        return sorting.stated(response, sorting.vocabulary(words)).words == sorted(words)
+
+    def first_error(self, problem: Problem, answer: str) -> Fault | None:
+        """The first wrong step of `answer`, or its last where it stops short."""
+        found = self._astray(problem, answer)
+        if found is None:
+            return None
+        step, wrong = found
+        return Fault(step.label, step.text[slice(*wrong.span)], str(wrong))
+
+    def solve(self, problem: Problem, kept: str) -> str:
+        """`kept` and the steps that are left."""
+        words, steps = problem.data["words"], self.layout.split(kept)
+        if self.range == "easy":
+            listed = [len(sorting.stated(step.text, sorting.vocabulary(words)).words) for step in steps]
+            left = [] if len(words) in listed else [*sorted(words)[listed.count(1) : -1], " ".join(sorted(words))]
+        else:
+            board = _Board(words)
+            board.follow(steps)
+            numbered = not steps or kept[steps[0].start : steps[0].end].strip() != steps[0].text
+            left = [f"({label}) {sentence}" if numbered else sentence for label, sentence in board.rest()]
+        gap = "\n" if left and kept and not kept.endswith("\n") else ""
+        return kept + gap + "\n".join(left)
+
+    def hint(self, problem: Problem, answer: str, draw: random.Random) -> str:
+        """Easy: the true order of two words, of the first fault if there is one. Paper: what is wrong in that step, or
+        the letters that tell two words apart."""
+        found = self._astray(problem, answer)
+        if self.range == "easy":
+            one, other = sorting.neighbours(sorted(problem.data["words"]), draw, found[1].about if found else ())
+            return f"check: {one}<{other}"
+        if found:
+            return f"Check step ({found[0].label}): {found[1]}."
+        label, one, other = self._topic(problem, answer, draw)
+        return f"Check step ({label}): {sorting.difference(one, other)}."
+
+    def false_claim(self, problem: Problem, answer: str, draw: random.Random) -> str:
+        """The words of `hint`, with two words or their letters exchanged."""
+        label, one, other = self._topic(problem, answer, draw)
+        if self.range == "easy":
+            return f"check: {other}<{one}"
+        depth = sorting.parting(one, other)
+        claimed = f"{sorting.spelled(one, depth, other)} and {sorting.spelled(other, depth, one)}"
+        return f"Check step ({label}): in the {ordinal(depth)} letter, {claimed}."
+
+    def _astray(self, problem: Problem, answer: str) -> tuple[Step, Wrong] | None:
+        """The first wrong step and what is wrong in it."""
+        words, steps = problem.data["words"], self.layout.split(answer)
+        if not steps:
+            return Step("1", "", 0, 0), Wrong((0, 0), "there is no answer")
+        found = _wrong_pick(words, steps) if self.range == "easy" else _Board(words).follow(steps)
+        if found is None and not self.is_right(problem, answer):
+            return steps[-1], Wrong((0, len(steps[-1].text)), "the answer stops before the sorted list")
+        return found
+
+    def _topic(self, problem: Problem, answer: str, draw: random.Random) -> tuple[str, str, str]:
+        """A step of `answer`, by its label, and two of its words, in their order."""
+        words, steps = problem.data["words"], self.layout.split(answer)
+        named = [(step.label, sorting.named(step.text, words)) for step in steps]
+        label, found = draw.choice([topic for topic in named if len(topic[1]) > 1] or [("1", sorted(words))])
+        return label, *sorting.neighbours(found, draw)
+
+
+@cache
+def _lexicon(longest: int) -> tuple[Sequence[str], Mapping[str, Sequence[str]]]:
+    """The words of up to `longest` letters, and those that begin with given one, two or three letters."""
+    words = [word for word in (files(__package__) / "words.txt").read_text().split() if len(word) <= longest]
+    beginning = defaultdict(list)
+    for word in words:
+        for length in (1, 2, 3):
+            beginning[word[:length]].append(word)
+    return words, beginning
+
+
+def _some(draw: random.Random, count: int, longest: int) -> list[str]:
+    """Words none of which begins another: then some letter tells any two apart, as in TriPosT's data."""
+    words, beginning = _lexicon(longest)
+    found: list[str] = []
+    while len(found) < count:
+        kin = found and draw.random() < KIN
+        word = draw.choice(beginning[draw.choice(found)[: draw.randint(1, 3)]] if kin else words)
+        if not any(word.startswith(other) or other.startswith(word) for other in found):
+            found.append(word)
+    return found
+
+
+def _wrong_pick(words: Sequence[str], steps: Sequence[Step]) -> tuple[Step, Wrong] | None:
+    """The first step that is neither the smallest word left nor the sorted list."""
+    known, left = sorting.vocabulary(words), sorted(words)
+    for step in steps:
+        listing = sorting.stated(step.text, known)
+        try:
+            if len(listing.words) != 1:
+                sorting.check_list(listing, words)
+                continue
+            sorting.check_words(listing.mentions, left)
+            pair = left.pop(0), listing.words[0]
+            if pair[0] != pair[1]:
+                raise Wrong(listing.span, sorting.difference(*pair), pair)
+        except Wrong as wrong:
+            return step, wrong
+    return None
+
+
+@dataclass
+class _Frame:
+    """A subpart that is being sorted by its letters at `depth`: begun at step `label`; `charted` once its new order is
+    stated; `spelt` are the words whose letters were given, last in the step and span `spelt_at`."""
+
+    words: Words
+    depth: int
+    label: str
+    charted: bool = False
+    spelt: set[str] = field(default_factory=set)
+    spelt_at: tuple[Step, Span] | None = None
+
+
+class _Board:
+    """What the steps of an answer have established, and so what is wrong with the next or has to be written next."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.words = words
+        self.known = sorting.vocabulary(words)
+        self.blocks: list[tuple[Words, int]] = [(frozenset(words), 0)]  # in order, each with its letters compared
+        self.frames = [_Frame(frozenset(words), 0, "")]  # subparts within subparts
+        self.step = Step("", "", 0, 0)
+        self.label = ""
+        self.concluded = self.listed = False
+
+    @property
+    def top(self) -> _Frame:
+        return self.frames[-1]
+
+    def tied(self) -> list[tuple[Words, int]]:
+        """The blocks still to be sorted, those that were begun first."""
+        return sorted((block for block in self.blocks if len(block[0]) > 1), key=lambda block: block[1] == 1)
+
+    def refined(self) -> list[tuple[Words, int]]:
+        """The blocks as the letters of the newest subpart divide them."""
+        if self.top.charted:
+            return self.blocks
+        depth, words = self.top.depth, self.top.words
+        letters = sorted({letter(word, depth) for word in words})
+        pieces = [(frozenset(word for word in words if letter(word, depth) == its), depth + 1) for its in letters]
+        return [piece for block in self.blocks for piece in (pieces if block[0] == words else [block])]
+
+    def chart(self) -> None:
+        """The order of the newest subpart by its letters is stated."""
+        self.blocks, self.top.charted = self.refined(), True
+
+    def begin(self, words: Words, depth: int) -> None:
+        """A subpart is taken up; one that was not divided at all goes on under its number."""
+        while len(self.frames) > 1 and not self.top.words >= words:
+            self.frames.pop()
+        again = len(self.frames) > 1 and self.top.words == words
+        self.frames.append(_Frame(words, depth, self.frames.pop().label if again else self.label))
+
+    def conclude(self) -> None:
+        """The order of the newest subpart, or of all words, is stated to be done with it."""
+        if len(self.frames) == 1:
+            self.concluded = not self.tied()
+        elif self.label.startswith(f"{(label := self.frames.pop().label)}."):
+            self.label = label
+
+    def follow(self, steps: Sequence[Step]) -> tuple[Step, Wrong] | None:
+        """Takes in `steps` up to the first wrong one."""
+        try:
+            for step in steps:
+                self.step, self.label = step, step.label
+                for statement in sorting.read(step.text, self.known, step.label.lower() == FINAL.lower()):
+                    self.take(statement)
+            self.check_spelt()
+        except Wrong as wrong:
+            return self.step, wrong
+        return None
+
+    def take(self, statement: sorting.Statement) -> None:
+        if not isinstance(statement, Spelling | Place):
+            self.check_spelt()
+        match statement:
+            case Spelling():
+                self.take_letter(statement)
+            case Order():
+                self.take_order(statement)
+            case Block():
+                self.take_subpart(statement)
+            case Place() if not self.top.charted and self.top.depth not in statement.depths:
+                raise Wrong(statement.span, f"the {ordinal(self.top.depth)} letters are next")
+            case sorting.Listing():
+                sorting.check_list(statement, self.words)
+                self.check_begun(statement.span)
+                self.listed = True
+
+    def check_spelt(self) -> None:
+        missing = self.within(self.top.words - self.top.spelt)
+        if self.top.spelt_at and missing:
+            self.step, span = self.top.spelt_at  # letters may be given over several steps: only now it shows
+            raise Wrong(span, f'"{missing[0]}" is missing')
+
+    def take_subpart(self, block: Block) -> None:
+        sorting.check_words(block.mentions, self.words)
+        at_hand = not self.top.charted and block.words == self.top.words
+        if not self.top.charted and (not at_hand or (self.top.spelt and len(self.refined()) == len(self.blocks))):
+            self.chart()  # of the subpart at hand: when its letters leave it whole, naming it states its order
+        if at_hand:
+            return
+        depth = next((depth for words, depth in self.tied() if words == block.words), None)
+        if depth is None:
+            raise Wrong(block.span, "these are not the words of a subpart that is left to be sorted")
+        if depth == 1:
+            self.check_begun(block.span)
+        self.begin(block.words, depth)
+
+    def check_begun(self, span: Span) -> None:
+        for left in (words for words, depth in self.tied() if depth > 1):
+            raise Wrong(span, f"the subpart {self.written(left)} has to be sorted first")
+
+    def take_letter(self, said: Spelling) -> None:
+        word = said.mention.word
+        sorting.check_words([said.mention], self.words)
+        if self.top.charted:
+            words, depth = next(block for block in self.blocks if word in block[0])
+            if len(words) == 1 or not said.fits(depth):
+                if any(said.fits(earlier) for earlier in range(depth)):
+                    return  # a reason, given once more
+                raise Wrong(said.span, sorting.reminder(word, depth - (len(words) == 1)))
+            self.take_subpart(Block("", tuple(sorting.Mention(one, said.span) for one in words), said.span))
+        sorting.check_words([said.mention], self.within(self.top.words - self.top.spelt))
+        if not said.fits(self.top.depth):
+            raise Wrong(said.span, sorting.reminder(word, self.top.depth))
+        self.top.spelt.add(word)
+        step, span = self.top.spelt_at or (self.step, said.span)
+        self.top.spelt_at = self.step, (span[0] if step is self.step else said.span[0], said.span[1])
+
+    def take_order(self, order: Order) -> None:
+        mentions = [mention for block in order.blocks for mention in block.mentions]
+        sorting.check_words(mentions, self.words)
+        words, newest = frozenset(mention.word for mention in mentions), self.top
+        target = min(reversed(self.frames), key=lambda frame: len(frame.words ^ words))
+        sorting.check_words(mentions, self.within(target.words), order.span)
+        charting = not newest.charted
+        if charting and target is newest:
+            sorting.check_numbers(order, newest.depth)
+        sorting.check_order(order, [block for block, _ in self.refined() if block <= target.words])
+        if charting:
+            self.chart()
+        if not (charting and target is newest):
+            while self.top is not target:
+                self.frames.pop()
+            self.conclude()
+
+    def rest(self) -> Iterator[tuple[str, str]]:
+        """The steps that are left to write: label and sentence."""
+        while not self.listed:
+            self.listed = self.concluded
+            inner = bool(self.top.label) and not self.top.charted and self.top.label == self.label
+            self.label = f"{self.label}.1" if inner else _after(self.label)
+            yield FINAL if self.listed else self.label, self.next_sentence()
+
+    def next_sentence(self) -> str:
+        if self.listed:
+            return f"So the answer is: {' '.join(sorted(self.words))}."
+        words, depth = self.top.words, self.top.depth
+        unspelt = words - self.top.spelt
+        if not self.top.charted and unspelt and (self.top.spelt or len(self.frames) == 1):
+            self.top.spelt |= unspelt
+            return f"The {ordinal(depth)} letter: {self.spelled(unspelt, depth)}."
+        if not self.top.charted:
+            self.chart()
+            return f"We now have: {self.order_of(words, depth)}."
+        tied = [block for block in self.tied() if block[0] <= words]
+        if tied:
+            self.begin(*tied[0])
+            subpart, letters = self.written(tied[0][0]), self.spelled(*tied[0])
+            return f"Now sort this subpart {subpart} by looking at their {ordinal(tied[0][1])} letters: {letters}."
+        self.conclude()
+        return f"Hence, we have {self.order_of(words)}."
+
+    def order_of(self, words: Words, depth: int | None = None) -> str:
+        blocks = [block for block, _ in self.blocks if block <= words]
+        numbers = ["" if depth is None else f"({position(letter(min(block), depth))}) " for block in blocks]
+        return " < ".join(number + self.written(block) for number, block in zip(numbers, blocks, strict=True))
+
+    def spelled(self, words: Words, depth: int) -> str:
+        return ", ".join(sorting.spelled(word, depth) for word in self.within(words))
+
+    def written(self, block: Words) -> str:
+        words = " ? ".join(f'"{word}"' for word in self.within(block))
+        return words if len(block) == 1 else f"[{words}]"
+
+    def within(self, words: Words) -> list[str]:
+        """Those `words` in the order of the question."""
+        return [word for word in self.words if word in words]
+
+
+def _after(label: str) -> str:
+    *outer, last = (label or "0").split(".")
+    return ".".join([*outer, str(int(last[-9:]) + 1)])

@@ -1,0 +1,223 @@
+"""The one loop that moves weights.
+
+A step takes `batch` pieces of experience, in micro-batches of rows of like length, and divides the loss by the step's
+trained weight (or its pairs), so that how a step is split changes nothing. The schedule is counted in problems. The
+reference of a preference loss is the round's starting policy: its log-probabilities are taken before the first step.
+
+Not here: where experience comes from, when to save and evaluate (`run`), and what a loss is (`losses/`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, NamedTuple
+
+import torch
+from accelerate import Accelerator
+from annotated_types import Ge, Gt, Interval
+
+from sparring.batch import bucketed, pad
+from sparring.catalogue import Catalogue
+from sparring.errors import RunStopped
+from sparring.experience import Experience
+from sparring.learner import Learner
+from sparring.objective import Objective
+from sparring.seeds import Name, digest, rng, stream
+from sparring.tokens import Row
+
+LOSSES = Catalogue("sparring.losses", "loss")
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """How weights are moved.
+
+    `batch`: pieces of experience a step; `batch_tokens`: padded tokens a forward pass; `warm_up`: problems over which
+    the learning rate rises; `schedule`: how it falls over the rest of the phase or round. A run stops when more than
+    `max_dropped` of a round's experience cannot be trained on (longer than the model, or nothing to train).
+    """
+
+    learning_rate: Annotated[float, Gt(0)] = 1e-5
+    batch: Annotated[int, Gt(0)] = 32
+    batch_tokens: Annotated[int, Gt(0)] = 16_384
+    warm_up: Annotated[float, Ge(0)] = 0
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+    max_grad_norm: Annotated[float, Gt(0)] = 1.0
+    max_dropped: Annotated[float, Interval(ge=0, le=1)] = 0.05
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A round's experience as rows, and the reference's log-probability of each row where the loss needs it."""
+
+    name: str
+    pieces: tuple[tuple[Row, ...], ...]
+    problems: float
+    epochs: int
+    seed: tuple[Name, ...]
+    loss: Any
+    dropped: int = 0
+    reference: tuple[tuple[float, ...], ...] | None = field(default=None, repr=False)
+
+    def steps(self, batch: int) -> int:
+        """How many steps it takes."""
+        return self.epochs * math.ceil(len(self.pieces) / batch)
+
+
+class Step(NamedTuple):
+    """What one step did: its number (from 1), the problems it stands for, loss, other measures, tokens taken in."""
+
+    number: int
+    problems: float
+    loss: float
+    measures: dict[str, float]
+    tokens: int
+
+
+class Trainer:
+    """Moves a learner's weights, a lesson at a time."""
+
+    def __init__(self, learner: Learner, settings: TrainerSettings) -> None:
+        self.learner = learner
+        self.settings = settings
+        on_gpu_in_float32 = (
+            learner.model.device.type == "cuda" and next(learner.model.network.parameters()).dtype == torch.float32
+        )
+        self.accelerator = Accelerator(
+            mixed_precision="bf16" if on_gpu_in_float32 else "no", cpu=learner.model.device.type == "cpu"
+        )
+        self.module = self.accelerator.prepare(learner.log_probs)
+        self.begin(1.0, settings)
+
+    # ── optimiser and schedule ──────────────────────────────────────────────────────────────────────────────
+
+    def begin(self, horizon: float, settings: TrainerSettings) -> None:
+        """A new optimiser and a new schedule, over `horizon` problems."""
+        self.settings = settings
+        self.horizon = horizon
+        self.seen = 0.0
+        trained = [p for p in self.learner.log_probs.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(
+            trained, lr=settings.learning_rate, betas=settings.adam_betas, weight_decay=settings.weight_decay
+        )
+        self.optimizer = self.accelerator.prepare(optimizer)
+
+    def learning_rate(self) -> float:
+        """The rate after `seen` problems."""
+        s = self.settings
+        if self.seen < s.warm_up:
+            return s.learning_rate * (self.seen + 1) / (s.warm_up + 1)
+        done = min(1.0, (self.seen - s.warm_up) / max(1e-9, self.horizon - s.warm_up))
+        factors = {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}
+        return s.learning_rate * factors[s.schedule]
+
+    def state(self) -> dict[str, Any]:
+        """Optimiser and place in the schedule."""
+        return {"optimizer": self.optimizer.state_dict(), "horizon": self.horizon, "seen": self.seen}
+
+    def restore(self, state: dict[str, Any], settings: TrainerSettings) -> None:
+        """Goes on from what `state` gave."""
+        self.begin(state["horizon"], settings)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.seen = state["seen"]
+
+    # ── lessons ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def lesson(
+        self,
+        experience: Sequence[Experience],
+        objective: Objective,
+        problems: float,
+        epochs: int,
+        seed: tuple[Name, ...],
+    ) -> Lesson:
+        """`experience` as rows. What is longer than the model, or has nothing to train, is left out and counted, never
+        cut; RunStopped if that is more than the settings allow."""
+        loss = LOSSES[objective.loss](objective)
+        longest = self.learner.model.max_length
+        pieces = []
+        for piece in experience:
+            rows = tuple(loss.rows(piece, self.learner.model.dialect))
+            if rows and all(any(row.weights) and len(row.ids) <= longest for row in rows):
+                pieces.append(rows)
+        dropped = len(experience) - len(pieces)
+        if experience and dropped > self.settings.max_dropped * len(experience):
+            raise RunStopped(
+                f"{dropped} of {len(experience)} pieces of experience cannot be trained on: longer than the model's "
+                f"{longest} tokens, or with nothing to train; shorten them, or raise max_dropped under [trainer] "
+                f"(now {self.settings.max_dropped:g})"
+            )
+        name = digest(*(digest(row.ids) for rows in pieces for row in rows))
+        return Lesson(name, tuple(pieces), problems, epochs, seed, loss, dropped)
+
+    def reference(self, lesson: Lesson) -> tuple[tuple[float, ...], ...] | None:
+        """The sum of log-probabilities of each row under the weights as they are now; None where no loss asks."""
+        if not lesson.loss.needs_reference:
+            return None
+        sums: list[tuple[float, ...]] = [()] * len(lesson.pieces)
+        self.module.eval()
+        with torch.no_grad():
+            for places in self._micro_batches(lesson, range(len(lesson.pieces))):
+                batch = pad([row for place in places for row in lesson.pieces[place]], self.learner.model.device)
+                logprob_BT = self.module(batch.ids_BT, batch.attention_BT, batch.weight_BT != 0)
+                found = iter((logprob_BT * batch.weight_BT).sum(dim=1).tolist())
+                for place in places:
+                    sums[place] = tuple(next(found) for _ in lesson.pieces[place])
+        return tuple(sums)
+
+    def learn(self, lesson: Lesson, done: int = 0) -> Iterator[Step]:
+        """Takes the lesson's steps after the first `done`, one an iteration."""
+        batch = self.settings.batch
+        a_step = lesson.problems / max(1, lesson.steps(batch))
+        number = 0
+        for epoch in range(lesson.epochs):
+            order = list(range(len(lesson.pieces)))
+            rng(*lesson.seed, "order", epoch).shuffle(order)
+            for start in range(0, len(order), batch):
+                number += 1
+                if number > done:
+                    yield self._step(lesson, order[start : start + batch], number, a_step)
+
+    def _step(self, lesson: Lesson, places: Sequence[int], number: int, problems: float) -> Step:
+        torch.manual_seed(stream(*lesson.seed, "dropout", number))
+        size = sum(lesson.loss.size(lesson.pieces[place]) for place in places)
+        self.module.train()
+        total, tokens = torch.zeros((), device=self.learner.model.device), 0
+        measures: dict[str, torch.Tensor] = {}
+        for group in self._micro_batches(lesson, places):
+            rows = [row for place in group for row in lesson.pieces[place]]
+            batch = pad(rows, self.learner.model.device)
+            logprob_BT = self.module(batch.ids_BT, batch.attention_BT, batch.weight_BT != 0)
+            loss, found = lesson.loss(logprob_BT, batch.weight_BT, self._reference_of(lesson, group))
+            self.accelerator.backward(loss / size)
+            total += loss.detach() / size
+            tokens += sum(len(row.ids) for row in rows)
+            for name, value in found.items():
+                measures[name] = measures.get(name, torch.zeros_like(value)) + value / size
+        loss_of_step = float(total)
+        if not math.isfinite(loss_of_step):
+            rows_named = ", ".join(str(place) for place in list(places)[:8])
+            raise RunStopped(f"the loss is {loss_of_step} in step {number}, rows {rows_named}; lower the learning rate")
+        self.accelerator.clip_grad_norm_(self.module.parameters(), self.settings.max_grad_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.seen += problems
+        self.learner.moved(f"{lesson.name} {number}")
+        return Step(number, problems, loss_of_step, {name: float(value) for name, value in measures.items()}, tokens)
+
+    def _reference_of(self, lesson: Lesson, places: Sequence[int]) -> torch.Tensor | None:
+        if lesson.reference is None:
+            return None
+        return torch.tensor([s for place in places for s in lesson.reference[place]], device=self.learner.model.device)
+
+    def _micro_batches(self, lesson: Lesson, places: Sequence[int]) -> Iterator[list[int]]:
+        lengths = [max(len(row.ids) for row in lesson.pieces[place]) for place in places]
+        rows = [len(lesson.pieces[place]) for place in places]
+        for group in bucketed(lengths, rows, self.settings.batch_tokens):
+            yield [places[at] for at in group]

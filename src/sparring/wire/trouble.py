@@ -1,0 +1,65 @@
+"""What can befall one exchange with a server, by name, and whether asking again may help."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+
+from sparring.attempts import Tokens
+
+RATE_LIMITED = 429
+FOR_NOW = (408, 409, 425)  # with 429 and every 5xx; others (400, 404, …) would be answered in the same way again
+NOT_ALLOWED = (401, 403)
+FORM_REFUSED = (400, 422)  # perhaps for one field only
+
+
+class Trouble(Exception):
+    """An exchange without a reply.
+
+    `outcome` is its name; `again`: whether the same request may fare better; `wait`: the seconds the server asks for;
+    `sick`: whether it tells something about the health of the host; `unreachable`: nobody is there; `used`: what is
+    billed all the same.
+    """
+
+    def __init__(
+        self,
+        outcome: str,
+        error: str,
+        *,
+        again: bool = True,
+        wait: float = 0.0,
+        status: int = 0,
+        sick: bool = False,
+        unreachable: bool = False,
+    ) -> None:
+        super().__init__(f"{outcome}: {error}")
+        self.outcome, self.error, self.again, self.wait = outcome, error, again, wait
+        self.status, self.sick, self.unreachable = status, sick, unreachable
+        self.used = Tokens()
+
+
+def of_status(status: int, headers: Mapping[str, str], error: str) -> Trouble:
+    """The trouble that a response with an error status is; `error`: the server's own words."""
+    error = f"{status} {error}"
+    wait = retry_after(headers)
+    if status == RATE_LIMITED:
+        return Trouble("rate limited", error, wait=wait, status=status, again="insufficient_quota" not in error)
+    if status >= 500:
+        return Trouble("server error", error, wait=wait, status=status, sick=True)
+    if status in FOR_NOW:
+        return Trouble("timed out" if status == 408 else "refused for now", error, wait=wait, status=status)
+    return Trouble("not allowed" if status in NOT_ALLOWED else "refused", error, status=status, again=False)
+
+
+def retry_after(headers: Mapping[str, str]) -> float:
+    """The seconds that `Retry-After` asks for, given as seconds or as an HTTP date; 0 where it says nothing."""
+    said = headers.get("retry-after", "").strip()
+    try:
+        return max(0.0, float(said))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
+    except (TypeError, ValueError):  # no header, or one that nobody can read
+        return 0.0

@@ -1,0 +1,83 @@
+"""One easy problem, and a readable account of an episode and of what it teaches."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from sparring.chat import Chat, Message
+from sparring.experience import Demonstration, Experience
+from sparring.interaction import Episode
+from sparring.task import Problem
+from sparring.tasks.multistep_arithmetic import MultistepArithmetic
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+
+
+@pytest.fixture(scope="session")
+def arithmetic() -> MultistepArithmetic:
+    return MultistepArithmetic(train=20, development=5, test=5)
+
+
+@pytest.fixture
+def problem(arithmetic) -> Problem:
+    """((3+7)+5)= with the worked answer 3+7=10, 10+5=15, 15."""
+    found = next(p for p in arithmetic.problems("train") if p.id == "((3+7)+5)=")
+    assert found.rationale == "3+7=10\n10+5=15\n15"
+    return found
+
+
+def play(method, problem, task, learner) -> Episode:
+    return asyncio.run(method.interact(problem, task, learner, random.Random(0)))
+
+
+def told(message: Message, weights: bool = False) -> str:
+    parts = [
+        f"[{part.writer}{f' {part.weight:g}' if weights else ''}] {part.text!r}"
+        + (f" {len(part.ids)} ids" if part.ids else "")
+        for part in message.parts
+    ]
+    return f"{message.author}: " + "\n    ".join(parts)
+
+
+def chat_told(chat: Chat, weights: bool = False) -> str:
+    return "\n".join(told(message, weights) for message in chat.messages)
+
+
+def account(episode: Episode, taught: Sequence[Experience]) -> str:
+    """The episode and its lessons in words."""
+    lines = ["EPISODE", chat_told(episode.chat)]
+    for candidate in episode.candidates:
+        lines.append(f"candidate, score {candidate.score}, answer {candidate.answer and candidate.answer.text!r}: ")
+        lines.append("    " + told(candidate.message))
+    lines += [f"failure: {f.who}: {f.kind}: {f.reason}" for f in episode.failures]
+    lines.append(f"notes: {dict(episode.notes)}")
+    for piece in taught:
+        lines.append("")
+        if isinstance(piece, Demonstration):
+            lines += [f"DEMONSTRATION ({piece.group}, learnt by {piece.reader})", chat_told(piece.chat, weights=True)]
+        else:
+            lines += [
+                "PREFERENCE",
+                chat_told(piece.prompt),
+                "chosen " + told(piece.chosen),
+                "rejected " + told(piece.rejected),
+            ]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture
+def golden(request):
+    """Compares an account with the golden file of that name; `pytest --remake-golden` writes it anew."""
+
+    def compare(name: str, text: str) -> None:
+        path = GOLDEN / f"{name}.txt"
+        if request.config.getoption("--remake-golden"):
+            path.write_text(text)
+        assert text == path.read_text()
+
+    return compare

@@ -1,0 +1,94 @@
+import asyncio
+import random
+
+import pytest
+
+from sparring.chat import LEARNER
+from sparring.errors import Unavailable
+from sparring.methods.saie import SAIE
+from sparring.partner import DISCUSSANT
+from sparring.partners.task_discussant import TaskDiscussant
+from sparring.steps import COMPACT
+from tests.methods.conftest import account, play
+
+WRONG, RIGHT = "3+7=11\n11+5=16\n16", "3+7=10\n10+5=15\n15"
+
+
+def test_one_discussion_and_what_it_teaches(problem, arithmetic, script, golden):
+    method = SAIE(TaskDiscussant(arithmetic), stance="supportive")
+    episode = play(method, problem, arithmetic, script([WRONG]))
+    golden("saie", account(episode, method.harvest([episode], [], random.Random(0))))
+
+
+@pytest.mark.parametrize(
+    "rule_attempt_stance",
+    [
+        ("supportive", RIGHT, "supportive"),
+        ("adversarial", WRONG, "adversarial"),
+        ("by_correctness", RIGHT, "adversarial"),
+        ("by_correctness", WRONG, "supportive"),
+        ("alternate", RIGHT, "supportive"),
+    ],
+)
+def test_stance_rules(rule_attempt_stance, problem, arithmetic, script):
+    rule, attempt, stance = rule_attempt_stance
+    episode = play(SAIE(Echo(), stance=rule), problem, arithmetic, script([attempt]))
+    assert episode.chat.text == stance
+
+
+def test_a_random_stance_keeps_its_share():
+    draw, method = random.Random(0), SAIE(Echo(), adversarial_share=0.25)
+    stances = [method._stance(True, 0, draw) for _ in range(4000)]
+    assert stances.count("adversarial") / 4000 == pytest.approx(0.25, abs=0.03)
+
+
+def test_alternate_goes_from_support_to_attack_turn_by_turn(problem, arithmetic, script):
+    episode = play(SAIE(Echo(), stance="alternate", turns=2), problem, arithmetic, script([WRONG, RIGHT]))
+    assert [m.text for m in episode.chat.messages[1:]] == [WRONG, "supportive", RIGHT, "adversarial"]
+    assert episode.notes["repaired_with_support"] is True
+
+
+def test_the_remark_can_be_what_is_learnt(problem, arithmetic, script):
+    method = SAIE(Echo(), stance="adversarial", learn="remark", gold_weight=0)
+    [taught] = method.harvest([play(method, problem, arithmetic, script([RIGHT]))], [], random.Random(0))
+    assert taught.reader == DISCUSSANT
+    assert [(m.author, m.parts[0].weight) for m in taught.chat.messages[-2:]] == [(LEARNER, 0), (DISCUSSANT, 1)]
+
+
+def test_own_revisions_are_learnt_where_they_are_right(problem, arithmetic, script):
+    method = SAIE(Echo(), learn="own_correct_revision", gold_weight=0)
+    right = play(method, problem, arithmetic, script([WRONG, RIGHT]))
+    wrong = play(method, problem, arithmetic, script([WRONG, WRONG]))
+    [taught] = method.harvest([right, wrong], [], random.Random(0))
+    assert taught.chat.text == RIGHT
+    assert [p.weight for m in taught.chat.messages for p in m.parts] == [0, 0, 0, 1]
+    assert taught.chat.last.parts[0].ids is not None  # the sampled tokens are the trained ones
+
+
+def test_a_partner_that_fails_costs_the_discussion_not_the_gold(problem, arithmetic, script):
+    class Dumb:
+        async def remark(self, *_):
+            raise Unavailable("no reply in 30 s")
+
+    method = SAIE(Dumb())
+    episode = play(method, problem, arithmetic, script([RIGHT]))
+    assert episode.failed
+    assert [(f.who, f.kind) for f in episode.failures] == [(DISCUSSANT, "Unavailable")]
+    assert [d.group for d in method.harvest([episode], [], random.Random(0))] == ["gold"]
+
+
+def test_a_reply_cut_at_its_limit_is_no_attempt(problem, arithmetic, script):
+    episode = play(SAIE(Echo()), problem, arithmetic, script([RIGHT], finish="length"))
+    assert [(f.who, f.kind) for f in episode.failures] == [(LEARNER, "CutOff")]
+
+
+def test_it_is_used_alone(problem, script):
+    found = asyncio.run(SAIE(Echo()).answer(problem.chat, script([RIGHT]), COMPACT))
+    assert found.response == RIGHT
+
+
+class Echo:
+    """Says its stance."""
+
+    async def remark(self, problem, chat, stance, draw):
+        return stance

@@ -1,0 +1,148 @@
+import asyncio
+import random
+from dataclasses import replace
+
+import pytest
+
+from sparring.errors import ConfigError, Unreadable
+from sparring.methods.thought_preference import ResponsePreference, ThoughtPreference
+from sparring.objective import DPO
+from sparring.partner import Scores, by_pairs
+from sparring.partners.task_judge import TaskJudge
+from sparring.steps import COMPACT
+from tests.methods.conftest import account, play
+
+
+class ByLength:
+    """Scores an answer by what a table says, 0 for others; `seen` is all it was shown."""
+
+    def __init__(self, table):
+        self.table, self.seen = table, []
+
+    async def score(self, problem, answers, draw):
+        self.seen += [repr(answer) + repr(problem) for answer in answers]
+        return Scores(tuple(self.table.get(answer.text, 0.0) for answer in answers))
+
+
+def thinking(judge, **settings):
+    return ThoughtPreference(judge, **{"thought_format": "think", "thought_prompt": "", "samples": 4, **settings})
+
+
+REPLIES = ["<think>3+7=11</think>16", "<think>3+7=10</think>15", "no marker 15", "<think>é3+7=12</think>17"]
+
+
+def test_the_best_is_preferred_to_the_worst_thought_and_all(problem, arithmetic, script, golden):
+    method = thinking(TaskJudge(arithmetic))
+    episode = play(method, problem, arithmetic, script(REPLIES))
+    golden("thought_preference", account(episode, method.harvest([episode], [], random.Random(0))))
+
+
+def test_the_baseline_answers_directly_and_is_trained_alike(problem, arithmetic, script, golden):
+    method = ResponsePreference(TaskJudge(arithmetic), samples=4)
+    episode = play(method, problem, arithmetic, script(["16", "15", "15", ""]))
+    golden("response_preference", account(episode, method.harvest([episode], [], random.Random(0))))
+
+
+def test_no_byte_of_a_thought_reaches_the_judge(problem, arithmetic, script):
+    judge = ByLength({"16": 1.0})
+    play(thinking(judge), problem, arithmetic, script(["<think>CANARY</think>16", "<think>CANARY", "CANARY</think>16"]))
+    assert judge.seen
+    assert not any("CANARY" in shown for shown in judge.seen)
+
+
+def test_each_sample_is_asked_for_by_its_number(problem, arithmetic, script):
+    learner = script(REPLIES)
+    play(thinking(TaskJudge(arithmetic), temperature=0.7, top_p=0.9), problem, arithmetic, learner)
+    assert [sample for _, _, sample in learner.heard] == [0, 1, 2, 3]
+    assert {(s.temperature, s.top_p) for _, s, _ in learner.heard} == {(0.7, 0.9)}
+
+
+def harvest(method, episodes, consulted=()):
+    return method.harvest(episodes, list(consulted), random.Random(0))
+
+
+def test_problems_whose_scores_all_tie_teach_nothing_whatever_their_lengths(problem, arithmetic, script):
+    method = thinking(ByLength({}), length_penalty=0.5)
+    episode = play(method, problem, arithmetic, script(["<think>a</think>1", "<think>b</think>22222222"]))
+    assert harvest(method, [episode]) == []
+
+
+def test_a_judge_that_always_says_first_prefers_nothing(problem, arithmetic, script):
+    class First:
+        async def score(self, problem, answers, draw):
+            async def compare(first, second):
+                return "first"
+
+            return await by_pairs(compare, answers)
+
+    method = thinking(First())
+    episode = play(
+        method, problem, arithmetic, script(["<think>a</think>1", "<think>b</think>22", "<think>c</think>333"])
+    )
+    assert harvest(method, [episode]) == []
+
+
+def test_a_judge_that_cannot_be_read_scores_nothing(problem, arithmetic, script):
+    class Mumbling:
+        async def score(self, problem, answers, draw):
+            async def compare(first, second):
+                raise Unreadable("hm")
+
+            return await by_pairs(compare, answers)
+
+    method = thinking(Mumbling())
+    episode = play(method, problem, arithmetic, script(["<think>a</think>1", "<think>b</think>2"]))
+    assert {c.score for c in episode.candidates} == {None}
+    assert {f.who for f in episode.failures} == {"judge"}
+    assert harvest(method, [episode]) == []
+
+
+def test_length_tells_among_equals_only(problem, arithmetic, script):
+    lines = ["<think>a</think>1", "<think>b</think>1111", "<think>c</think>9", "<think>d</think>9999"]
+    method = thinking(ByLength({"1": 1.0, "1111": 1.0}), length_penalty=0.5)
+    [taught] = harvest(method, [play(method, problem, arithmetic, script(lines))])
+    assert (taught.chosen.text, taught.rejected.text) == ("<think>a</think>1", "<think>d</think>9999")
+
+
+def test_auto_takes_the_smallest_penalty_that_stops_the_drift(problem, arithmetic, script):
+    longer_is_better = ByLength({"1": 0.0, "4444": 1.0, "22": 0.9})
+    lines = ["<think>a</think>1", "<think>b</think>4444", "<think>c</think>22"]
+    method = thinking(longer_is_better, samples=3, length_penalty="auto")
+    assert method.consults == 64
+    consulted = [play(method, problem, arithmetic, script(lines))]
+    penalty = method.penalty(consulted)
+    assert 0 < penalty <= 0.5
+    chosen = harvest(replace(method, length_penalty=penalty - 0.05), consulted)[0]
+    assert len(chosen.chosen.text) > len(chosen.rejected.text)
+    shorter = ByLength({"1": 1.0})
+    assert method.penalty([play(thinking(shorter, samples=3), problem, arithmetic, script(lines))]) == 0
+
+
+def test_unreadable_replies_are_rejected_sides_in_a_bounded_share(problem, arithmetic, script):
+    method = thinking(TaskJudge(arithmetic), unreadable_share=0.1)
+    mixed = [play(method, replace(problem, id=f"mixed {n}"), arithmetic, script(REPLIES)) for n in range(18)]
+    tied = [
+        play(method, replace(problem, id=f"tied {n}"), arithmetic, script(["no marker", REPLIES[1], REPLIES[1]]))
+        for n in range(30)
+    ]
+    taught = harvest(method, [*mixed, *tied])
+    broken = [t for t in taught if "</think>" not in t.rejected.text]
+    assert len(taught) == 20
+    assert len(broken) == 2  # 10 % of 20
+    assert harvest(replace(method, unreadable_share=0.0), tied) == []
+
+
+def test_its_objective_is_dpo_with_its_settings(arithmetic):
+    assert thinking(TaskJudge(arithmetic), beta=0.3, nll_weight=0.2).objective == DPO(0.3, 0.2)
+    with pytest.raises(ConfigError, match="thought format"):
+        ThoughtPreference(TaskJudge(arithmetic), thought_format="thnk")
+
+
+def test_a_bad_output_is_sampled_again_at_use(problem, arithmetic, script):
+    method = thinking(TaskJudge(arithmetic))
+    learner = script(["hm", "<think>hm</think>15"])
+    found = asyncio.run(method.answer(problem.chat, learner, COMPACT))
+    assert found.response == "15"
+    assert [(s.temperature, n) for _, s, n in learner.heard] == [(0.0, 0), (0.8, 1)]
+    with pytest.raises(Unreadable):
+        asyncio.run(method.answer(problem.chat, script(["hm"]), COMPACT))

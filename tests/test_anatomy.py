@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    FalconConfig,
+    Gemma3TextConfig,
+    Llama4TextConfig,
+    Qwen3Config,
+)
+
+from sparring.anatomy import evaluating, obstacle, windows
+
+SHAPE = {
+    "vocab_size": 20,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "intermediate_size": 16,
+    "head_dim": 8,
+}
+
+
+def test_windows_are_those_of_the_layers():
+    mixed = Gemma3TextConfig(**SHAPE, sliding_window=7, layer_types=["sliding_attention", "full_attention"])
+    assert windows(mixed) == [7, None]
+    assert windows(Qwen3Config(**SHAPE, sliding_window=7)) == [None, None]  # it has a window and does not use it
+    assert obstacle(AutoModelForCausalLM.from_config(mixed)) is None
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (BloomConfig(vocab_size=20, hidden_size=16, n_layer=1, n_head=2), "positions of its tokens"),
+        (
+            FalconConfig(vocab_size=20, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, alibi=True),
+            "positions of its tokens",
+        ),
+        (Llama4TextConfig(**SHAPE, intermediate_size_mlp=16, num_local_experts=1, attention_chunk_size=4), "chunks"),
+    ],
+)
+def test_models_whose_rows_cannot_share_a_cache_say_why(config, reason):
+    assert reason in obstacle(AutoModelForCausalLM.from_config(config))
+
+
+def test_attention_without_a_mask_for_each_row_is_an_obstacle():
+    model = AutoModelForCausalLM.from_config(Qwen3Config(**SHAPE))
+    assert obstacle(model) is None
+    model.config._attn_implementation = "flash_attention_2"
+    assert "load the model with 'sdpa'" in obstacle(model)
+
+
+def test_a_model_is_afterwards_as_it_was():
+    model = AutoModelForCausalLM.from_config(Qwen3Config(**SHAPE)).train()
+    model.lm_head.eval()
+    with evaluating(model):
+        assert not any(module.training for module in model.modules())
+    assert [name for name, module in model.named_modules() if not module.training] == ["lm_head"]

@@ -1,0 +1,118 @@
+"""A budget holds: for a run, for its rounds, over all sittings."""
+
+import asyncio
+import re
+from pathlib import Path
+
+import pytest
+
+from sparring import attempts
+from sparring.attempts import Serving
+from sparring.chat import question
+from sparring.errors import ConfigError, RunStopped, Unavailable
+from sparring.ledger import (
+    Budget,
+    BudgetReached,
+    Cap,
+    Ledger,
+    Price,
+    Recorded,
+)
+from sparring.speaker import Reply, Sampling
+from sparring.speakers import endpoint
+from sparring.speakers.endpoint import Endpoint
+from tests.fault_server import say, serving, status
+from tests.parrot import PLAIN
+
+UNSERVED = Serving()
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    return tmp_path / "ledger.sqlite"
+
+
+def spend(path, budget, count, *script, run="one", first=0, served=UNSERVED):
+    """(replies, errors, requests the server saw) of `count` calls, four of them under way at once."""
+
+    async def main():
+        attempts.serving.set(served)
+        async with serving(*script) as server:
+            speaker = Recorded(Endpoint("m", server.url, in_flight=4), ledger, "critic")
+            calls = (speaker.reply(question(str(k)), Sampling(max_tokens=5)) for k in range(first, first + count))
+            found = await asyncio.gather(*calls, return_exceptions=True)
+            return found, len(server.requests)
+
+    with Ledger(path, run, budget=budget) as ledger:
+        found, requests = asyncio.run(main())
+    return [r for r in found if isinstance(r, Reply)], [e for e in found if isinstance(e, Exception)], requests
+
+
+def test_no_more_calls_leave_than_the_budget_has(path):
+    replies, errors, requests = spend(path, Budget(run=Cap(calls=7)), 20)
+    assert (len(replies), requests) == (7, 7)
+    assert {type(error) for error in errors} == {BudgetReached}
+    assert isinstance(errors[0], RunStopped)
+    assert re.fullmatch(
+        r"this run has spent 7 of its budget of 7 calls \(in all: 7 calls, \d+ tokens, 0 in money\); raise "
+        r"budget\.run\.calls and go on: what is recorded is not paid again",
+        str(errors[0]),
+    )
+
+
+def test_calls_that_are_tried_again_count(path, monkeypatch):
+    monkeypatch.setattr(endpoint, "FIRST_PAUSE", 0.01)
+    replies, _, requests = spend(path, Budget(run=Cap(calls=7)), 20, *[status(500)] * 4)
+    assert (len(replies), requests) == (3, 7)
+
+
+@pytest.mark.parametrize(
+    ("cap", "each"),
+    [(Cap(tokens=100), 15), (Cap(money=100 * 2e-6), 15)],  # 15 tokens a call, 2 a million
+)
+def test_tokens_and_money_overshoot_by_no_more_than_was_under_way(path, cap, each):
+    budget = Budget(run=cap, prices={"m": Price(2, 2)})
+    replies, errors, requests = spend(path, budget, 40)
+    assert len(replies) == requests
+    assert 100 <= requests * each <= 100 + 4 * each
+    assert {type(error) for error in errors} == {BudgetReached}
+
+
+def test_a_run_goes_on_when_its_cap_is_raised_and_pays_nothing_twice(path):
+    assert spend(path, Budget(run=Cap(calls=5)), 10)[2] == 5
+    assert spend(path, Budget(run=Cap(calls=5)), 10)[2] == 0
+    replies, _, requests = spend(path, Budget(run=Cap(calls=8)), 10)
+    assert (len(replies), requests) == (8, 3)
+    assert spend(path, Budget(run=Cap(calls=5)), 5, run="two", first=20)[2] == 5
+
+
+def test_a_round_has_a_budget_of_its_own(path):
+    budget = Budget(round=Cap(calls=2))
+    rounds = [Serving("1", 1), Serving("1", 2), Serving("2", 1), Serving("1", 1)]
+    sent = [spend(path, budget, 4, first=100 * k, served=served)[2] for k, served in enumerate(rounds)]
+    assert sent == [2, 2, 2, 0]
+
+
+def test_what_the_ledger_holds_costs_nothing(path):
+    spend(path, Budget(), 5)
+    replies, errors, requests = spend(path, Budget(run=Cap(calls=0)), 5, run="two")
+    assert (len(replies), errors, requests) == (5, [], 0)
+
+
+def test_money_cannot_be_counted_without_a_price(path):
+    _, errors, requests = spend(path, Budget(run=Cap(money=1.0)), 1)
+    assert isinstance(errors[0], ConfigError)
+    assert "price of 'm'" in str(errors[0])
+    assert requests == 0
+
+
+def test_an_empty_choice_that_was_billed_is_charged(path):
+    with Ledger(path) as ledger:
+
+        async def main():
+            async with serving(say(None)) as server:
+                with pytest.raises(Unavailable):
+                    await Recorded(Endpoint("m", server.url, retries=0), ledger, "critic").reply(question("a"), PLAIN)
+
+        asyncio.run(main())
+        assert ledger.meter.run.tokens == 15

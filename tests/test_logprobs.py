@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor
+from transformers import (
+    AutoModelForCausalLM,
+    CohereConfig,
+    Gemma2Config,
+    GPT2Config,
+    GraniteConfig,
+    LlamaConfig,
+    Qwen3Config,
+)
+
+from sparring.errors import ConfigError
+from sparring.logprobs import TokenLogProbs
+
+VOCABULARY = 50
+SHAPE = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 48,
+    "head_dim": 8,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.3,
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "pad_token_id": 0,
+}
+GPT2 = {"vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "initializer_range": 0.3}
+CONFIGS = {
+    "llama": LlamaConfig(**SHAPE),
+    "qwen3": Qwen3Config(**SHAPE, tie_word_embeddings=True),
+    "gpt2": GPT2Config(
+        **GPT2, bos_token_id=None, eos_token_id=None, pad_token_id=0, attn_pdrop=0, resid_pdrop=0, embd_pdrop=0
+    ),
+    "gemma2": Gemma2Config(**SHAPE, sliding_window=5, final_logit_softcapping=3.0, attn_implementation="eager"),
+    "granite": GraniteConfig(**SHAPE, logits_scaling=4.0),
+    "cohere": CohereConfig(**SHAPE, logit_scale=0.25),
+    "lora": LlamaConfig(**SHAPE),
+}
+
+
+def network(name: str = "llama"):
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(CONFIGS[name]).double()
+    if name == "lora":
+        targets = ["q_proj", "down_proj", "lm_head"]
+        model = get_peft_model(model, LoraConfig(r=4, target_modules=targets, init_lora_weights=False)).double()
+    return model.train()
+
+
+def rows() -> tuple[Tensor, Tensor, Tensor]:
+    """Ids, attention and trained positions of 5 rows, padded on the right with token 0."""
+    torch.manual_seed(1)
+    lengths = torch.tensor([12, 9, 2, 12, 5])[:, None]
+    columns = torch.arange(12)
+    ids = torch.randint(1, VOCABULARY, (5, 12)).where(columns < lengths, 0)
+    trained = (torch.rand(5, 12) < 0.6) & (columns < lengths) & (columns > 0)
+    trained[3] = False
+    return ids, (columns < lengths).long(), trained
+
+
+def plainly(model, ids: Tensor, attention: Tensor, trained: Tensor) -> Tensor:
+    """The same, row by row without padding, by all logits of the model's own forward pass."""
+    result = []
+    for row, length, picked in zip(ids, attention.sum(1).tolist(), trained, strict=True):
+        logprobs = model(input_ids=row[None, :length]).logits[0].log_softmax(-1)[:-1]
+        found = logprobs.gather(-1, row[1:length, None])[:, 0] * picked[1:length]
+        result.append(torch.nn.functional.pad(found, (1, len(row) - length)))
+    return torch.stack(result)
+
+
+def gradients(model, logprobs: Tensor) -> dict[str, Tensor]:
+    """Of a sum with unequal weights."""
+    model.zero_grad()
+    (logprobs * torch.linspace(-1, 2, logprobs.numel()).view_as(logprobs)).sum().backward()
+    return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("chunk", [2**23, 4 * VOCABULARY, 1])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_values_and_gradients_are_those_of_all_logits(name, chunk):
+    model = network(name)
+    ours, expected = TokenLogProbs(model, chunk)(*rows()), plainly(model, *rows())
+    torch.testing.assert_close(ours, expected, rtol=1e-6, atol=1e-6)
+    got, wanted = gradients(model, ours), gradients(model, expected)
+    assert got.keys() == wanted.keys()
+    assert "lora" not in name or any("lm_head" in key for key in got)
+    for key, gradient in wanted.items():
+        scale = 1e-6 * float(gradient.abs().max())  # norms compute in float32 inside a float64 model
+        torch.testing.assert_close(got[key], gradient, rtol=0, atol=scale, msg=lambda m, key=key: f"{key}: {m}")
+
+
+def test_the_reference_pass_gives_the_same_values():
+    model = network()
+    with torch.inference_mode():
+        few, many = TokenLogProbs(model, 1)(*rows()), TokenLogProbs(model)(*rows())
+    torch.testing.assert_close(few, many)
+    torch.testing.assert_close(few, TokenLogProbs(model)(*rows()).detach())
+
+
+@pytest.mark.parametrize("chunk", [2**23, 1])
+def test_with_nothing_trained_the_zero_is_connected(chunk):
+    model, (ids, attention, trained) = network(), rows()
+    logprobs = TokenLogProbs(model, chunk)(ids, attention, torch.zeros_like(trained))
+    assert not logprobs.any()
+    found = gradients(model, logprobs)
+    assert found.keys() == dict(model.named_parameters()).keys()
+    assert not any(gradient.any() for gradient in found.values())
+
+
+def test_rows_of_one_token_train_nothing():
+    one = torch.ones(3, 1, dtype=torch.long)
+    logprobs = TokenLogProbs(network())(one, one, torch.zeros(3, 1, dtype=torch.bool))
+    assert logprobs.tolist() == [[0.0]] * 3
+    logprobs.sum().backward()
+
+
+def test_other_padding_and_order_of_rows_change_nothing():
+    module, (ids, attention, trained) = TokenLogProbs(network()), rows()
+    whole = module(ids, attention, trained)
+    wide = [torch.nn.functional.pad(x, (0, 4), value=v) for x, v in ((ids, 7), (attention, 0), (trained, False))]
+    torch.testing.assert_close(module(*wide)[:, :12], whole)
+    torch.testing.assert_close(module(ids.flip(0), attention.flip(0), trained.flip(0)).flip(0), whole)
+    torch.testing.assert_close(module(ids[1:2, :9], attention[1:2, :9], trained[1:2, :9]), whole[1:2, :9])
+
+
+def test_what_cannot_be_trained_is_refused():
+    module, (ids, attention, trained) = TokenLogProbs(network()), rows()
+    for row, column in ((0, 0), (1, 9)):  # a first token; padding
+        wrong = trained.clone()
+        wrong[row, column] = True
+        with pytest.raises(ValueError, match="nor the first token"):
+            module(ids, attention, wrong)
+    with pytest.raises(ValueError, match="padding must be on the right"):
+        module(ids.flip(1), attention.flip(1), torch.zeros_like(trained))
+
+
+def test_half_precision_is_scored_in_single():
+    model = network().bfloat16()
+    ours = TokenLogProbs(model)(*rows())
+    assert ours.dtype == torch.float32
+    torch.testing.assert_close(ours, plainly(model.float(), *rows()), atol=0.2, rtol=0)
+
+
+def test_no_tensor_of_all_logits_ever_exists():
+    model, largest = network(), []
+    model.lm_head.register_forward_hook(lambda _, args, output: largest.append(output.numel()))
+    module = TokenLogProbs(model, chunk=3 * VOCABULARY)
+    largest.clear()
+    gradients(model, module(*rows()))
+    assert max(largest) == 3 * VOCABULARY
+    assert sum(largest) == 2 * rows()[2].sum() * VOCABULARY  # forward, and once more backward
+
+
+def test_a_head_that_does_more_than_is_known_is_refused():
+    model = network()
+    plain = type(model).forward
+
+    class Louder(type(model)):
+        def forward(self, *args, **kwargs):
+            output = plain(self, *args, **kwargs)
+            output.logits = output.logits * 1.5
+            return output
+
+    model = copy.copy(model)
+    model.__class__ = Louder
+    with pytest.raises(ConfigError, match="Louder changes its logits"):
+        TokenLogProbs(model)

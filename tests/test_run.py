@@ -1,0 +1,296 @@
+"""A run: its folder, its stages, and going on after a kill as if it had never stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import sparring
+from sparring import checkpoint
+from sparring.display import Display
+from sparring.errors import ConfigError, RunStopped, Unavailable
+from sparring.methods.saie import SAIE
+from sparring.model import LanguageModel
+from sparring.play import check_failures, play
+from sparring.recipe import Recipe
+from sparring.run import branch, train
+
+QUIET = Display(quiet=True)
+
+SMALL = {
+    "learner": {"model": "tiny", "slots": 32},
+    "task": {"kind": "multistep_arithmetic", "range": "easy", "train": 48, "development": 16, "test": 16},
+    "phase": [
+        {"method": "sft", "rounds": 2, "max_tokens": 24},
+        {"method": "saie", "rounds": 3, "problems": 16, "max_tokens": 24, "discussant": {"by": "task"}},
+        {"method": "tripost", "problems": 32, "replay": 8, "max_tokens": 24,
+         "critic": {"by": "task"}, "editor": {"by": "task"}},
+        {"method": "response_preference", "rounds": 2, "problems": 32, "samples": 4, "max_tokens": 8,
+         "judge": {"by": "task", "wrong": 0.3}, "length_penalty": "auto", "auto_problems": 8},
+    ],
+    "trainer": {"learning_rate": 1e-3, "batch": 8},
+    "run": {"evaluate_every": 40, "save_every": 24, "keep": 2, "threads": 1},
+}  # fmt: skip
+
+
+def small(**changes) -> Recipe:
+    return Recipe.read(SMALL, [f"{key.replace('__', '.')}={value}" for key, value in changes.items()])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A run of all methods that was never stopped."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    train(small(), folder, display=QUIET)
+    return folder
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "checkpoints" / "final" / "model.safetensors").read_bytes()
+
+
+def metrics(folder: Path) -> list[dict]:
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [{k: v for k, v in line.items() if "second" not in k} for line in lines]
+
+
+# ── the folder ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_run_is_a_folder_that_other_tools_can_read(finished):
+    told = json.loads((finished / "run.json").read_text())
+    assert told["status"] == "finished"
+    assert {"torch", "transformers", "sparring"} <= told["versions"].keys()
+    assert Recipe.of(tomllib.loads((finished / "recipe.toml").read_text())).table() == small().table()
+    rounds = sorted(path.relative_to(finished / "rounds").as_posix() for path in (finished / "rounds").glob("*/*"))
+    assert rounds == [
+        "1-sft/0001", "1-sft/0002", "2-saie/0001", "2-saie/0002", "2-saie/0003", "3-tripost/0001",
+        "4-response_preference/0001", "4-response_preference/0002",
+    ]  # fmt: skip
+    episodes = [json.loads(line) for line in (finished / "rounds/2-saie/0001/episodes.jsonl").read_text().splitlines()]
+    assert len(episodes) == 16
+    assert not list(finished.rglob("*journal*"))
+    assert json.loads((finished / "evaluation.json").read_text())["problems"] == 16
+
+
+def test_a_checkpoint_loads_with_plain_transformers_and_knows_its_use(finished):
+    final = finished / "checkpoints" / "final"
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(final), AutoTokenizer.from_pretrained(final)
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "(1+(2+3))="}], add_generation_prompt=True, return_tensors="pt"
+    )
+    assert model.generate(**prompt, max_new_tokens=4).shape[1] > prompt["input_ids"].shape[1]
+    used = checkpoint.usage(final)
+    assert (used.method, used.settings["samples"], used.layout) == ("response_preference", 4, "compact")
+    opened = sparring.open_learner(final)
+    assert (opened.way.name, opened.way.samples, opened.layout.name) == ("response_preference", 4, "compact")
+
+
+def test_checkpoints_are_kept_as_told_and_only_the_newest_has_a_state(finished):
+    numbered = sorted(path for path in (finished / "checkpoints").iterdir() if path.name.isdigit())
+    assert len(numbered) == 2
+    assert [(path / "state").exists() for path in numbered] == [False, True]
+    assert (finished / "checkpoints" / "best" / "sparring.json").exists()
+
+
+def test_evaluations_and_checkpoints_are_counted_in_problems_not_rounds(finished):
+    at = [line["at"] for line in metrics(finished) if line["kind"] == "development"]
+    total = 2 * 48 + 3 * 16 + 32 + 2 * 32
+    assert at == sorted(set(at))
+    assert {48 // 40 * 40 // 40, *[a // 40 for a in at]} >= set(range(1, total // 40 + 1))
+
+
+def test_the_best_learner_is_the_first_with_the_highest_development_accuracy(finished):
+    lines = [line for line in metrics(finished) if line["kind"] == "development"]
+    best = max(lines, key=lambda line: (line["accuracy"], -line["at"]))
+    method = small().phases[best["phase"] - 1].method.name
+    assert checkpoint.usage(finished / "checkpoints" / "best").method == method
+
+
+def test_the_same_recipe_gives_the_same_bits(finished, tmp_path):
+    train(small(), tmp_path / "again", display=QUIET)
+    assert weights(tmp_path / "again") == weights(finished)
+    assert metrics(tmp_path / "again") == metrics(finished)
+    train(small(run__seed=1), tmp_path / "other", display=QUIET)
+    assert weights(tmp_path / "other") != weights(finished)
+
+
+# ── going on ────────────────────────────────────────────────────────────────────────────────────────────────
+
+PROGRAM = """
+import json, sys
+from sparring.display import Display
+from sparring.recipe import Recipe
+from sparring.run import train
+train(Recipe.of(json.loads(sys.argv[1])), sys.argv[2], resume=True, display=Display(quiet=True))
+"""
+
+
+def killed_and_resumed(folder: Path, kills: int, draw: random.Random) -> int:
+    """Runs SMALL in processes of its own, of which `kills` are killed; how many really were."""
+    command = [sys.executable, "-c", PROGRAM, json.dumps(SMALL), str(folder)]
+    killed = 0
+    for _ in range(kills):
+        process = subprocess.Popen(command, stderr=subprocess.PIPE)
+        while not (folder / "recipe.toml").exists() and process.poll() is None:
+            time.sleep(0.02)
+        marks = len(list(folder.rglob("*")))
+        patience = draw.randrange(1, 12)  # files to wait for: kills fall into all stages, however slow the machine
+        while process.poll() is None and abs(len(list(folder.rglob("*"))) - marks) < patience:
+            time.sleep(0.005)
+        time.sleep(draw.random() * 0.05)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            killed += 1
+        process.wait()
+    subprocess.run(command, check=True, capture_output=True)
+    return killed
+
+
+def assert_as_if_never_stopped(folder: Path, whole: Path) -> None:
+    assert metrics(folder) == metrics(whole)
+    assert weights(folder) == weights(whole)
+    for path in whole.rglob("experience.jsonl"):
+        assert (folder / path.relative_to(whole)).read_bytes() == path.read_bytes()
+
+
+def test_killed_at_five_points_it_ends_as_if_it_had_never_stopped(finished, tmp_path):
+    assert killed_and_resumed(tmp_path / "run", 5, random.Random(0)) >= 4
+    assert_as_if_never_stopped(tmp_path / "run", finished)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(10))
+def test_killed_at_fifty_points_it_ends_as_if_it_had_never_stopped(seed, finished, tmp_path):
+    killed_and_resumed(tmp_path / "run", 5, random.Random(seed + 1))
+    assert_as_if_never_stopped(tmp_path / "run", finished)
+
+
+def test_a_resumed_run_samples_nothing_twice(finished, tmp_path, monkeypatch):
+    """Stopped while the last reply of a round is awaited: what was sampled before comes from the journal."""
+    sampled = []
+    real = LanguageModel.sample
+
+    async def counted(self, request):
+        found = await real(self, request)
+        sampled.append((request.ids, request.stream))
+        if len(sampled) == 20:
+            raise RunStopped("pulled the plug")
+        return found
+
+    monkeypatch.setattr(LanguageModel, "sample", counted)
+    with pytest.raises(RunStopped, match="pulled the plug"):
+        train(small(run__evaluate_every=0, run__evaluate_problems=0), tmp_path / "run", display=QUIET)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "stopped"
+    written = sum(len(path.read_text().splitlines()) for path in (tmp_path / "run").rglob("journal.jsonl"))
+    assert written >= 19
+    before = set(sampled[:19])
+    del sampled[:]
+    sampled += [None] * 100  # no further stop
+    train(small(run__evaluate_every=0, run__evaluate_problems=0), tmp_path / "run", resume=True, display=QUIET)
+    assert not before & set(sampled)
+
+
+def test_a_folder_with_a_run_is_not_overwritten_and_a_changed_recipe_is_refused(finished):
+    with pytest.raises(ConfigError, match="holds a run already; go on with it by --resume"):
+        train(small(), finished, display=QUIET)
+    with pytest.raises(ConfigError, match=r"another recipe \(phase.2.rounds: 3 → 4\)"):
+        train(small(phase__saie__rounds=4), finished, resume=True, display=QUIET)
+
+
+def test_a_finished_run_resumed_stays_as_it_is(finished):
+    before = weights(finished)
+    train(small(), finished, resume=True, display=QUIET)
+    assert weights(finished) == before
+
+
+def test_a_branch_has_its_beginning_behind_it(tmp_path):
+    beginning = Recipe.of({**SMALL, "phase": SMALL["phase"][:1]})
+    train(beginning, tmp_path / "first", display=QUIET)
+    branch(tmp_path / "first", tmp_path / "second", small())
+    train(small(), tmp_path / "second", resume=True, display=QUIET)
+    tests = [line["phase"] for line in metrics(tmp_path / "second") if line["kind"] == "test"]
+    assert tests == [1, 4]
+    with pytest.raises(ConfigError, match="is not the beginning of this recipe"):
+        branch(tmp_path / "first", tmp_path / "third", small(run__seed=3))
+
+
+# ── choosing problems ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def asked(folder: Path) -> list[str]:
+    paths = sorted(folder.glob("rounds/*/*/episodes.jsonl"))
+    return [json.loads(line)["problem"]["id"] for path in paths for line in path.read_text().splitlines()]
+
+
+def test_fixed_problems_are_asked_pass_by_pass_and_fresh_ones_never_twice(finished, tmp_path):
+    fixed = asked(finished)
+    assert sorted(fixed[:48]) == sorted(fixed[48:96]) == sorted(set(fixed))
+    assert fixed[:48] != fixed[48:96]
+    train(small(task__problems="fresh", run__evaluate_every=0), tmp_path / "fresh", display=QUIET)
+    fresh = asked(tmp_path / "fresh")
+    assert len(fresh) == len(set(fresh)) == 2 * 48 + 3 * 16 + 32 + 2 * 32
+    held_out = {p.id for split in ("development", "test") for p in small().task.problems(split)}
+    assert not held_out & set(fresh)
+
+
+# ── what goes wrong ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_loss_that_is_no_number_names_the_round_and_keeps_the_last_good_checkpoint(tmp_path):
+    recipe = small(trainer__learning_rate=1e30, run__evaluate_every=0, run__save_every=8)
+    with pytest.raises(
+        RunStopped, match=r"phase 1 \(sft\), round 1: the loss is nan in step \d+, rows .*; the last good"
+    ):
+        train(recipe, tmp_path / "run", display=QUIET)
+    saved = checkpoint.latest(tmp_path / "run")
+    model = AutoModelForCausalLM.from_pretrained(saved)
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "stopped"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the device that is always full exists on Linux only")
+def test_a_full_disk_is_one_line_and_nothing_is_lost(tmp_path):
+    folder = tmp_path / "run"
+    (folder).mkdir()
+    (folder / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(RunStopped, match=r"metrics.jsonl: No space left on device; free space"):
+        train(small(), folder, display=QUIET)
+
+
+def test_a_partner_that_fails_too_often_stops_the_run_with_the_commonest_causes(script):
+    class Dumb:
+        async def remark(self, *_):
+            raise Unavailable("the line is dead")
+
+    task, method = small().task, SAIE(Dumb())
+    problems = task.problems("train")[:16]
+    found = asyncio.run(play(method, task, problems, lambda problem: script(["1"]), (0,), at_once=4))
+    assert [episode.problem for episode in found] == list(problems)
+    with pytest.raises(
+        RunStopped, match=r"the partner failed in 16 of 16 .* 16 × discussant: Unavailable: the line is dead"
+    ):
+        check_failures(found, 0.2, 0.9)
+    check_failures(found, 1.0, 0.9)
+    cut = asyncio.run(play(method, task, problems, lambda problem: script(["1"], finish="length"), (0,), at_once=4))
+    with pytest.raises(RunStopped, match="the learner failed in 16 of 16"):
+        check_failures(cut, 0.2, 0.9)
+
+
+def test_it_runs_inside_a_running_event_loop(tmp_path):
+    async def notebook():
+        recipe = Recipe.of({**SMALL, "phase": SMALL["phase"][:1]})
+        return train(recipe, tmp_path / "run", display=QUIET)
+
+    assert asyncio.run(notebook()).test["problems"] == 16

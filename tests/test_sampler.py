@@ -1,0 +1,367 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from peft import LoraConfig, get_peft_model
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    GPT2Config,
+    LlamaConfig,
+    MambaConfig,
+    MistralConfig,
+    Qwen3Config,
+)
+
+from sparring import sampler as module
+from sparring.errors import ConfigError, RunStopped
+from sparring.sampler import Request, Sampled, Sampler
+from sparring.speaker import Sampling
+
+VOCABULARY = 40
+STOP = 1
+SHAPE = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 48,
+    "head_dim": 8,
+    "max_position_embeddings": 300,
+    "initializer_range": 0.3,
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "pad_token_id": 0,
+}
+GPT2 = {"vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 300, "initializer_range": 0.3}
+CONFIGS = {
+    "llama": LlamaConfig(**SHAPE),
+    "qwen3": Qwen3Config(**SHAPE),
+    "gpt2": GPT2Config(**GPT2, bos_token_id=None, eos_token_id=None, pad_token_id=0),
+    # Soft caps need eager attention; every other layer sees 9 tokens back.
+    "gemma2": Gemma2Config(**SHAPE, sliding_window=9, query_pre_attn_scalar=8, attn_implementation="eager"),
+    "mistral": MistralConfig(**SHAPE, sliding_window=7),
+}
+
+
+def network(name: str = "llama"):
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(CONFIGS[name]).eval()
+
+
+def letters(ids: Sequence[int]) -> str:
+    """Token 2 is 'a', 3 'b', ...; token 30 is 'xy', 31 'zx', so that a text may begin inside a token."""
+    return "".join({30: "xy", 31: "zx"}.get(i, chr(ord("a") + i - 2)) for i in ids)
+
+
+def prompts(count: int, seed: int = 0, longest: int = 30) -> list[tuple[int, ...]]:
+    torch.manual_seed(seed)
+    return [tuple(torch.randint(2, VOCABULARY, (1 + 7 * i % longest,)).tolist()) for i in range(count)]
+
+
+def replies(model, requests: Sequence[Request], stop_ids=(STOP,), **settings) -> list[Sampled]:
+    """The replies to `requests`, all submitted at once, in their order."""
+    sampler = Sampler(model, stop_ids, letters, **settings)
+    tickets = [sampler.submit(request) for request in requests]
+    ended: dict[int, Sampled] = {}
+    while sampler.busy:
+        ended |= dict(sampler.step())
+    return [ended[ticket] for ticket in tickets]
+
+
+def recomputed(model, request: Request, sampled: Sampled) -> torch.Tensor:
+    """The log-probabilities of the sampled tokens by one pass over prompt and reply."""
+    ids = torch.tensor([[*request.ids, *sampled.ids]])
+    with torch.no_grad():
+        logprobs = model(ids).logits[0, len(request.ids) - 1 : -1].log_softmax(-1)
+    return logprobs.gather(1, torch.tensor(sampled.ids)[:, None])[:, 0]
+
+
+@pytest.mark.parametrize("slots", [1, 3, 64])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_greedy_replies_are_those_of_generate(name, slots):
+    model = network(name)
+    requests = [
+        Request(ids, Sampling(temperature=0, max_tokens=5 + 3 * (i % 5)), i) for i, ids in enumerate(prompts(12))
+    ]
+    for request, sampled in zip(requests, replies(model, requests, slots=slots), strict=True):
+        limit = request.sampling.max_tokens
+        ids = torch.tensor([request.ids])
+        mask = torch.ones_like(ids)
+        whole = model.generate(
+            ids, attention_mask=mask, do_sample=False, max_new_tokens=limit, eos_token_id=STOP, pad_token_id=0
+        )
+        assert sampled.ids == tuple(whole[0, len(request.ids) :].tolist())
+        assert sampled.finish == ("stop" if sampled.ids[-1] == STOP else "length")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_log_probabilities_are_those_of_a_plain_forward_pass(name):
+    model = network(name)
+    sampling = Sampling(temperature=0.7, top_p=0.9, max_tokens=20)
+    requests = [Request(ids, sampling, i) for i, ids in enumerate(prompts(20))]
+    for request, sampled in zip(requests, replies(model, requests, slots=6), strict=True):
+        expected = recomputed(model, request, sampled)
+        torch.testing.assert_close(torch.tensor(sampled.logprobs), expected, atol=1e-4, rtol=0)
+
+
+def test_first_tokens_are_distributed_as_the_softmax_says():
+    model, prompt, count = network(), (5, 6, 7), 8000
+    sampling = Sampling(temperature=2.0, max_tokens=1)
+    counts = torch.zeros(VOCABULARY)
+    for sampled in replies(model, [Request(prompt, sampling, i) for i in range(count)], slots=2000):
+        counts[sampled.ids[0]] += 1
+    with torch.no_grad():
+        expected = (model(torch.tensor([prompt])).logits[0, -1] / 2).softmax(-1) * count
+    often = expected >= 5
+    chi2 = ((counts - expected)[often] ** 2 / expected[often]).sum()
+    assert chi2 < often.sum() + 4 * math.sqrt(2 * often.sum())
+
+
+def test_a_request_draws_the_same_alone_in_a_crowd_and_in_another_order():
+    model = network()
+    kinds = [{}, {"temperature": 0.5, "top_k": 5}, {"temperature": 0}, {"top_p": 0.6}]
+    requests = [Request(ids, Sampling(**kinds[i % 4], max_tokens=30), i // 2) for i, ids in enumerate(prompts(20))]
+    crowd = replies(model, requests)
+    assert [sampled.ids for request in requests for sampled in replies(model, [request])] == [s.ids for s in crowd]
+    assert [s.ids for s in reversed(replies(model, requests[::-1], slots=5))] == [s.ids for s in crowd]
+
+
+def test_the_same_submissions_give_the_same_bits():
+    model = network()
+    requests = [Request(ids, Sampling(max_tokens=20), i) for i, ids in enumerate(prompts(20))]
+    assert replies(model, requests, slots=7) == replies(model, requests, slots=7)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.data())
+def test_every_request_is_answered_once_whenever_it_comes(data):
+    model = network()
+    sampler = Sampler(
+        model,
+        [STOP],
+        letters,
+        slots=data.draw(st.integers(1, 8), "slots"),
+        cache_tokens=data.draw(st.none() | st.integers(20, 200), "cache_tokens"),
+    )
+    pool = prompts(4, longest=20)
+    waves = data.draw(st.lists(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 12)), max_size=5), max_size=6))
+    asked: dict[int, Request] = {}
+    ended: list[tuple[int, Sampled]] = []
+    for wave in [*waves, []]:
+        for prompt, limit in wave:
+            request = Request(pool[prompt], Sampling(max_tokens=limit), len(asked))
+            asked[sampler.submit(request)] = request
+        steps = data.draw(st.integers(0, 8), "steps") if wave else 10**6
+        while sampler.busy and steps:
+            ended += sampler.step()
+            steps -= 1
+    assert sorted(ticket for ticket, _ in ended) == sorted(asked)
+    for ticket, sampled in ended:
+        assert sampled.ids == replies(model, [asked[ticket]])[0].ids
+
+
+def test_late_requests_join_rows_under_way():
+    model = network()
+    sampler = Sampler(model, [], letters)
+    early = [sampler.submit(Request(ids, Sampling(max_tokens=40), i)) for i, ids in enumerate(prompts(5))]
+    ended = [pair for _ in range(5) for pair in sampler.step()]
+    assert not ended
+    late = sampler.submit(Request((3, 4), Sampling(max_tokens=3), 99))
+    while sampler.busy:
+        ended += sampler.step()
+    assert ended[0][0] == late
+    assert {ticket for ticket, _ in ended} == {*early, late}
+
+
+def test_requests_with_one_prompt_are_prefilled_once():
+    model, counted = network(), []
+    model.register_forward_pre_hook(
+        lambda _, args, kwargs: counted.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    prompt = prompts(30)[29]
+    first = [Request(prompt, Sampling(max_tokens=4), i) for i in range(6)]
+    replies(model, first, stop_ids=(), slots=4)  # the last two find the prompt in the rows under way or start afresh
+    assert counted[0] == len(prompt) - 1
+    assert counted[1:5] == [4, 4, 4, 4]
+
+
+def test_a_reply_ends_at_its_limit():
+    (sampled,) = replies(network(), [Request((4, 5), Sampling(max_tokens=6), 0)], stop_ids=())
+    assert len(sampled.ids) == len(sampled.logprobs) == 6
+    assert (sampled.finish, sampled.retokenised) == ("length", False)
+
+
+def test_a_stop_token_ends_a_reply_and_belongs_to_it():
+    model, prompt = network(), (4, 5, 6)
+    (whole,) = replies(model, [Request(prompt, Sampling(), 0)], stop_ids=())
+    (sampled,) = replies(model, [Request(prompt, Sampling(), 0)], stop_ids=(whole.ids[3],))
+    at = whole.ids.index(whole.ids[3]) + 1
+    assert sampled == Sampled(whole.ids[:at], whole.logprobs[:at], "stop")
+
+
+def recited(ids: list[int], *stop: str, max_tokens: int = 50) -> Sampled:
+    """The reply, under the strings `stop`, of a model that is made to say `ids`."""
+    model, said = network(), iter([*ids, STOP])
+    # The prompt is one token, so that every forward pass is a step.
+    model.register_forward_hook(lambda _, args, output: output.logits[:, -1, next(said)].add_(1e4) and None)
+    (sampled,) = replies(model, [Request((3,), Sampling(temperature=0, stop=stop, max_tokens=max_tokens), 0)])
+    return sampled
+
+
+def test_a_reply_ends_before_its_first_stop_string():
+    sampled = recited([2, 3, 4, 5, 6], "d", "cd")  # a b c d: 'cd' begins first
+    assert (sampled.ids, sampled.finish, sampled.retokenised) == ((2, 3), "stop", False)
+    assert len(sampled.logprobs) == 2
+
+
+def test_a_stop_string_across_tokens_is_found_when_it_is_complete():
+    assert recited([2, 30, 31, 5, 6], "xyzx").ids == (2,)  # a xy zx
+    assert recited([30], "xy").ids == ()
+
+
+def test_a_token_in_which_a_stop_string_begins_is_dropped_and_told():
+    sampled = recited([2, 30, 3, 4], "yb")  # a xy b
+    assert (sampled.ids, sampled.retokenised) == ((2,), True)
+    sampled = recited([2, 31, 3, 4], "zx")  # ends inside nothing: the text before it is whole
+    assert (sampled.ids, sampled.retokenised) == ((2,), False)
+    sampled = recited([2, 31, 3, 4], "z")  # it ends inside a token, the text before it is whole all the same
+    assert (sampled.ids, sampled.retokenised) == ((2,), False)
+
+
+def test_a_stop_string_that_the_last_allowed_token_completes_is_a_stop():
+    assert recited([2, 3, 4], "c", max_tokens=3).finish == "stop"
+    assert recited([2, 3, 4], "d", max_tokens=3).finish == "length"
+
+
+def test_without_stop_strings_nothing_is_decoded():
+    def decode(ids):
+        raise AssertionError("decoded")
+
+    sampler = Sampler(network(), [], decode)
+    sampler.submit(Request((3,), Sampling(max_tokens=5), 0))
+    while sampler.busy:
+        sampler.step()
+
+
+def test_the_cache_keeps_to_its_bound_and_one_request_is_always_served():
+    sampler = Sampler(network(), [], letters, slots=16, cache_tokens=200)
+    limits = [10, 20, 30, 60, 10, 90, 5] * 4
+    for i, (ids, limit) in enumerate(zip(prompts(28), limits, strict=True)):
+        sampler.submit(Request(ids, Sampling(max_tokens=limit), i))
+    largest, most = 0, 0
+    ended = []
+    while sampler.busy:
+        ended += sampler.step()
+        for keys, _ in sampler._slots.kept.values():
+            largest, most = max(largest, keys.shape[0] * keys.shape[2]), max(most, keys.shape[0])
+    assert len(ended) == 28
+    assert most >= 4
+    assert largest <= 200
+
+    alone = Sampler(network(), [], letters, cache_tokens=10)
+    alone.submit(Request((3,) * 20, Sampling(max_tokens=20), 0))
+    while alone.busy:
+        (sampled,) = [sampled for _, sampled in alone.step()] or [None]
+    assert len(sampled.ids) == 20
+
+
+def test_nothing_is_held_between_rounds():
+    sampler = Sampler(network(), [], letters)
+    sampler.submit(Request((3, 4), Sampling(max_tokens=2), 0))
+    while sampler.busy:
+        sampler.step()
+    assert not sampler._slots.kept
+    assert sampler.step() == []
+
+
+def test_what_does_not_fit_the_model_is_refused_at_once():
+    sampler = Sampler(network(), [], letters)
+    with pytest.raises(ConfigError, match=r"prompt of 100 tokens and a reply of up to 201 .* 300 positions"):
+        sampler.submit(Request((3,) * 100, Sampling(max_tokens=201), 0))
+    with pytest.raises(ConfigError, match="no tokens"):
+        sampler.submit(Request((), Sampling(), 0))
+    sampler.submit(Request((3,) * 100, Sampling(max_tokens=200), 0))
+
+
+def test_a_model_in_training_samples_without_dropout_and_trains_on():
+    model = network("gpt2")  # with dropout of 0.1
+    requests = [Request(ids, Sampling(max_tokens=20), i) for i, ids in enumerate(prompts(6))]
+    expected = replies(model, requests)
+    model.train()
+    model.lm_head.eval()
+    assert replies(model, requests) == expected
+    assert model.training
+    assert model.transformer.drop.training
+    assert not model.lm_head.training
+    model(torch.tensor([[3, 4]])).logits.sum().backward()
+    assert model.config._attn_implementation == "sdpa"
+
+
+def test_logits_that_are_not_numbers_stop_the_run():
+    model = network()
+    torch.nn.init.constant_(model.lm_head.weight, math.nan)
+    for temperature in (0, 1):
+        with pytest.raises(RunStopped, match="not numbers"):
+            replies(model, [Request((3,), Sampling(temperature=temperature), 0)])
+
+
+def test_the_fallback_draws_what_the_slots_draw(monkeypatch):
+    model = network()
+    kinds = [Sampling(max_tokens=12), Sampling(temperature=0, max_tokens=9), Sampling(stop=("d",), max_tokens=20)]
+    requests = [Request(ids, kinds[i % 3], i) for i, ids in enumerate(prompts(10))]
+    expected = replies(model, requests)
+    model.generation_config.repetition_penalty = 3.0
+    monkeypatch.setattr(module, "obstacle", lambda _: "it is told so")
+    with pytest.warns(UserWarning, match="it is told so"):
+        ours = replies(model, requests, slots=4)
+    assert [(s.ids, s.finish, s.retokenised) for s in ours] == [(s.ids, s.finish, s.retokenised) for s in expected]
+    assert model.generation_config.repetition_penalty == 3.0
+
+
+def test_a_state_space_model_falls_back_and_says_why():
+    torch.manual_seed(0)
+    shape = {"vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 2, "state_size": 4}
+    model = AutoModelForCausalLM.from_config(MambaConfig(**shape, eos_token_id=None, pad_token_id=0)).eval()
+    requests = [Request(ids, Sampling(max_tokens=8), i) for i, ids in enumerate(prompts(5))]
+    with pytest.warns(UserWarning, match="more than keys and values"):
+        ours = replies(model, requests)
+    for request, sampled in zip(requests, ours, strict=True):
+        torch.testing.assert_close(
+            torch.tensor(sampled.logprobs), recomputed(model, request, sampled), atol=1e-4, rtol=0
+        )
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "mistral"])
+def test_attention_by_span_or_of_all_rows_at_once_is_the_same(name, monkeypatch):
+    model = network(name)
+    requests = [Request(ids, Sampling(max_tokens=3 * i), i) for i, ids in enumerate(prompts(40), start=1)]
+    expected = replies(model, requests, stop_ids=())
+    monkeypatch.setattr(module, "BY_SPAN", None)
+    assert [s.ids for s in replies(model, requests, stop_ids=())] == [s.ids for s in expected]
+
+
+def test_adapters_are_heard():
+    plain, requests = network(), [Request(ids, Sampling(max_tokens=10), i) for i, ids in enumerate(prompts(6))]
+    without = replies(plain, requests)
+    model = get_peft_model(plain, LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
+    for request, sampled in zip(requests, replies(model, requests), strict=True):
+        torch.testing.assert_close(
+            torch.tensor(sampled.logprobs), recomputed(model, request, sampled), atol=1e-4, rtol=0
+        )
+    assert [s.ids for s in replies(model, requests)] != [s.ids for s in without]
+
+
+def test_a_model_in_half_precision_gives_log_probabilities_in_single():
+    model = network().bfloat16()
+    for ids in prompts(4):
+        request = Request(ids, Sampling(max_tokens=8), 0)
+        (sampled,) = replies(model, [request])
+        assert torch.tensor(sampled.logprobs).sub(recomputed(model.float(), request, sampled)).abs().max() < 0.5
+        model.bfloat16()

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from sparring.chat import LEARNER, Message, Part, message, question
+from sparring.errors import RunStopped
+from sparring.experience import Demonstration, Preference
+from sparring.learner import Learner
+from sparring.model import LanguageModel, ModelSource
+from sparring.objective import DPO, Likelihood
+from sparring.tiny import tiny_model, tiny_tokenizer
+from sparring.trainer import Trainer, TrainerSettings
+
+
+def demonstration(number: int, weight: float = 1.0) -> Demonstration:
+    words = "+".join("1" * (number % 5 + 1))
+    return Demonstration(
+        f"p{number}", question(f"{words}=").then(message(LEARNER, f"{number % 5 + 1}" * 3, weight=weight))
+    )
+
+
+def preference(number: int) -> Preference:
+    chosen, rejected = message(LEARNER, f"{number}"), message(LEARNER, f"wrong {number}" * (number % 3 + 1))
+    return Preference(f"p{number}", question(f"{number}+0="), chosen, rejected)
+
+
+DEMONSTRATIONS = [demonstration(n) for n in range(12)]
+PREFERENCES = [preference(n) for n in range(12)]
+
+
+def learner(dtype: torch.dtype = torch.float64) -> Learner:
+    return Learner(LanguageModel(tiny_model(0, hidden=32).to(dtype), tiny_tokenizer(), ModelSource()))
+
+
+def trainer(**settings) -> Trainer:
+    return Trainer(learner(), TrainerSettings(**{"learning_rate": 1e-2, "batch": 12, **settings}))
+
+
+def gradient(experience, objective, **settings) -> torch.Tensor:
+    """The gradient of one step over all of `experience`, before clipping."""
+    found = trainer(max_grad_norm=1e9, **settings)
+    lesson = found.lesson(experience, objective, len(experience), 1, (0,))
+    lesson = replace(lesson, reference=found.reference(lesson))
+    kept = []
+    found.optimizer.step = lambda: kept.append(torch.cat([p.grad.flatten() for p in found.module.parameters()]))
+    list(found.learn(lesson))
+    return kept[0]
+
+
+def close(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return float((one - other).norm() / one.norm()) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("experience", "objective"), [(DEMONSTRATIONS, Likelihood()), (PREFERENCES, DPO(nll_weight=0.5))]
+)
+def test_how_a_step_is_split_padded_and_ordered_changes_nothing(experience, objective):
+    whole = gradient(experience, objective)
+    assert float(whole.norm()) > 0
+    assert close(whole, gradient(experience, objective, batch_tokens=20))  # micro-batches of a row or two
+    assert close(whole, gradient(experience[::-1], objective))
+
+
+def test_weight_0_gives_no_gradient():
+    silent = replace(
+        DEMONSTRATIONS[0],
+        chat=DEMONSTRATIONS[0].chat.then(message("discussant", "hm"), message(LEARNER, "xyz", weight=0.0)),
+    )
+    assert close(gradient(DEMONSTRATIONS[:3], Likelihood()), gradient([silent, *DEMONSTRATIONS[1:3]], Likelihood()))
+
+
+def test_twice_the_weight_of_a_part_is_twice_its_share():
+    single = gradient([demonstration(1)], Likelihood())
+    assert close(single, gradient([demonstration(1, weight=7.0)], Likelihood()))  # divided by the trained weight
+    mixed = gradient([demonstration(1, 3.0), demonstration(2, 1.0)], Likelihood())
+    expected = (3 * 4 * single + 4 * gradient([demonstration(2)], Likelihood())) / 16  # four tokens each, stop included
+    assert close(mixed, expected)
+
+
+def test_what_cannot_be_trained_is_counted_and_too_much_of_it_stops_the_run():
+    too_long = Demonstration("long", question("x" * 600).then(message(LEARNER, "1", weight=1.0)))
+    untrained = Demonstration("none", question("x").then(message(LEARNER, "1")))
+    found = trainer(max_dropped=0.5)
+    assert found.lesson([*DEMONSTRATIONS, too_long, untrained], Likelihood(), 1, 1, (0,)).dropped == 2
+    with pytest.raises(RunStopped, match=r"2 of 3 pieces .* longer than the model's 512 tokens"):
+        found.lesson([DEMONSTRATIONS[0], too_long, untrained], Likelihood(), 1, 1, (0,))
+
+
+def test_the_reference_is_the_rounds_start_and_does_not_move():
+    found = trainer(batch=4)
+    lesson = found.lesson(PREFERENCES, DPO(), 12, 2, (0,))
+    lesson = replace(lesson, reference=found.reference(lesson))
+    steps = list(found.learn(lesson))
+    assert steps[0].loss == pytest.approx(math.log(2), abs=1e-6)
+    assert len(steps) == 6
+    assert steps[-1].loss < 0.6
+    assert steps[-1].measures["ranked"] == 1.0
+
+
+def test_a_loss_that_is_no_number_stops_and_names_the_rows():
+    found = trainer()
+    with torch.no_grad():
+        next(found.module.parameters()).fill_(float("nan"))
+    lesson = found.lesson(DEMONSTRATIONS, Likelihood(), 12, 1, (0,))
+    with pytest.raises(RunStopped, match=r"the loss is nan in step 1, rows \d+"):
+        list(found.learn(lesson))
+
+
+def test_the_schedule_is_counted_in_problems():
+    found = trainer(learning_rate=1.0, warm_up=10, schedule="linear")
+    found.begin(110, found.settings)
+    rates = []
+    for seen in (0, 5, 10, 60, 110, 200):
+        found.seen = seen
+        rates.append(found.learning_rate())
+    assert rates == pytest.approx([1 / 11, 6 / 11, 1.0, 0.5, 0.0, 0.0])
+    found.begin(100, TrainerSettings(learning_rate=1.0, schedule="cosine"))
+    found.seen = 50
+    assert found.learning_rate() == pytest.approx(0.5)
+
+
+def test_going_on_in_the_middle_of_a_lesson_ends_with_the_same_weights():
+    whole = trainer(batch=4)
+    lesson = whole.lesson(DEMONSTRATIONS, Likelihood(), 12, 2, (0,))
+    for step in whole.learn(lesson):
+        if step.number == 2:
+            state = {k: v.clone() for k, v in whole.module.state_dict().items()}
+            import copy
+
+            training = copy.deepcopy(whole.state())
+            weights = whole.learner.weights
+    resumed = trainer(batch=4)
+    resumed.module.load_state_dict(state)
+    resumed.restore(training, resumed.settings)
+    resumed.learner.weights = weights
+    list(resumed.learn(resumed.lesson(DEMONSTRATIONS, Likelihood(), 12, 2, (0,)), done=2))
+    pairs = zip(whole.module.parameters(), resumed.module.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+    assert whole.learner.weights == resumed.learner.weights
+
+
+def test_lora_moves_adapters_alone_and_its_reference_is_the_adapted_start():
+    source = ModelSource(lora=__import__("sparring.model", fromlist=["Lora"]).Lora(rank=2))
+    from sparring.model import load
+
+    found = Trainer(Learner(load(source)), TrainerSettings(learning_rate=1e-2, batch=6))
+    before = {name: p.clone() for name, p in found.module.named_parameters() if not p.requires_grad}
+    for _ in range(2):  # the second round's reference is not the first's
+        lesson = found.lesson(PREFERENCES, DPO(), 12, 1, (0,))
+        lesson = replace(lesson, reference=found.reference(lesson))
+        assert next(iter(found.learn(lesson))).loss == pytest.approx(math.log(2), abs=1e-5)
+    assert all(torch.equal(p, before[name]) for name, p in found.module.named_parameters() if name in before)
+
+
+def test_sampled_tokens_are_trained_tokens():
+    odd = tuple(tiny_tokenizer().encode("4", add_special_tokens=False)) + (40, 41)
+    piece = Demonstration("p", question("2+2=").then(Message(LEARNER, (Part("4??", LEARNER, odd, 1.0),))))
+    found = trainer()
+    [[row]] = found.lesson([piece], Likelihood(), 1, 1, (0,)).pieces
+    assert row.ids[-4:] == (*odd, tiny_tokenizer().eos_token_id)
+    assert row.weights[-4:] == (1.0,) * 4

@@ -1,0 +1,188 @@
+"""Asking over a network: hosts, pace, and the form of requests and replies."""
+
+import json
+import time
+from email.utils import formatdate
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from sparring.attempts import clean
+from sparring.speaker import Sampling
+from sparring.wire import hosts, pace
+from sparring.wire.completion import complaint, read
+from sparring.wire.hosts import Hosts
+from sparring.wire.pace import Pace
+from sparring.wire.trouble import Trouble, of_status, retry_after
+from tests.fault_server import completion
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = ("choices", "message", "content", "reasoning_content", "finish_reason", "usage", "model", "error")
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still until it is moved."""
+    now = [1000.0]
+    for module in (hosts, pace):
+        monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_hosts_take_turns():
+    pool = Hosts(["a", "b", "c"])
+    assert [pool.next().url for _ in range(6)] == ["a", "b", "c"] * 2
+
+
+def test_a_host_set_aside_is_looked_at_by_one_call_at_a_time_ever_more_rarely(clock):
+    pool = Hosts(["a", "b"])
+    pool.next().failed(unreachable=True)
+    looks = []
+    for tick in range(1000):
+        clock[0] = 1000 + tick / 10
+        looks += [tick / 10 for _ in range(5) if pool.next().url == "a"]
+    assert looks == [0.5, 1.5, 3.5, 7.5, 15.5, 31.5, 63.5]
+
+
+def test_a_host_that_answers_a_look_takes_its_turns_again(clock):
+    pool = Hosts(["a", "b"])
+    pool.next().failed(unreachable=True)
+    clock[0] += 0.6
+    pool.next()
+    looked_at = pool.next()
+    assert looked_at.url == "a"
+    looked_at.answered()
+    assert {pool.next().url for _ in range(2)} == {"a", "b"}
+
+
+def test_one_failure_in_a_while_sets_no_host_aside(clock):
+    pool = Hosts(["a"])
+    for _ in range(10):
+        pool.next().failed()
+        pool.next().failed()
+        pool.next().answered()
+    assert pool.next().well(clock[0])
+    for _ in range(3):
+        pool.next().failed()
+    assert not pool.next().well(clock[0])
+
+
+def test_where_no_host_is_well_one_is_given_all_the_same(clock):
+    pool = Hosts(["a", "b"])
+    for _ in range(2):
+        pool.next().failed(unreachable=True)
+    assert pool.next().url == "a"
+    assert not pool.well_besides(pool.next())
+
+
+@given(st.floats(1, 10_000), st.lists(st.floats(0, 3), min_size=1, max_size=50))
+def test_no_stretch_of_a_minute_holds_more_than_the_pace(per_minute, gaps):
+    now, spent = 0.0, []
+    steady = Pace(per_minute)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pace.time, "monotonic", lambda: now)
+        for gap in gaps:
+            now += gap
+            spent.append(now + steady.book())
+    for start in spent:
+        assert sum(start <= at < start + 60 for at in spent) <= per_minute + 1
+
+
+def test_what_was_booked_too_much_is_given_back(clock):
+    steady = Pace(60)
+    assert steady.book(30) == 0
+    steady.correct(-20)
+    assert steady.book(1) == pytest.approx(10)
+
+
+def test_no_limit_is_no_wait():
+    assert [Pace(None).book(1e9) for _ in range(3)] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [("3", 3), ("0.5", 0.5), ("-1", 0), ("soon", 0), ("", 0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0), ("nan", 0)],
+)
+def test_retry_after_is_read_whatever_it_holds(said, seconds):
+    assert retry_after({"retry-after": said}) == seconds
+
+
+def test_retry_after_may_be_a_date():
+    assert 8 < retry_after({"retry-after": formatdate(time.time() + 10, usegmt=True)}) <= 10
+
+
+@pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 529])
+def test_what_may_pass_is_worth_another_try(status):
+    assert of_status(status, {}, "x").again
+
+
+@pytest.mark.parametrize("status", [300, 400, 401, 402, 403, 404, 413, 422])
+def test_what_would_be_answered_in_the_same_way_is_not(status):
+    assert not of_status(status, {}, "x").again
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"error": {"message": "no", "code": "full"}}, "no (full)"),
+        ({"error": "no"}, "no"),
+        ({"message": "no", "code": 400}, "no (400)"),
+        ({"detail": "no"}, "no"),
+        ({"detail": [{"loc": ["seed"]}]}, '[{"loc": ["seed"]}]'),
+        ("no", "no"),
+        ({"error": {"message": "a\nb\ud83d"}}, "a b�"),
+    ],
+)
+def test_a_servers_own_message_is_found_in_every_form(body, words):
+    assert complaint(body) == words
+
+
+def _read(answer):
+    return read(json.dumps(answer).encode(), [{"role": "user", "content": "?"}], Sampling(), "partner")
+
+
+@given(JSON)
+@example({"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "usage": {"total_tokens": "many"}})
+@example({"choices": [{"message": {"content": "x"}}], "usage": {"completion_tokens": True, "prompt_tokens": -4}})
+@example({"choices": [{"message": {"content": "x"}}], "usage": {"completion_tokens": 10**30, "prompt_tokens": 1}})
+def test_nothing_that_a_server_says_is_a_crash(answer):
+    _reply_or_trouble(answer)
+
+
+@given(st.lists(st.tuples(st.sampled_from(FIELDS), JSON), max_size=3))
+def test_no_field_that_a_server_garbles_is_a_crash(changes):
+    answer = completion()
+    for name, value in changes:
+        for holder in (answer, answer["choices"][0], answer["choices"][0]["message"]):
+            if name in holder:
+                holder[name] = value
+                break
+        if not (isinstance(answer["choices"], list) and answer["choices"]):
+            break
+        if not (isinstance(answer["choices"][0], dict) and isinstance(answer["choices"][0].get("message"), dict)):
+            break
+    _reply_or_trouble(answer)
+
+
+def _reply_or_trouble(answer):
+    try:
+        found = _read(answer)
+        outcome, used, text = "replied", found.used, found.reply.text + found.model
+    except Trouble as trouble:
+        outcome, used, text = trouble.outcome, trouble.used, trouble.error
+    assert outcome in ("replied", "not JSON", "wrong fields", "empty", "filtered", "server error")
+    assert all(0 <= count < 2**50 for count in (used.prompt, used.completion, used.thought))
+    assert text.encode() is not None
+
+
+@given(st.text(st.characters(exclude_categories=()), max_size=20))
+def test_clean_text_can_be_written_and_clean_again_is_the_same(text):
+    assert clean(clean(text)) == clean(text)
+    assert clean(text).encode().decode() == clean(text)
+    if not any("\ud800" <= character <= "\udfff" for character in text):
+        assert clean(text) == text
