@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sparring import draw as module
 from sparring.draw import Draw, least_kept, uniform
 from sparring.speaker import Sampling
 
@@ -73,7 +74,7 @@ def test_frequencies_are_those_of_the_filtered_distribution(sampling):
 def test_filters_keep_what_a_simple_implementation_keeps(seed, size, top_k, top_p):
     logits = torch.randn(1, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     expected = kept_by_hand(logits[0].tolist(), Sampling(top_k=top_k, top_p=top_p))
-    limits = torch.tensor([[top_k or 2**24]]), torch.tensor([[top_p if top_p < 1 else math.inf]])
+    limits = torch.tensor([[top_k or 2**24]]), torch.tensor([[top_p]])
     kept = (logits >= least_kept(logits, *limits))[0].nonzero()[:, 0].tolist()
     assert set(kept) == set(expected)
 
@@ -92,6 +93,13 @@ def test_rows_of_mixed_settings_draw_as_they_do_alone():
         assert ids.tolist() == [draw(logits[i : i + 1])[0].item() for i, draw in enumerate(alone)]
         torch.testing.assert_close(logprobs, logits.log_softmax(-1).gather(1, ids[:, None])[:, 0])
         assert ids[0] == logits[0].argmax()
+
+
+def test_the_ends_of_the_unit_interval_draw_tokens_with_mass(monkeypatch):
+    logits = torch.tensor([[-torch.inf, 0.0, 1.0, -torch.inf]])
+    for u, token in ((0, 1), (1 - 2**-24, 2)):
+        monkeypatch.setattr(module, "uniform", lambda *_, u=u: np.full(1, u, np.float32))
+        assert drawn(logits, Sampling(), 1).keys() == {token}
 
 
 def test_a_token_without_mass_is_never_drawn():

@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import sparring
 from sparring import checkpoint
+from sparring.attempts import Serving
 from sparring.display import Display
 from sparring.errors import ConfigError, RunStopped, Unavailable
 from sparring.methods.saie import SAIE
@@ -276,14 +277,14 @@ def test_a_partner_that_fails_too_often_stops_the_run_with_the_commonest_causes(
 
     task, method = small().task, SAIE(Dumb())
     problems = task.problems("train")[:16]
-    found = asyncio.run(play(method, task, problems, lambda problem: script(["1"]), (0,), at_once=4))
+    found = asyncio.run(play(method, task, problems, lambda problem: script(["1"]), (0,), at_once=4, serving=Serving()))
     assert [episode.problem for episode in found] == list(problems)
     with pytest.raises(
         RunStopped, match=r"the partner failed in 16 of 16 .* 16 × discussant: Unavailable: the line is dead"
     ):
         check_failures(found, 0.2, 0.9)
     check_failures(found, 1.0, 0.9)
-    cut = asyncio.run(play(method, task, problems, lambda problem: script(["1"], finish="length"), (0,), at_once=4))
+    cut = asyncio.run(play(method, task, problems, lambda problem: script(["1"], finish="length"), (0,), at_once=4, serving=Serving()))
     with pytest.raises(RunStopped, match="the learner failed in 16 of 16"):
         check_failures(cut, 0.2, 0.9)
 

@@ -55,6 +55,11 @@ def network(name: str = "llama"):
     return AutoModelForCausalLM.from_config(CONFIGS[name]).eval()
 
 
+def exact(name: str = "llama"):
+    """A network in double precision: where its replies differ in other company, rounding is no excuse."""
+    return network(name).double()
+
+
 def letters(ids: Sequence[int]) -> str:
     """Token 2 is 'a', 3 'b', ...; token 30 is 'xy', 31 'zx', so that a text may begin inside a token."""
     return "".join({30: "xy", 31: "zx"}.get(i, chr(ord("a") + i - 2)) for i in ids)
@@ -125,7 +130,7 @@ def test_first_tokens_are_distributed_as_the_softmax_says():
 
 
 def test_a_request_draws_the_same_alone_in_a_crowd_and_in_another_order():
-    model = network()
+    model = exact()
     kinds = [{}, {"temperature": 0.5, "top_k": 5}, {"temperature": 0}, {"top_p": 0.6}]
     requests = [Request(ids, Sampling(**kinds[i % 4], max_tokens=30), i // 2) for i, ids in enumerate(prompts(20))]
     crowd = replies(model, requests)
@@ -142,7 +147,7 @@ def test_the_same_submissions_give_the_same_bits():
 @settings(max_examples=15, deadline=None)
 @given(st.data())
 def test_every_request_is_answered_once_whenever_it_comes(data):
-    model = network()
+    model = exact()
     sampler = Sampler(
         model,
         [STOP],
@@ -178,6 +183,22 @@ def test_late_requests_join_rows_under_way():
         ended += sampler.step()
     assert ended[0][0] == late
     assert {ticket for ticket, _ in ended} == {*early, late}
+
+
+def test_one_late_request_does_not_wait_for_a_crowd():
+    sampler = Sampler(network(), [], letters)
+    for i, ids in enumerate(prompts(20)):
+        sampler.submit(Request(ids, Sampling(max_tokens=100), i))
+    sampler.step()
+    late = sampler.submit(Request((3, 4), Sampling(max_tokens=1), 99))
+    assert late in [ticket for _ in range(module.PATIENCE + 1) for ticket, _ in sampler.step()]
+
+
+def test_no_logits_of_a_prompt_are_computed():
+    model, shapes = network(), []
+    model.lm_head.register_forward_hook(lambda _, args, output: shapes.append(tuple(output.shape[:2])))
+    replies(model, [Request(ids, Sampling(max_tokens=1), 0) for ids in prompts(20)])
+    assert {tokens for _, tokens in shapes} == {1}
 
 
 def test_requests_with_one_prompt_are_prefilled_once():
@@ -313,7 +334,7 @@ def test_logits_that_are_not_numbers_stop_the_run():
 
 
 def test_the_fallback_draws_what_the_slots_draw(monkeypatch):
-    model = network()
+    model = exact()
     kinds = [Sampling(max_tokens=12), Sampling(temperature=0, max_tokens=9), Sampling(stop=("d",), max_tokens=20)]
     requests = [Request(ids, kinds[i % 3], i) for i, ids in enumerate(prompts(10))]
     expected = replies(model, requests)
@@ -340,10 +361,10 @@ def test_a_state_space_model_falls_back_and_says_why():
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "mistral"])
 def test_attention_by_span_or_of_all_rows_at_once_is_the_same(name, monkeypatch):
-    model = network(name)
+    model = exact(name)
     requests = [Request(ids, Sampling(max_tokens=3 * i), i) for i, ids in enumerate(prompts(40), start=1)]
     expected = replies(model, requests, stop_ids=())
-    monkeypatch.setattr(module, "BY_SPAN", None)
+    monkeypatch.setattr(module, "BY_SPAN", ("cpu", torch.float64, "sdpa"))
     assert [s.ids for s in replies(model, requests, stop_ids=())] == [s.ids for s in expected]
 
 

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from sparring.chat import LEARNER, USER, Chat
 from sparring.errors import ConversationError
-from sparring.run import wait_for
+from sparring.together import wait_for
 from sparring.use import Used, open_learner
 
 

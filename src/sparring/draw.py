@@ -32,7 +32,7 @@ def uniform(streams: NDArray[np.uint64], counts: NDArray[np.uint64]) -> NDArray[
 def least_kept(scores_BV: Tensor, top_k_B1: Tensor, top_p_B1: Tensor) -> Tensor:
     """The least score that stays, [B, 1]: of the `top_k` best, the fewest best that hold `top_p` of their mass.
 
-    Scores that tie with it stay too. A `top_k` of the vocabulary or more, and a `top_p` of infinity, filter nothing.
+    Scores that tie with it stay too. A `top_k` of the vocabulary or more, and a `top_p` of 1, filter nothing.
     """
     size = scores_BV.shape[1]
     whole_B1 = scores_BV.logsumexp(-1, keepdim=True)
@@ -67,7 +67,7 @@ class Draw:
         filtered = {i: s for i, s in enumerate(samplings) if s.temperature and (s.top_k or s.top_p < 1)}
         self._filtered = torch.tensor(list(filtered), dtype=torch.long, device=device)
         self._top_k_B1 = self._column(s.top_k or 2**24 for s in filtered.values()).long()
-        self._top_p_B1 = self._column(s.top_p if s.top_p < 1 else torch.inf for s in filtered.values())
+        self._top_p_B1 = self._column(s.top_p for s in filtered.values())
 
     def _column(self, values: Iterable[float]) -> Tensor:
         return torch.tensor(list(values), dtype=torch.float, device=self._device)[:, None]

@@ -17,8 +17,8 @@ from sparring.evaluation import Evaluation, Rate, evaluate
 from sparring.files import write_json
 from sparring.model import Voice
 from sparring.recipe import with_settings
-from sparring.run import wait_for
 from sparring.task import Split, Task
+from sparring.together import wait_for
 from sparring.use import open_learner
 
 

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from statistics import fmean
 
+from sparring import attempts
+from sparring.attempts import Serving
 from sparring.chat import LEARNER
 from sparring.errors import RunStopped
 from sparring.interaction import Episode
@@ -27,11 +30,14 @@ async def play(
     scope: tuple[Name, ...],
     *,
     at_once: int,
+    serving: Serving,
     on_episode: Callable[[Episode], None] = lambda episode: None,
 ) -> list[Episode]:
-    """An episode for each of `problems`, `at_once` at a time; random streams are named by `scope` and the problem."""
+    """An episode for each of `problems`, `at_once` at a time; random streams are named by `scope` and the problem;
+    `serving` is what partner calls are for."""
 
     async def one(problem: Problem) -> Episode:
+        attempts.serving.set(replace(serving, problem=problem.id))
         episode = await method.interact(problem, task, speaker(problem), rng(*scope, problem.id))
         on_episode(episode)
         return episode

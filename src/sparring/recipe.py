@@ -1,6 +1,7 @@
 """A TOML file as the objects of a run, and back.
 
-Tables are nouns: `[learner]`, `[task]`, `[[phase]]` with a table for each role its method names, `[trainer]`, `[run]`.
+Tables are nouns: `[learner]`, `[task]`, `[[phase]]` with a table for each role its method names, `[trainer]`, `[run]`,
+`[ledger]`, `[budget]`.
 Everything is checked before a model is loaded or a call is paid: keys, types and ranges, files, and whether the task
 has what method and partners need.
 """
@@ -28,6 +29,7 @@ from sparring.assembly import (
     told_partner,
 )
 from sparring.errors import ConfigError, nearest
+from sparring.ledger import Budget, Mode
 from sparring.method import Method
 from sparring.model import ModelSource
 from sparring.tables import Table, build, keys, plain, value
@@ -60,6 +62,15 @@ class RunSettings:
 
 
 @dataclass(frozen=True)
+class LedgerSettings:
+    """Where partner calls are recorded: `path` (by default in the run's folder; several runs may share one), and
+    `mode`: "record", "replay" (nobody is asked: a call that was not recorded is an error) or "off"."""
+
+    path: str | None = None
+    mode: Mode = "record"
+
+
+@dataclass(frozen=True)
 class Phase:
     """A method and how often: `rounds` of `problems` each, `epochs` over what a round teaches, `replay` pieces of
     earlier experience with it."""
@@ -83,6 +94,8 @@ class Recipe:
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
     run: RunSettings = field(default_factory=RunSettings)
     problems: Problems = "fixed"
+    ledger: LedgerSettings = field(default_factory=LedgerSettings)
+    budget: Budget = field(default_factory=Budget)
 
     @classmethod
     def read(cls, source: str | Path | Table, settings: Sequence[str] = ()) -> Recipe:
@@ -93,7 +106,7 @@ class Recipe:
     @classmethod
     def of(cls, table: Table) -> Recipe:
         """The recipe that `table` tells."""
-        known = ("learner", "task", "phase", "trainer", "run")
+        known = ("learner", "task", "phase", "trainer", "run", "ledger", "budget")
         for name in table:
             if name not in known:
                 raise nearest("table of a recipe", name, known)
@@ -113,6 +126,8 @@ class Recipe:
             trainer,
             build(RunSettings, table.get("run", {}), "[run]"),
             problems,
+            build(LedgerSettings, table.get("ledger", {}), "[ledger]"),
+            build(Budget, table.get("budget", {}), "[budget]"),
         )
 
     def table(self) -> dict[str, Any]:
@@ -123,6 +138,8 @@ class Recipe:
             "phase": [_told(phase) for phase in self.phases],
             "trainer": plain(self.trainer),
             "run": plain(self.run),
+            "ledger": plain(self.ledger),
+            "budget": plain(self.budget),
         }
 
     def toml(self) -> str:

@@ -4,29 +4,28 @@ A round is played (episodes), harvested (experience) and learnt from (steps); ea
 next begins, and the replies of an unfinished one are in its journal. So a run that was killed goes on at the stage
 where it stopped: back to its newest checkpoint, then through what was saved since, sampling nothing twice.
 
-`run.json` (versions, seed, status) · `recipe.toml` · `metrics.jsonl` · `rounds/<phase>-<method>/<round>/` with
-`episodes.jsonl` and `experience.jsonl` · `checkpoints/` · `evaluation.json`.
+`run.json` (versions, seed, status) · `recipe.toml` · `metrics.jsonl` · `ledger.sqlite` (partner calls) ·
+`rounds/<phase>-<method>/<round>/` with `episodes.jsonl` and `experience.jsonl` · `checkpoints/` · `evaluation.json`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import shutil
-import threading
 import time
-from collections.abc import Coroutine
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import tomlkit
 import torch
 
 from sparring import checkpoint
 from sparring.assembly import for_use, name_of, role_fields
+from sparring.attempts import Serving
 from sparring.checkpoint import Position, State, Usage
+from sparring.choice import Choice
 from sparring.display import Display
 from sparring.errors import ConfigError, RunStopped
 from sparring.evaluation import Evaluation, Outcome, evaluate
@@ -39,12 +38,12 @@ from sparring.method import Method
 from sparring.metrics import Key, Metrics
 from sparring.play import check_failures, play, summary
 from sparring.recipe import Phase, Recipe
+from sparring.recording import recorded
 from sparring.seeds import rng
 from sparring.tables import differences, plain
-from sparring.task import Endless, Problem
+from sparring.task import Problem
+from sparring.together import wait_for
 from sparring.trainer import Lesson, Trainer
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -61,34 +60,11 @@ def train(recipe: Recipe, run: str | Path, *, resume: bool = False, display: Dis
     return wait_for(Run(recipe, Path(run), resume, display or Display()).go())
 
 
-def wait_for(work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, from a script or from inside a running event loop (a notebook's)."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    found: list[T] = []
-    failed: list[BaseException] = []
-
-    def there() -> None:
-        try:
-            found.append(asyncio.run(work))
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=there)
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
-    return found[0]
-
-
 def branch(source: Path, folder: Path, recipe: Recipe) -> None:
     """A new run of `recipe` in `folder` that has the finished run in `source` behind it: its phases are the recipe's
     first ones, and are not run again."""
-    begun = tomlkit.parse((source / "recipe.toml").read_text()).unwrap()
-    table = recipe.table()
+    begun = _begun(source)
+    table = {**recipe.table(), "budget": {}}
     changed = differences(begun, {**table, "phase": table["phase"][: len(begun["phase"])]})
     if changed:
         raise ConfigError(f"the run in {source} is not the beginning of this recipe ({'; '.join(changed[:5])})")
@@ -97,18 +73,18 @@ def branch(source: Path, folder: Path, recipe: Recipe) -> None:
     write_whole(folder / "recipe.toml", recipe.toml())
 
 
+def _begun(folder: Path) -> dict[str, Any]:
+    """The recipe that the run in `folder` was begun with, but for its budget, which may be raised at any time."""
+    return {**tomlkit.parse((folder / "recipe.toml").read_text()).unwrap(), "budget": {}}
+
+
 class Run:
     """One recipe in one folder."""
 
     def __init__(self, recipe: Recipe, folder: Path, resume: bool, display: Display) -> None:
         self.recipe, self.folder, self.display = recipe, folder, display
         self.settings = recipe.run
-        self._train = recipe.task.problems("train")
-        if not self._train:
-            raise ConfigError("the task has no training problems; give a data set that is not empty")
-        self._fresh: list[Problem] = []
-        if recipe.problems == "fresh" and isinstance(recipe.task, Endless):
-            self._fresh = list(islice(recipe.task.endless(), self._total()))
+        self.choice = Choice(recipe)
         self._open(resume)
         if self.settings.threads:
             torch.set_num_threads(self.settings.threads)
@@ -128,7 +104,7 @@ class Run:
                 raise ConfigError(
                     f"{self.folder} holds a run already; go on with it by --resume, or choose another folder"
                 )
-            changed = differences(tomlkit.parse(recipe.read_text()).unwrap(), self.recipe.table())
+            changed = differences(_begun(self.folder), {**self.recipe.table(), "budget": {}})
             if changed:
                 raise ConfigError(f"{self.folder} was begun with another recipe ({'; '.join(changed[:5])}); "
                                   "go on with the same one, or choose another folder")  # fmt: skip
@@ -149,10 +125,14 @@ class Run:
         begun = time.monotonic()
         try:
             self._restore()
-            with self.display:
-                self.display.run(self._total(), self.position.problems)
-                for number in range(self.position.phase, len(self.recipe.phases)):
-                    await self._phase(number)
+            with self.display, recorded(self.recipe, self.folder) as (phases, ledger):
+                self.display.run(self.choice.total(), self.position.problems)
+                try:
+                    for number, phase in list(enumerate(phases))[self.position.phase :]:
+                        await self._phase(number, phase)
+                finally:
+                    if ledger is not None:
+                        await ledger.settle()  # what is under way is being paid
                 result = await self._finish()
         except (RunStopped, KeyboardInterrupt, asyncio.CancelledError) as error:
             self._note("stopped", reason=str(error) or "interrupted")
@@ -172,15 +152,14 @@ class Run:
         self.memory = Memory(phase.replay, state.memory)
         self.display.say(f"going on from {found.name} problems")
 
-    async def _phase(self, number: int) -> None:
-        phase = self.recipe.phases[number]
+    async def _phase(self, number: int, phase: Phase) -> None:
         method = name_of(phase.method)
         if (self.position.round, self.position.step) == (0, 0):
             self.memory = Memory(phase.replay)
         for round_ in range(self.position.round, phase.rounds):
             if self.position.step == 0 and (round_ == 0 or phase.method.pace.lifetime == "round"):
                 rounds = phase.rounds if phase.method.pace.lifetime == "phase" else 1
-                self.trainer.begin(float(self._problems_in(phase) * rounds), phase.trainer)
+                self.trainer.begin(float(self.choice.count(phase) * rounds), phase.trainer)
             await self._round(number, phase, round_)
             self.position = replace(self.position, round=round_ + 1, step=0)
         if self._evaluated_at != (number, self.position.problems):  # not just now, after the last step
@@ -188,13 +167,6 @@ class Run:
         self.display.say(f"phase {number + 1} ({method}) is done")
         self.position = Position(number + 1, 0, 0, self.position.problems)
         self._save(phase.method)
-
-    def _problems_in(self, phase: Phase) -> int:
-        return phase.problems or len(self._train)
-
-    def _total(self, phases: int | None = None) -> int:
-        """How many problems the first `phases` take, all unless given."""
-        return sum(self._problems_in(phase) * phase.rounds for phase in self.recipe.phases[:phases])
 
     # ── a round ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -208,7 +180,7 @@ class Run:
         experience, told = await self._experience(folder, phase, scope, name)
         played = time.monotonic()
         lesson = self.trainer.lesson(
-            experience, phase.method.objective, self._problems_in(phase), phase.epochs or 1, scope
+            experience, phase.method.objective, self.choice.count(phase), phase.epochs or 1, scope
         )
         lesson = replace(lesson, reference=self._reference(folder, lesson))
         await self._learn(lesson, phase, (number, round_), name)
@@ -234,7 +206,7 @@ class Run:
             )
 
     async def _experience(
-        self, folder: Path, phase: Phase, scope: tuple[int, ...], name: str
+        self, folder: Path, phase: Phase, scope: tuple[int, int, int], name: str
     ) -> tuple[list[Experience], dict[str, float]]:
         """What the round teaches, replay included: saved before, or played now."""
         episodes_path, experience_path = folder / "episodes.jsonl", folder / "experience.jsonl"
@@ -242,14 +214,17 @@ class Run:
         if episodes_path.exists():
             episodes = read_jsonl(episodes_path, Episode)
         else:
-            episodes = await self._play(phase.method, self._choose(phase, scope), (*scope, "train"), journal, name)
+            episodes = await self._play(
+                phase.method, self.choice.round(phase, scope[1], scope[2]), (*scope, "train"), journal, name
+            )
             check_failures(episodes, self.settings.max_partner_failures, self.settings.max_learner_failures)
             write_jsonl(episodes_path, episodes, Episode)
         if experience_path.exists():
             harvested = read_jsonl(experience_path, Experience)
         else:
+            problems = self.choice.consulted(phase, *scope[1:])
             consulted = await self._play(
-                phase.method, self._consulted(phase, scope), (*scope, "development"), journal, f"{name}, consulting"
+                phase.method, problems, (*scope, "development"), journal, f"{name}, consulting"
             )
             harvested = phase.method.harvest(episodes, consulted, rng(*scope, "harvest"))
             write_jsonl(experience_path, harvested, Experience)
@@ -257,7 +232,7 @@ class Run:
         return self.memory.replay(harvested), summary(episodes)
 
     async def _play(
-        self, method: Method, problems: list[Problem], scope: tuple[int | str, ...], journal: Journal, name: str
+        self, method: Method, problems: list[Problem], scope: tuple[int, int, int, str], journal: Journal, name: str
     ) -> list[Episode]:
         self.display.stage(f"{name}: episodes", len(problems))
         sampled, begun = self.learner.model.tokens_sampled, time.monotonic()
@@ -273,26 +248,9 @@ class Run:
             lambda problem: self.learner.voice(*scope, problem.id, journal=journal),
             scope,
             at_once=self.settings.at_once,
+            serving=Serving(f"{scope[1] + 1}-{name_of(method)}", scope[2] + 1),
             on_episode=told,
         )
-
-    def _choose(self, phase: Phase, scope: tuple[int, ...]) -> list[Problem]:
-        """The round's problems: the next ones of the endless stream, or of the training split shuffled pass by pass."""
-        before = self._total(scope[1])
-        first = before + scope[2] * self._problems_in(phase)
-        places = range(first, first + self._problems_in(phase))
-        if self._fresh:
-            return self._fresh[places.start : places.stop]
-        count = len(self._train)
-        passes: dict[int, list[int]] = {}
-        for number in range(places.start // count, (places.stop - 1) // count + 1):
-            passes[number] = list(range(count))
-            rng(self.settings.seed, "pass", number).shuffle(passes[number])
-        return [self._train[passes[place // count][place % count]] for place in places]
-
-    def _consulted(self, phase: Phase, scope: tuple[int, ...]) -> list[Problem]:
-        development = self.recipe.task.problems("development")
-        return rng(*scope, "consulted").sample(list(development), min(len(development), phase.method.consults))
 
     # ── learning ────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -85,7 +85,6 @@ class Batch:
         self.rows, self.device = rows, device
         self.ids_B = torch.tensor([row.ids[-1] if row.ids else row.request.ids[-1] for row in rows], device=device)
         self.positions = np.array([row.position for row in rows], dtype=np.int64)
-        self.pace = np.ones_like(self.positions)
         self.starts = starts(self.positions) if device.type == "cpu" else [0]
         requests = [row.request for row in rows]
         streams, counts = [request.stream for request in requests], [len(row.ids) for row in rows]
@@ -100,7 +99,7 @@ class Batch:
     def take(self, logits_BV: Tensor) -> Iterator[tuple[int, Row]]:
         """Gives each row one more token; yields those that had not ended, by their places."""
         self.ids_B, logprobs_B = self._draw(logits_BV)
-        self.positions += self.pace
+        self.positions += 1
         logprobs = logprobs_B.tolist()
         if math.isnan(sum(logprobs)):
             raise RunStopped("the model computes logits that are not numbers; go on from an earlier checkpoint")
@@ -111,9 +110,9 @@ class Batch:
                 yield place, row
 
     def end(self, place: int) -> None:
-        """The row at `place` has ended: it takes up no columns from now on."""
+        """The row at `place` has ended: from now on no columns are read for its sake."""
         self.rows[place].ended = True
-        self.positions[place] = self.pace[place] = 0
+        self.positions[place] = 0  # it counts on, but stays behind the others, which all go on
 
 
 class Sampler:
@@ -253,19 +252,18 @@ class Sampler:
     def _mask(self, columns_B: Tensor, width: int) -> Any:
         """What each row may attend to, [B, 1, 1, C], in the form in which its layers expect it."""
         age_BC = columns_B[:, None] - torch.arange(width, device=columns_B.device)
-        hidden = {
-            window: age_BC < 0 if window is None else (age_BC < 0) | (age_BC >= window) for window in self._windows
-        }
-        masks = [torch.where(hides[:, None, None], -torch.inf, 0.0).to(self._dtype) for hides in hidden.values()]
-        if len(masks) == 1:
-            return masks[0]
-        kinds = ["sliding_attention" if window else "full_attention" for window in hidden]
-        return dict(zip(kinds, masks, strict=True))
+        masks = {}
+        for window in self._windows:
+            hidden_BC = age_BC < 0 if window is None else (age_BC < 0) | (age_BC >= window)
+            mask = torch.where(hidden_BC[:, None, None], -torch.inf, 0.0).to(self._dtype)
+            masks["full_attention" if window is None else "sliding_attention"] = mask
+        return masks if len(masks) > 1 else mask
 
     def _forward(self, ids_BT: Tensor, positions_BT: Tensor, mask: Any, **kwargs: Any) -> Tensor:
         kwargs |= {"input_ids": ids_BT, "position_ids": positions_BT, "attention_mask": mask}
         output = self._model(**kwargs, **self._last_only, past_key_values=self._slots, use_cache=True)
-        return output.logits[:, -1]  # type: ignore[no-any-return]  # transformers is untyped here
+        logits_BV: Tensor = output.logits[:, -1]
+        return logits_BV
 
     def _taken(self, batch: Batch, logits_BV: Tensor) -> list[tuple[int, Sampled]]:
         """Draws a token for each row; returns the replies that ended."""

@@ -25,7 +25,7 @@ SPAN = 512  # keys that may be read in vain to spare one more product
 
 
 class Move(NamedTuple):
-    """The first `width` columns of the row `source` become those of the row `target`; the rest is of no use any more."""
+    """Row `target` becomes a copy of row `source` in its first `width` columns; the others are of no use then."""
 
     source: int
     target: int
@@ -110,7 +110,10 @@ def attend(
     """Attention of one new token in each row, [B, 1, H, D], span by span, so that no row pays for the columns of a
     much older one: on a CPU, reading the cache is most of a step."""
     if spans is None or any(kwargs.get(name) is not None for name in ("softcap", "position_bias", "cache")):
-        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)  # type: ignore[no-any-return]
+        plain: tuple[Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **kwargs
+        )
+        return plain
     (rows, heads, _, size), share = query.shape, key.shape[1]  # heads / share query heads read the same keys
     query = (query * (size**-0.5 if scaling is None else scaling)).reshape(rows * share, heads // share, size)
     result = query.new_empty(*query.shape[:2], value.shape[3])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, TypeVar
 
 from sparring.errors import SparringError
 
@@ -34,3 +35,26 @@ async def together(ask: Callable[[Asked], Awaitable[Got]], things: Iterable[Aske
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     inner = errors.exceptions[0]
     return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+
+
+def wait_for(work: Coroutine[Any, Any, Got]) -> Got:
+    """The result of `work`, from a script or from inside a running event loop (a notebook's)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    found: list[Got] = []
+    failed: list[BaseException] = []
+
+    def there() -> None:
+        try:
+            found.append(asyncio.run(work))
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=there)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return found[0]

@@ -2,8 +2,8 @@
 
 What the learner said goes in as the tokens it was sampled as; everything else is what the tokenizer's chat template
 writes around it, tokenised stretch by stretch, at training and at use alike. So a weight sits on exact token
-boundaries, the prompt's ids are a prefix of the row's, and what was sampled is what is trained. To that end the template is
-rendered with placeholders for the reader's own turns, which also keeps it from rewriting them.
+boundaries, the prompt's ids are a prefix of the row's, and what was sampled is what is trained. To that end the
+template is rendered with placeholders for the reader's own turns, which also keeps it from rewriting them.
 
 Not here: padding and batches (`batch`), and what is done with the ids.
 """

@@ -13,9 +13,9 @@ from sparring.errors import nearest
 from sparring.evaluation import Answers
 from sparring.method import Answered
 from sparring.model import LanguageModel, ModelSource, Voice, load
-from sparring.run import wait_for
 from sparring.steps import Layout, layout
 from sparring.tables import build
+from sparring.together import wait_for
 
 PROTOCOLS = Catalogue("sparring.protocols", "protocol")
 AS_TRAINED = "as_trained"

@@ -6,12 +6,13 @@ Partners that name the same model share its weights and its queue. It is loaded 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Gt
 
+from sparring.attempts import as_messages
 from sparring.chat import Chat
 from sparring.errors import ConfigError
 from sparring.model import LanguageModel, ModelSource, Thoughts, Voice, load
@@ -41,6 +42,13 @@ class Local:
     def _voice(self) -> Voice:
         settings = {key: setting for key, setting in vars(self).items() if key != "seed"}
         return Voice(_shared(repr(settings), ModelSource(**settings)), PARTNER, ("local", self.seed))
+
+    def request(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Mapping[str, Any]:
+        """All that decides a reply (see `attempts.Recordable`)."""
+        how = {key: getattr(self, key) for key in ("chat_template", "thinking", "dtype", "seed")}
+        messages = as_messages(chat, PARTNER)
+        kwargs = dict(self.chat_template_kwargs)
+        return {"model": self.model, **how, **kwargs, "messages": messages, **asdict(sampling), "sample": sample}
 
     async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
         """The model's reply, decoded together with the others it is asked for."""

@@ -1,0 +1,206 @@
+"""Loading models, their voices, and what is in their replies."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from sparring.chat import LEARNER, Part, question
+from sparring.errors import ConfigError
+from sparring.journal import Journal
+from sparring.learner import Learner
+from sparring.model import LanguageModel, Lora, ModelSource, Voice, load
+from sparring.sampler import Sampled
+from sparring.speaker import Sampling, opened
+from sparring.speakers.local import Local
+from sparring.tiny import tiny_model, tiny_tokenizer
+
+ASKED = question("2+2=")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A model in the Hugging Face format, as anybody's."""
+    tiny_model(3, hidden=32).save_pretrained(tmp_path / "model")
+    tiny_tokenizer().save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def reply(voice, chat=ASKED, **settings):
+    return asyncio.run(voice.reply(chat, Sampling(**{"max_tokens": 12, **settings})))
+
+
+def test_the_tiny_model_is_tiny_and_reads_every_character():
+    model, tokenizer = tiny_model(0), tiny_tokenizer()
+    assert 300_000 < sum(p.numel() for p in model.parameters()) < 500_000
+    for text in ("3+4=7\n", "naïve – 漢字 🙂", "<think>hm</think>4", " two  spaces "):
+        assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) == text
+    assert len(tokenizer.encode("<think>", add_special_tokens=False)) == 1
+    assert all(torch.equal(a, b) for a, b in zip(tiny_model(0).parameters(), model.parameters(), strict=True))
+    assert not torch.equal(next(tiny_model(1).parameters()), next(model.parameters()))
+
+
+def test_a_reply_carries_its_tokens_and_their_log_probabilities(folder):
+    model = load(ModelSource(model=str(folder)))
+    found = reply(Voice(model, LEARNER, (0,)), max_tokens=24)
+    [part] = found.parts
+    assert model.dialect.decode(part.ids) == found.text
+    assert found.completion_tokens == len(found.logprobs) == len(part.ids) + (found.finish == "stop")
+    prompt = model.dialect.prompt(ASKED, LEARNER)
+    ids = torch.tensor([[*prompt, *part.ids]])
+    with torch.no_grad():
+        expected = model.network(ids).logits.log_softmax(-1)
+    recomputed = [float(expected[0, len(prompt) + at - 1, token]) for at, token in enumerate(part.ids)]
+    assert list(found.logprobs[: len(part.ids)]) == pytest.approx(recomputed, abs=1e-4)
+
+
+def test_samples_differ_and_are_the_same_each_time(folder):
+    voice = Voice(load(ModelSource(model=str(folder))), LEARNER, (0, "p1"))
+
+    async def ask(*samples):
+        return [
+            r.text for r in await asyncio.gather(*(voice.reply(ASKED, Sampling(max_tokens=12), n) for n in samples))
+        ]
+
+    together = asyncio.run(ask(0, 1, 2, 3))
+    assert len(set(together)) == 4
+    assert asyncio.run(ask(2)) == [together[2]]
+    other = Voice(voice.model, LEARNER, (0, "p2"))
+    assert reply(other).text != together[0]
+
+
+def test_an_open_turn_is_gone_on_with(folder):
+    model = load(ModelSource(model=str(folder)))
+    begun = opened(ASKED, LEARNER, (Part("2+2", LEARNER),))
+    assert model.dialect.decode(model.dialect.prompt(begun, LEARNER)).endswith("<assistant>2+2")
+    assert reply(Voice(model, LEARNER, (0,)), begun, temperature=0).prompt_tokens > 0
+
+
+def test_what_was_sampled_is_remembered(folder, tmp_path):
+    model = load(ModelSource(model=str(folder)))
+    first = reply(Voice(model, LEARNER, (0,), "w", Journal(tmp_path / "journal.jsonl")))
+    sampled = model.tokens_sampled
+    again = reply(Voice(model, LEARNER, (0,), "w", Journal(tmp_path / "journal.jsonl")))
+    assert (again, model.tokens_sampled) == (first, sampled)
+    reply(Voice(model, LEARNER, (0,), "other weights", Journal(tmp_path / "journal.jsonl")))
+    assert model.tokens_sampled > sampled
+
+
+def test_a_journal_cut_in_mid_line_keeps_what_is_whole(tmp_path):
+    journal = Journal(tmp_path / "j")
+    for name in "ab":
+        journal.put(name, Sampled((1, 2), (-0.5, -1.5), "stop"))
+    journal.close()
+    text = (tmp_path / "j").read_text()
+    (tmp_path / "j").write_text(text[:-10])
+    again = Journal(tmp_path / "j")
+    assert again.get("a") == Sampled((1, 2), (-0.5, -1.5), "stop")
+    assert again.get("b") is None
+    again.put("c", Sampled((3,), (-1.0,), "length"))
+    again.close()
+    assert Journal(tmp_path / "j").get("c") == Sampled((3,), (-1.0,), "length")
+
+
+# ── thoughts ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Fixed(LanguageModel):
+    """Always samples the same words."""
+
+    words = ""
+
+    async def sample(self, request):
+        ids = tuple(self.dialect.tokenizer.encode(self.words, add_special_tokens=False))
+        return Sampled((*ids, self.dialect.stop_id), (0.0,) * (len(ids) + 1), "stop")
+
+
+def thinker(words, thinking, prefilled=False):
+    tokenizer = tiny_tokenizer()
+    if prefilled:
+        tokenizer.chat_template += "{% if add_generation_prompt %}<think>{% endif %}"
+    model = Fixed(tiny_model(0, hidden=32), tokenizer, ModelSource(thinking=thinking))
+    model.words = words
+    return Voice(model, LEARNER, (0,))
+
+
+@pytest.mark.parametrize("thinking", ["hidden", "kept"])
+@pytest.mark.parametrize(("words", "prefilled"), [("<think>hm</think>4", False), ("hm</think>4", True)])
+def test_an_own_thought_is_told_from_the_words(thinking, words, prefilled):
+    found = reply(thinker(words, thinking, prefilled))
+    assert found.text == "4"
+    assert found.by(LEARNER).full_text == "<think>hm</think>4"
+    voice = thinker(words, thinking, prefilled)
+    ids = tuple(token for part in found.parts for token in voice.model.dialect.ids(part))
+    assert voice.model.dialect.decode(ids) == words  # what the prompt held already is not trained twice
+    chat = ASKED.then(found.by(LEARNER)).say("discussant", "sure?")
+    shown = voice.model.dialect.decode(voice.model.dialect.prompt(chat, LEARNER))
+    assert ("hm" in shown) == (thinking == "kept")
+    assert all("hm" not in turn.text for turn in chat.seen_by("discussant"))
+
+
+def test_a_thought_without_an_end_leaves_no_words():
+    assert reply(thinker("<think>hm hm", "hidden")).text == ""
+    assert reply(thinker("4", "hidden")).text == "4"
+
+
+def test_with_thinking_off_the_text_is_as_it_is_and_a_prefilled_marker_is_part_of_it():
+    assert reply(thinker("<think>hm</think>4", "off")).text == "<think>hm</think>4"
+    assert reply(thinker("hm</think>4", "off", prefilled=True)).text == "<think>hm</think>4"
+
+
+def test_the_templates_switch_follows_the_setting():
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template += "{% if enable_thinking %}(thinking){% endif %}"
+    for thinking, expected in (("off", False), ("hidden", True)):
+        model = LanguageModel(tiny_model(0, hidden=32), tokenizer, ModelSource(thinking=thinking))
+        assert ("(thinking)" in model.dialect.decode(model.dialect.prompt(ASKED, LEARNER))) == expected
+
+
+# ── loading ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_cannot_be_loaded_is_told_in_a_line(tmp_path, folder):
+    with pytest.raises(ConfigError, match=r"model = '.*nowhere' cannot be loaded: .*; give tiny, a folder"):
+        load(ModelSource(model=str(tmp_path / "nowhere")))
+    with pytest.raises(ConfigError, match="device = 'gpu' is not a device; give cpu, cuda"):
+        load(ModelSource(device="gpu"))
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(ConfigError, match="has no chat template; give one with chat_template"):
+        load(ModelSource(model=str(folder)))
+    template = tmp_path / "template.jinja"
+    template.write_text("{% for m in messages %}{{ m['content'] }}{% endfor %}")
+    assert load(ModelSource(model=str(folder), chat_template=str(template))).dialect.prompt(ASKED, LEARNER)
+
+
+def test_dtype_can_be_chosen(folder):
+    assert load(ModelSource(model=str(folder), dtype="bfloat16")).network.dtype == torch.bfloat16
+    assert load(ModelSource(model=str(folder))).network.dtype == torch.float32  # on a CPU
+
+
+def test_a_lora_learner_saves_its_adapters_and_is_restored(folder, tmp_path):
+    source = ModelSource(model=str(folder), lora=Lora(rank=2))
+    learner = Learner.load(source)
+    with torch.no_grad():
+        for parameter in learner.model.network.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1)
+    expected = learner.model.network(torch.tensor([[1, 2, 3]])).logits
+    learner.save(tmp_path / "saved")
+    again = Learner.load(source)
+    assert not torch.equal(again.model.network(torch.tensor([[1, 2, 3]])).logits, expected)
+    again.restore(tmp_path / "saved", "w")
+    assert torch.equal(again.model.network(torch.tensor([[1, 2, 3]])).logits, expected)
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "saved")
+    assert torch.allclose(plain(torch.tensor([[1, 2, 3]])).logits, expected, atol=1e-5)
+
+
+def test_local_partners_of_one_model_share_its_weights(folder):
+    first, second = Local(str(folder)), Local(str(folder), seed=1)
+    assert first._voice.model is second._voice.model
+    assert not any(p.requires_grad for p in first._voice.model.network.parameters())
+    assert asyncio.run(first.reply(ASKED, Sampling(max_tokens=5))).completion_tokens <= 5
+    with pytest.raises(ConfigError, match="knows nothing"):
+        Local("tiny")

@@ -1,0 +1,141 @@
+"""Runs whose partners are behind an endpoint: recorded, replayed for nothing, stopped at a budget and gone on with."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from sparring.display import Display
+from sparring.ledger import BudgetReached, NotRecorded, entries, totals
+from sparring.recipe import Recipe
+from sparring.run import train
+from tests.fault_server import Request, say, serving
+
+QUIET = Display(quiet=True)
+KEY = "sk-canary-0123456789"
+
+
+def partner(request: Request) -> str:
+    """What a partner says: the same to the same words, in the form that is asked for."""
+    asked = request.asked
+    if "Compare two responses" in asked:
+        a, b = re.search(r"Response A:\n(.*?)\n\nResponse B:\n(.*?)\n\nReason", asked, re.DOTALL).groups()
+        return f"hm. [[{'A' if len(a) < len(b) else 'B' if len(b) < len(a) else 'C'}]]"
+    if "Check a student's answer" in asked:
+        label, text = re.search(r"\((\d+)\) (.+)", asked).groups()
+        return f'In step ({label}) the part "{text}" is incorrect. This is because I say so.'
+    if "goes wrong at step" in asked:
+        return "1+1=2\n2"
+    return "Look again."
+
+
+@contextmanager
+def server() -> Iterator[tuple[str, list[Request]]]:
+    """The partner on a real socket in a thread of its own: its URL, and all that it was asked."""
+    heard: list[Request] = []
+    ready, done, urls = threading.Event(), threading.Event(), []
+
+    async def answer(request, writer):
+        heard.append(request)
+        await say(partner(request))(request, writer)
+
+    async def serve():
+        async with serving(after=answer) as running:
+            urls.append(running.url)
+            ready.set()
+            while not done.is_set():
+                await asyncio.sleep(0.01)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield urls[0], heard
+    finally:
+        done.set()
+        thread.join()
+
+
+def recipe(url: str, ledger: Path, **changes) -> Recipe:
+    endpoint = {"by": "endpoint", "model": "m", "base_url": url, "retries": 0, "timeout": 5}
+    table = {
+        "task": {"kind": "multistep_arithmetic", "train": 64, "development": 4, "test": 4},
+        "phase": [
+            {"method": "sft", "epochs": 4, "max_tokens": 24},
+            {"method": "saie", "problems": 8, "rounds": 2, "max_tokens": 24, "discussant": endpoint},
+            {"method": "tripost", "problems": 8, "max_tokens": 24, "critic": endpoint, "editor": endpoint},
+            {"method": "response_preference", "problems": 8, "samples": 3, "max_tokens": 24, "judge": endpoint},
+        ],
+        "trainer": {"learning_rate": 1e-3, "batch": 8},
+        "run": {"threads": 1, "max_partner_failures": 1.0, "max_learner_failures": 1.0},
+        "ledger": {"path": str(ledger)},
+    }
+    return Recipe.read(table, [f"{key.replace('__', '.')}={value}" for key, value in changes.items()])
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "checkpoints" / "final" / "model.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def paid(tmp_path_factory):
+    """A finished run with its ledger, what the server heard, and its URL (which nobody answers any more)."""
+    folder = tmp_path_factory.mktemp("paid")
+    with pytest.MonkeyPatch.context() as patch, server() as (url, heard):
+        patch.setenv("OPENAI_API_KEY", KEY)
+        train(recipe(url, folder / "ledger.sqlite"), folder / "run", display=QUIET)
+    return folder, heard, url
+
+
+def test_every_call_is_recorded_with_its_role_and_the_episode_it_served(paid):
+    folder, heard, _ = paid
+    found = list(entries(folder / "ledger.sqlite"))
+    assert len(found) == len(heard)
+    assert {entry["role"] for entry in found} == {"discussant", "critic", "editor", "judge"}
+    assert {entry["phase"] for entry in found} == {"2-saie", "3-tripost", "4-response_preference"}
+    assert all(entry["problem"] for entry in found)
+    assert sum(total.calls for total in totals(folder / "ledger.sqlite")) == len(heard)
+
+
+def test_a_run_from_a_full_ledger_asks_nobody_and_ends_with_the_same_weights(paid, tmp_path):
+    folder, _, url = paid
+    train(recipe(url, folder / "ledger.sqlite", ledger__mode='"replay"'), tmp_path / "again", display=QUIET)
+    assert weights(tmp_path / "again") == weights(folder / "run")
+
+
+def test_a_replay_without_the_reply_names_the_call(paid, tmp_path):
+    _, _, url = paid
+    with pytest.raises(
+        NotRecorded, match=r"has no reply for sample 0 of discussant at m, problem .* of phase '2-saie'"
+    ):
+        train(recipe(url, tmp_path / "l.sqlite", ledger__mode='"replay"'), tmp_path / "run", display=QUIET)
+
+
+def test_at_the_cap_the_run_stops_and_goes_on_when_it_is_raised_paying_nothing_twice(paid, tmp_path):
+    folder, _, _ = paid
+    with server() as (url, heard):
+        with pytest.raises(BudgetReached, match=r"has spent 10 of its budget of 10 calls .* raise budget.run.calls"):
+            train(recipe(url, tmp_path / "l.sqlite", budget__run__calls=10), tmp_path / "run", display=QUIET)
+        assert len(heard) == 10
+        assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "stopped"
+        train(
+            recipe(url, tmp_path / "l.sqlite", budget__run__calls=10_000), tmp_path / "run", resume=True, display=QUIET
+        )
+        asked = [json.dumps(request.body, sort_keys=True) for request in heard]
+        assert len(asked) == len(set(asked))
+    assert weights(tmp_path / "run") == weights(folder / "run")
+
+
+def test_the_key_is_in_no_file_of_the_run(paid):
+    folder, heard, _ = paid
+    assert heard[0].headers["authorization"] == f"Bearer {KEY}"
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert len(files) > 20
+    assert not [path for path in files if KEY.encode() in path.read_bytes()]
