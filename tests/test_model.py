@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from sparring.chat import LEARNER, Part, question
-from sparring.errors import ConfigError
+from sparring.errors import ConfigError, TooLong
 from sparring.journal import Journal
 from sparring.learner import Learner
 from sparring.model import LanguageModel, Lora, ModelSource, Voice, load
@@ -55,6 +55,15 @@ def test_a_reply_carries_its_tokens_and_their_log_probabilities(folder):
         expected = model.network(ids).logits.log_softmax(-1)
     recomputed = [float(expected[0, len(prompt) + at - 1, token]) for at, token in enumerate(part.ids)]
     assert list(found.logprobs[: len(part.ids)]) == pytest.approx(recomputed, abs=1e-4)
+
+
+def test_a_reply_has_the_room_that_is_left_and_a_chat_without_room_is_told(folder):
+    voice = Voice(load(ModelSource(model=str(folder))), LEARNER, (0,))
+    used = len(voice.model.dialect.prompt(question(""), LEARNER))
+    nearly = reply(voice, question("x" * (512 - used - 3)), max_tokens=100)
+    assert nearly.completion_tokens <= 3
+    with pytest.raises(TooLong, match="a chat of 512 tokens leaves no room in a model of 512"):
+        reply(voice, question("x" * (512 - used)))
 
 
 def test_samples_differ_and_are_the_same_each_time(folder):

@@ -111,11 +111,12 @@ def test_a_run_from_a_full_ledger_asks_nobody_and_ends_with_the_same_weights(pai
 
 
 def test_a_replay_without_the_reply_names_the_call(paid, tmp_path):
-    _, _, url = paid
+    folder, _, url = paid
+    other = recipe(url, folder / "ledger.sqlite", ledger__mode='"replay"', task__seed=1)
     with pytest.raises(
         NotRecorded, match=r"has no reply for sample 0 of discussant at m, problem .* of phase '2-saie'"
     ):
-        train(recipe(url, tmp_path / "l.sqlite", ledger__mode='"replay"'), tmp_path / "run", display=QUIET)
+        train(other, tmp_path / "run", display=QUIET)
 
 
 def test_at_the_cap_the_run_stops_and_goes_on_when_it_is_raised_paying_nothing_twice(paid, tmp_path):

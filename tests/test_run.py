@@ -284,7 +284,9 @@ def test_a_partner_that_fails_too_often_stops_the_run_with_the_commonest_causes(
     ):
         check_failures(found, 0.2, 0.9)
     check_failures(found, 1.0, 0.9)
-    cut = asyncio.run(play(method, task, problems, lambda problem: script(["1"], finish="length"), (0,), at_once=4, serving=Serving()))
+    cut = asyncio.run(
+        play(method, task, problems, lambda problem: script(["1"], finish="length"), (0,), at_once=4, serving=Serving())
+    )
     with pytest.raises(RunStopped, match="the learner failed in 16 of 16"):
         check_failures(cut, 0.2, 0.9)
 

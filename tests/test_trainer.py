@@ -157,7 +157,7 @@ def test_lora_moves_adapters_alone_and_its_reference_is_the_adapted_start():
 
 
 def test_sampled_tokens_are_trained_tokens():
-    odd = tuple(tiny_tokenizer().encode("4", add_special_tokens=False)) + (40, 41)
+    odd = (*tiny_tokenizer().encode("4", add_special_tokens=False), 40, 41)
     piece = Demonstration("p", question("2+2=").then(Message(LEARNER, (Part("4??", LEARNER, odd, 1.0),))))
     found = trainer()
     [[row]] = found.lesson([piece], Likelihood(), 1, 1, (0,)).pieces

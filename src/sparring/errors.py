@@ -6,6 +6,7 @@
     └── ConversationError      one conversation went wrong: data for the run, never a crash
         ├── Unreadable         a reply whose parts cannot be told apart
         ├── CutOff             a reply that ended at its length limit: never an answer
+        ├── TooLong            a chat that leaves the model no room to reply
         └── Unavailable        the other side did not reply
 
 `nearest` is the one place that turns an unknown name into a helpful sentence.
@@ -40,6 +41,10 @@ class Unreadable(ConversationError):
 
 class CutOff(ConversationError):
     """A reply that reached its length limit before it ended."""
+
+
+class TooLong(ConversationError):
+    """A chat that is as long as the model's longest sequence, or longer: it is never cut."""
 
 
 class Unavailable(ConversationError):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils.logging import disable_progress_bar
 
 from sparring.chat import Chat, Part
-from sparring.errors import ConfigError
+from sparring.errors import ConfigError, TooLong
 from sparring.journal import Journal, key
 from sparring.sampler import Request, Sampled, Sampler
 from sparring.seeds import Name, digest, stream
@@ -226,8 +226,12 @@ class Voice:
     journal: Journal | None = None
 
     async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
-        """The `sample`-th reply to `chat`, from the journal if it is there."""
+        """The `sample`-th reply to `chat`, from the journal if it is there; TooLong where there is no room for one."""
         ids = self.model.dialect.prompt(chat, self.author)
+        room = self.model.max_length - len(ids)
+        if room < 1:
+            raise TooLong(f"a chat of {len(ids)} tokens leaves no room in a model of {self.model.max_length}")
+        sampling = replace(sampling, max_tokens=min(sampling.max_tokens, room))
         request = Request(ids, sampling, stream(*self.scope, sample, digest(ids)))
         sampled = await self._remembered(request)
         stopped = sampled.ids and sampled.ids[-1] in self.model.dialect.stop_ids

@@ -39,9 +39,7 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
 
 def wait_for(work: Coroutine[Any, Any, Got]) -> Got:
     """The result of `work`, from a script or from inside a running event loop (a notebook's)."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not _in_a_loop():
         return asyncio.run(work)
     found: list[Got] = []
     failed: list[BaseException] = []
@@ -58,3 +56,11 @@ def wait_for(work: Coroutine[Any, Any, Got]) -> Got:
     if failed:
         raise failed[0]
     return found[0]
+
+
+def _in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -22,8 +22,8 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from annotated_types import Ge, Gt, Interval
 
-from sparring.chat import LEARNER, Chat
-from sparring.errors import ConversationError, CutOff, Failure, Unreadable
+from sparring.chat import LEARNER, Chat, Message
+from sparring.errors import ConversationError, Failure
 from sparring.experience import Experience, Preference
 from sparring.interaction import Candidate, Episode
 from sparring.method import Answered, Pace
@@ -102,11 +102,15 @@ class _Preference(ABC):
         return Episode(problem, chat, tuple(candidates), tuple(failures), notes)
 
     async def _candidate(self, chat: Chat, learner: Speaker, sample: int) -> Candidate:
-        reply = await learner.reply(chat, Sampling(self.temperature, self.top_p, max_tokens=self.max_tokens), sample)
+        said = Message(LEARNER, ())
         try:
-            return Candidate(reply.by(LEARNER), self.form.split(reply.whole().text).answer)
-        except (Unreadable, CutOff) as error:
-            return Candidate(reply.by(LEARNER), failure=Failure.of(error, LEARNER))
+            reply = await learner.reply(
+                chat, Sampling(self.temperature, self.top_p, max_tokens=self.max_tokens), sample
+            )
+            said = reply.by(LEARNER)
+            return Candidate(said, self.form.split(reply.whole().text).answer)
+        except ConversationError as error:
+            return Candidate(said, failure=Failure.of(error, LEARNER))
 
     def harvest(
         self, episodes: Sequence[Episode], consulted: Sequence[Episode], draw: random.Random
@@ -144,8 +148,8 @@ class _Preference(ABC):
         for sample in range(self.answer_tries):
             temperature = self.temperature if sample else 0.0
             sampling = Sampling(temperature, self.top_p if sample else 1.0, max_tokens=self.max_tokens)
-            reply = await learner.reply(asked, sampling, sample)
             try:
+                reply = await learner.reply(asked, sampling, sample)
                 response = self.form.split(reply.whole().text).answer.text
             except ConversationError as error:
                 unreadable = error
@@ -197,7 +201,8 @@ def _scored(candidate: Candidate, score: float | None) -> Candidate:
 
 
 def _unreadable(candidate: Candidate) -> bool:
-    return candidate.failure is not None
+    """Whether something was said, and could not be read."""
+    return candidate.failure is not None and bool(candidate.message.parts)
 
 
 def _length(candidate: Candidate) -> int:

@@ -1,0 +1,123 @@
+"""Every method keeps its word: settings, roles, pace, an episode, what it teaches, and how it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import MISSING, fields, is_dataclass
+from typing import get_args
+
+import pytest
+
+from sparring.assembly import METHODS, PARTNERS, ROLES, for_use, make_method, name_of, role_fields
+from sparring.catalogue import summary
+from sparring.chat import question
+from sparring.experience import Demonstration, Preference
+from sparring.interaction import Episode
+from sparring.method import Answered, Method, Pace
+from sparring.objective import DPO, Likelihood
+from sparring.seeds import rng
+from sparring.speakers.scripted import Scripted
+from sparring.steps import COMPACT
+from sparring.tables import plain
+from sparring.task import Offer, offers
+from sparring.tasks.multistep_arithmetic import MultistepArithmetic
+from sparring.trainer import LOSSES
+
+NAMES = ["response_preference", "saie", "sft", "thought_preference", "tripost"]
+SETTINGS = {"thought_preference": {"thought_format": "think"}}
+THOUGHT = "<think>let me see</think>"
+LINES = {  # right, fault-finding and wrong by turns; thoughts where the method wants them
+    "thought_preference": (f"{THOUGHT}7", f"{THOUGHT}8"),
+    "tripost": ("3+4=7\n7", "ok", "3+4=8\n8", "1 3+4=8", "3+4=7\n7", "ok"),
+}
+TASK = MultistepArithmetic(train=24, development=5, test=5)
+
+
+@pytest.fixture(params=list(METHODS))
+def name(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def method(name) -> Method:
+    """The method with the task's programs in its roles."""
+    roles = {role: PARTNERS[f"task_{ROLES[kind]}"](task=TASK) for role, kind in role_fields(METHODS[name]).items()}
+    return make_method(name, SETTINGS.get(name, {}), roles, name)
+
+
+def learner(name: str) -> Scripted:
+    return Scripted(LINES.get(name, ("7", "8")))
+
+
+def test_the_catalogue_holds_five_methods():
+    assert list(METHODS) == NAMES
+
+
+def test_it_is_a_method_and_says_in_a_line_what_it_is(name, method):
+    assert isinstance(method, Method)
+    assert name_of(method) == name
+    assert summary(METHODS[name]).endswith(".")
+
+
+def test_its_fields_are_its_settings_frozen_and_with_defaults(name, method):
+    kind = METHODS[name]
+    assert is_dataclass(kind)
+    assert kind.__dataclass_params__.frozen
+    for field in fields(kind):
+        required = field.default is MISSING and field.default_factory is MISSING
+        assert required == (field.name in role_fields(kind)), field.name
+    assert for_use(name, plain(method, without=tuple(role_fields(kind)))).pace == method.pace
+
+
+def test_its_needs_pace_and_objective_are_known(method):
+    assert method.needs <= set(get_args(Offer))
+    assert method.needs <= offers(TASK)
+    assert isinstance(method.pace, Pace)
+    assert method.pace.epochs >= 1
+    assert method.pace.problems is None or method.pace.problems >= 1
+    assert method.pace.lifetime in ("phase", "round")
+    assert isinstance(method.objective, Likelihood | DPO)
+    assert method.objective.loss in LOSSES
+    assert method.consults >= 0
+
+
+def test_every_role_can_be_filled_by_a_program_and_by_a_speaker(name):
+    roles = role_fields(METHODS[name])
+    assert (name == "sft") == (not roles)
+    for kind in roles.values():
+        assert f"task_{ROLES[kind]}" in PARTNERS
+        assert f"model_{ROLES[kind]}" in PARTNERS
+
+
+def play(method: Method, name: str) -> list[Episode]:
+    async def one(problem) -> Episode:
+        return await method.interact(problem, TASK, learner(name), rng(problem.id))
+
+    return [asyncio.run(one(problem)) for problem in TASK.problems("train")]
+
+
+def test_a_round_teaches_something_that_its_loss_can_read_and_again_the_same(name, method):
+    episodes = play(method, name)
+    assert all(isinstance(episode, Episode) for episode in episodes)
+    assert [episode.problem for episode in episodes] == list(TASK.problems("train"))
+    taught = method.harvest(episodes, [], random.Random(0))
+    wanted = Preference if isinstance(method.objective, DPO) else Demonstration
+    ids = {problem.id for problem in TASK.problems("train")}
+    assert all(isinstance(piece, wanted) and piece.problem in ids for piece in taught)
+    assert taught == method.harvest(play(method, name), [], random.Random(0))
+    if wanted is Demonstration:
+        assert taught
+        assert all(any(part.weight for m in piece.chat.messages for part in m.parts) for piece in taught)
+
+
+def test_it_answers_a_question_without_gold_and_with_nobody_in_its_roles(name):
+    used, speaker = for_use(name, SETTINGS.get(name, {})), learner(name)
+    found = asyncio.run(used.answer(question("(3+4)="), speaker, COMPACT))
+    assert isinstance(found, Answered)
+    assert found.response.strip().endswith("7")
+    assert found.attempts
+    assert found.attempts[-1] == found.response
+    assert THOUGHT not in found.response
+    assert "(3+4)=" in speaker.heard[0].text
+    assert [said.author for said in found.chat.messages][0] == "user"
