@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from sparring.bookkeeping import show
 from sparring.display import Display
+from sparring.errors import ConfigError
 from sparring.ledger import BudgetReached, NotRecorded, entries, totals
 from sparring.recipe import Recipe
 from sparring.run import train
@@ -140,3 +142,15 @@ def test_the_key_is_in_no_file_of_the_run(paid):
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert len(files) > 20
     assert not [path for path in files if KEY.encode() in path.read_bytes()]
+
+
+def test_the_ledger_is_shown_and_written(paid, tmp_path, capsys):
+    folder, heard, _ = paid
+    show(folder / "run", failures=True, output=tmp_path / "calls.jsonl")
+    told = capsys.readouterr().out
+    assert f"{len(heard)} calls, 0 failed" in told
+    assert all(role in told for role in ("discussant", "critic", "editor", "judge"))
+    assert len((tmp_path / "calls.jsonl").read_text().splitlines()) == len(heard)
+    show(folder / "ledger.sqlite", failures=False, output=None)
+    with pytest.raises(ConfigError, match="is neither a run nor a ledger's file"):
+        show(tmp_path / "nothing", failures=False, output=None)

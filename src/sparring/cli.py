@@ -113,6 +113,18 @@ def merge(
     typer.echo(f"merged into {output}")
 
 
+@app.command()
+def ledger(
+    run: Annotated[Path, typer.Argument(help="A run, or a ledger's file.")],
+    failures: Annotated[bool, typer.Option("--failures", help="List what went wrong, commonest first.")] = False,
+    output: Annotated[Path | None, typer.Option(help="JSONL file for every attempt.")] = None,
+) -> None:
+    """Show what a run's partners were asked: calls, tokens, cost and failures by role, round and model."""
+    from sparring.bookkeeping import show
+
+    show(run, failures, output)
+
+
 @app.command("list")
 def list_(
     kind: Annotated[Kind | None, typer.Argument(help="What to list; everything unless given.")] = None,

@@ -1,0 +1,55 @@
+"""`sparring ledger`: what a run's partners were asked, what it cost, what failed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import tomlkit
+from rich.console import Console
+from rich.table import Table as Columns
+
+from sparring.errors import ConfigError
+from sparring.ledger import entries, export, totals
+from sparring.recording import FILE
+
+
+def show(place: Path, failures: bool, output: Path | None) -> None:
+    """Prints the totals of the ledger of `place` (a run, or a ledger's file), its failures if asked for, and writes all
+    entries to `output`."""
+    path, run = _ledger(place)
+    console = Console()
+    found = totals(path, run)
+    columns = Columns(box=None)
+    for heading in ("phase", "round", "role", "model", "calls", "failed", "tokens in", "out", "cost"):
+        columns.add_column(heading, overflow="fold")
+    for t in found:
+        counts = (f"{n:,}" for n in (t.calls, t.failed, t.prompt_tokens, t.completion_tokens))
+        columns.add_row(t.phase, str(t.round), t.role, t.model, *counts, f"{t.cost:.4f}")
+    console.print(columns)
+    console.print(
+        f"{sum(t.calls for t in found):,} calls, {sum(t.failed for t in found):,} failed, "
+        f"cost {sum(t.cost for t in found):.4f}",
+        highlight=False,
+    )
+    if failures:
+        for (outcome, error), count in Counter(
+            (entry["outcome"], entry["error"]) for entry in entries(path, run, failed=True)
+        ).most_common():
+            console.print(f"{count:>6} × {outcome}: {error}", markup=False, highlight=False)
+    if output is not None:
+        console.print(f"{export(path, output, run):,} entries in {output}", highlight=False)
+
+
+def _ledger(place: Path) -> tuple[Path, str | None]:
+    """The ledger's file, and the run meant (None: all that share it)."""
+    if place.is_file():
+        return place, None
+    recipe = place / "recipe.toml"
+    if not recipe.exists():
+        raise ConfigError(f"{place} is neither a run nor a ledger's file; give one of the two")
+    shared = tomlkit.parse(recipe.read_text()).unwrap().get("ledger", {}).get("path")
+    path = Path(shared) if shared else place / FILE
+    if not path.exists():
+        raise ConfigError(f"{place} has no ledger: its partners are programs, and nothing was paid")
+    return path, place.name
