@@ -151,5 +151,7 @@ def test_a_dotted_path_admits_things_from_outside():
         methods["math.pi"]
 
 
-def test_a_summary_is_the_first_line_of_the_docstring():
-    assert summary(Catalogue("sparring.methods", "method")["sft"]).startswith("Imitates gold answers")
+def test_a_summary_is_the_first_sentence_of_the_docstring():
+    assert summary(Catalogue("sparring.partners", "partner")["model_critic"]) == (
+        "Asks a speaker where an attempt first goes wrong."
+    )

@@ -66,5 +66,6 @@ class Catalogue:
 
 
 def summary(found: type) -> str:
-    """The first line of a class's docstring."""
-    return (found.__doc__ or "").strip().split("\n")[0]
+    """The first sentence of a class's docstring."""
+    words = " ".join((found.__doc__ or "").split())
+    return words.split(". ")[0].rstrip(".") + "." if words else ""

@@ -120,4 +120,4 @@ def test_it_answers_a_question_without_gold_and_with_nobody_in_its_roles(name):
     assert found.attempts[-1] == found.response
     assert THOUGHT not in found.response
     assert "(3+4)=" in speaker.heard[0].text
-    assert [said.author for said in found.chat.messages][0] == "user"
+    assert next(said.author for said in found.chat.messages) == "user"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from itertools import combinations, islice
+from itertools import combinations, islice, pairwise
 from pathlib import Path
 
 import pytest
@@ -103,7 +103,7 @@ def test_gold_is_right_and_nothing_is_wrong(task):
 
 def test_another_problems_gold_is_wrong(task):
     problems = task.problems("train")
-    for mine, other in zip(problems, problems[1:], strict=False):
+    for mine, other in pairwise(problems):
         if mine.gold != other.gold:
             assert not task.is_right(mine, other.gold)
 
@@ -136,7 +136,7 @@ def test_a_checker_accepts_every_rationale_and_no_other_problems(tasks):
     assert len(checking) == 4
     for task in checking:
         problems = everything(task)
-        for problem, other in zip(problems, problems[1:], strict=False):
+        for problem, other in pairwise(problems):
             assert task.first_error(problem, problem.rationale) is None
             if other.gold != problem.gold:
                 assert task.first_error(problem, other.rationale) is not None
@@ -161,7 +161,7 @@ def test_hints_and_claims_are_words_and_follow_from_their_draw(tasks):
     assert len(claiming) == 5
     for task in claiming:
         problems = task.problems("train")
-        for problem, other in zip(problems, problems[1:], strict=False):
+        for problem, other in pairwise(problems):
             for answer in (problem.rationale, other.rationale, "", "no idea"):
                 for say in (task.hint, task.false_claim):
                     said = say(problem, answer, random.Random(1))

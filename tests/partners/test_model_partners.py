@@ -339,7 +339,8 @@ def test_equal_answers_need_no_judge_by_pairs():
 
 BITS = [
     "Score:", "score", "[[A]]", "[[B]]", "[[C]]", "[[", "]]", "A", "B", "In step (", "1", "2", "(2)", ")", 'the part "',
-    '" is incorrect.', "This is because", "10+5=16", "16", "All steps are correct.", "The final response is also correct.",
+    '" is incorrect.', "This is because", "10+5=16", "16", "All steps are correct.",
+    "The final response is also correct.",
     "Final response", "\n", "\n\n", " ", "ok", "-", ".", "1e999", "nan", "inf", "٣", "²", "\x00", "\u2028", "<think>",
     "{gold}", "\\1", "(", "'", '"', "7", "10", "11", "3+7=10", "10+5=15",
 ]  # fmt: skip

@@ -1,0 +1,154 @@
+"""The demo: arms side by side from shared warm-ups, a table and a summary that other programs can read."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sparring.demo
+from sparring import cli
+from sparring.demo import ARMS, show
+from sparring.errors import ConfigError
+from sparring.recipe import load_table
+
+FIGURES = {"start", "accuracy", "low", "high", "seconds"}
+
+
+def shrunk(name: str) -> dict[str, Any]:
+    """The shipped recipe, of a size that takes a second."""
+    table = load_table(name)
+    table["task"] |= {"train": 24, "development": 6, "test": 6}
+    table["run"] |= {"evaluate_every": 0, "max_learner_failures": 1.0}
+    for phase in table["phase"]:
+        phase |= {"rounds": 1, "epochs": 1, "max_tokens": 16}
+        phase |= {"problems": min(24, phase.get("problems", 24))}
+        phase |= {key: 2 for key in ("samples", "updates") if key in phase}
+    return table
+
+
+@pytest.fixture(autouse=True)
+def _small(request, monkeypatch):
+    if "long" not in request.keywords:
+        monkeypatch.setattr(sparring.demo, "load_table", shrunk)
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory) -> tuple[Path, str]:
+    """The folder of a small demo of four arms, and what was printed."""
+    folder, out = tmp_path_factory.mktemp("demo") / "run", io.StringIO()
+    arguments = ["demo", "--methods", "sft,saie, tripost,response_preference", "--run", str(folder), "--seed", "3"]
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
+        patch.setattr(sparring.demo, "load_table", shrunk)
+        patch.setattr(sys, "argv", ["sparring", *arguments])
+        patch.setenv("COLUMNS", "200")
+        cli.main()
+    return folder, out.getvalue()
+
+
+def lines(folder: Path, kind: str) -> list[dict]:
+    return [line for line in map(json.loads, (folder / "metrics.jsonl").open()) if line["kind"] == kind]
+
+
+def test_the_summary_has_the_figures_of_every_arm(shown):
+    folder, _ = shown
+    told = json.loads((folder / "summary.json").read_text())
+    assert set(told) == {"seconds", "methods"}
+    assert list(told["methods"]) == ["sft", "saie", "tripost", "response_preference"]
+    assert told["seconds"] > 0
+    for name, figures in told["methods"].items():
+        assert set(figures) == FIGURES
+        assert 0 <= figures["low"] <= figures["accuracy"] <= figures["high"] <= 1
+        assert 0 <= figures["start"] <= 1
+        assert figures["seconds"] > 0
+        start, end = lines(folder / name, "test")
+        assert (figures["start"], figures["accuracy"]) == (start["accuracy"], end["accuracy"])
+
+
+def test_the_table_shows_every_arm_and_how_to_go_on(shown):
+    folder, printed = shown
+    told = json.loads((folder / "summary.json").read_text())
+    for name, figures in told["methods"].items():
+        (row,) = [line for line in printed.splitlines() if line.split()[:1] == [name]]
+        assert f"{figures['start']:.1%}" in row
+        assert f"{figures['accuracy']:.1%}" in row
+        assert f"{100 * (figures['accuracy'] - figures['start']):+.1f}" in row
+    assert "summary.json" in printed.replace("\n", "")
+    assert "sparring talk" in printed
+
+
+def test_arms_that_begin_alike_share_a_warm_up_that_is_run_once(shown):
+    folder, _ = shown
+    warm_ups = sorted(path.name for path in folder.glob("warm-up-*"))
+    assert len(warm_ups) == 2  # sft, saie and tripost; response_preference has its own
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == sorted(
+        [*warm_ups, "sft", "saie", "tripost", "response_preference"]
+    )
+    starts = {name: lines(folder / name, "test")[0] for name in ("sft", "saie", "tripost")}
+    assert starts["sft"] == starts["saie"] == starts["tripost"]
+    (common,) = [path for path in folder.glob("warm-up-*") if lines(path, "test")[0] == starts["sft"]]
+    first = "rounds/1-sft/0001/experience.jsonl"
+    assert {(folder / name / first).read_bytes() for name in starts} == {(common / first).read_bytes()}
+    assert not (common / "rounds" / "2-saie").exists()
+
+
+def test_each_arm_is_a_run_of_one_thread_with_the_seed_and_a_learner_to_talk_to(shown):
+    folder, _ = shown
+    for name in ("sft", "saie", "tripost", "response_preference"):
+        told = json.loads((folder / name / "run.json").read_text())
+        assert (told["status"], told["seed"], told["threads"]) == ("finished", 3, 1)
+        assert (folder / name / "checkpoints" / "best" / "model.safetensors").exists()
+
+
+def test_all_arms_are_the_default():
+    assert ARMS == ("sft", "saie", "tripost", "thought_preference", "response_preference")
+    assert {sparring.demo._arm(name, Path("x"), 0).name for name in ARMS} == set(ARMS)
+
+
+def test_an_unknown_arm_is_named_before_anything_is_run(tmp_path):
+    with pytest.raises(ConfigError, match=r"no arm of the demo is called 'tripos' .did you mean 'tripost'"):
+        show(tmp_path / "run", 0, ("sft", "tripos"))
+    with pytest.raises(ConfigError, match="names no arm; there is sft, saie"):
+        show(tmp_path / "run", 0, ())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.timeout(20)  # it is refused at once, or not at all
+def test_an_arm_named_twice_is_named_before_anything_is_run(tmp_path):
+    with pytest.raises(ConfigError, match="sft"):
+        show(tmp_path / "run", 0, ("sft", "sft"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_not_empty_is_left_as_it_is(tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(ConfigError, match=r"is not empty; choose another folder with --run"):
+        show(tmp_path, 0, ("sft",))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    assert (tmp_path / "thesis.txt").read_text() == "precious"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_the_demo_keeps_its_promises(tmp_path):
+    """The figures of the project: on two cores with nothing else to do."""
+    subprocess.run(
+        [sys.executable, "-m", "sparring.cli", "demo", "--run", tmp_path / "run"], check=True, env={**os.environ}
+    )
+    told = json.loads((tmp_path / "run" / "summary.json").read_text())
+    methods = told["methods"]
+    assert set(methods) == set(ARMS)
+    assert told["seconds"] <= 300
+    gains = {name: methods[name]["accuracy"] - methods[name]["start"] for name in ARMS}
+    for name in ARMS:
+        assert 0.15 <= methods[name]["start"] <= 0.60, (name, methods[name])
+    for name in ("sft", "saie", "tripost"):
+        assert gains[name] >= 0.15, (name, methods[name])
+    assert gains["thought_preference"] >= 0.08, methods["thought_preference"]
