@@ -467,14 +467,17 @@ def test_an_unknown_recipe_is_named_with_the_nearest(tmp_path):
         (("talk", "tiny", "--protocol", "sole"), ("'sole'", "did you mean 'solo'")),
         (("demo", "--methods", "sft,sai"), ("'sai'", "did you mean 'saie'")),
         (("demo", "--methods", ","), ("names no arm", "sft, saie")),
-        (("list", "method"), ("'method'", "did you mean 'methods'")),
+        (("list", "method"), ("'method'", "'methods'")),
         (("evaluate", "tiny", "--task", "word_sorting", "--split", "tst"), ("'tst'", "test")),
         (("trian", "sft"), ("'trian'", "train")),
         (("train", "sft", "--rum", "x"), ("--rum", "--run")),
         (("train", "sft"), ("--run",)),
         (("train", "--run", "x"), ("recipe",)),
-        (("evaluate", "tiny", "--task", "word_sorting", "--problems", "0"), ("--problems", "0", "1")),
-        (("demo", "--seed", "x"), ("--seed", "x", "integer")),
+        (
+            ("evaluate", "tiny", "--task", "word_sorting", "--problems", "0"),
+            ("--problems", "greater than or equal to 1"),
+        ),
+        (("demo", "--seed", "x"), ("--seed", "integer")),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line(words, says, tmp_path, monkeypatch):
@@ -504,7 +507,7 @@ def test_a_mistake_on_the_command_line_is_one_line(words, says, tmp_path, monkey
         ("phase.1.rounds=0", ("phase 1 (sft): rounds = 0", "greater than 0")),
         ("phase.1.learn=both", ("learn = 'both'", "'rationale' or 'answer'")),
         ("learner.slots=true", ("[learner]: slots = True", "integer")),
-        ("learner.lora=4", ("lora = 4", "[learner.lora]")),
+        ("learner.lora=4", ("lora = 4", "is not a table", "rank")),
         ("learner.dtype=int8", ("dtype = 'int8'", "'float32'")),
         ("learner.device=gpu", ("device = 'gpu'", "cuda")),
         ("phase.1.method=3", ("method", "3")),
@@ -774,7 +777,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoi
     assert "Traceback" not in said.err
     line = said.err.splitlines()[-1]
     assert line.startswith("error: ")
-    for part in ("phase 1 (sft), round 1", "the loss is nan", "rows", "the last good checkpoint is kept"):
+    for part in ("phase 1 (sft), round 1", " is nan in step", "rows", "the last good checkpoint"):
         assert part in line
     (saved,) = {path.parent for path in (tmp_path / "run" / "checkpoints").glob("*/state")}
     network = AutoModelForCausalLM.from_pretrained(saved)
@@ -785,7 +788,7 @@ def test_a_loss_that_is_no_number_promises_no_checkpoint_where_there_is_none(rec
     said = sparring_("train", recipe(), "--run", tmp_path / "run", "--set", "trainer.learning_rate=1e30")
     assert said.code == 2
     line = said.err.splitlines()[-1]
-    assert "the loss is nan" in line
+    assert " is nan in step" in line
     assert not list((tmp_path / "run").glob("checkpoints/*"))
     assert "checkpoint is kept" not in line
 

@@ -49,7 +49,9 @@ def shown(tmp_path_factory) -> tuple[Path, str]:
         patch.setattr(sparring.demo, "load_table", shrunk)
         patch.setattr(sys, "argv", ["sparring", *arguments])
         patch.setenv("COLUMNS", "200")
-        cli.main()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+    assert end.value.code == 0
     return folder, out.getvalue()
 
 
@@ -93,9 +95,10 @@ def test_arms_that_begin_alike_share_a_warm_up_that_is_run_once(shown):
     )
     starts = {name: lines(folder / name, "test")[0] for name in ("sft", "saie", "tripost")}
     assert starts["sft"] == starts["saie"] == starts["tripost"]
-    (common,) = [path for path in folder.glob("warm-up-*") if lines(path, "test")[0] == starts["sft"]]
     first = "rounds/1-sft/0001/experience.jsonl"
-    assert {(folder / name / first).read_bytes() for name in starts} == {(common / first).read_bytes()}
+    taught = {(folder / name / first).read_bytes() for name in starts}
+    assert len(taught) == 1
+    (common,) = [path for path in folder.glob("warm-up-*") if (path / first).read_bytes() in taught]
     assert not (common / "rounds" / "2-saie").exists()
 
 

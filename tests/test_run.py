@@ -210,8 +210,9 @@ def test_a_folder_with_a_run_is_not_overwritten_and_a_changed_recipe_is_refused(
         train(small(phase__saie__rounds=4), finished, resume=True, display=QUIET)
 
 
-def test_a_finished_run_resumed_stays_as_it_is(finished):
+def test_a_finished_run_resumed_stays_as_it_is_and_asks_nothing(finished, monkeypatch):
     before = weights(finished)
+    monkeypatch.delattr(LanguageModel, "sample")
     train(small(), finished, resume=True, display=QUIET)
     assert weights(finished) == before
 
@@ -246,13 +247,25 @@ def test_fixed_problems_are_asked_pass_by_pass_and_fresh_ones_never_twice(finish
     assert not held_out & set(fresh)
 
 
+def test_a_task_without_right_answers_is_trained_on_without_evaluation(tmp_path):
+    rows = [{"prompt": f"What is {n}?", "rationale": f"{n} it is"} for n in range(20)]
+    (tmp_path / "open.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    table = {
+        "task": {"kind": "table", "train": str(tmp_path / "open.jsonl")},
+        "phase": [{"method": "response_preference", "samples": 2, "max_tokens": 4,
+                   "judge": {"by": "scripted", "replies": ["[[A]]"]}}],
+        "run": {"threads": 1, "max_learner_failures": 1.0, "max_partner_failures": 1.0},
+    }  # fmt: skip
+    assert train(Recipe.of(table), tmp_path / "run", display=QUIET).test is None
+
+
 # ── what goes wrong ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_loss_that_is_no_number_names_the_round_and_keeps_the_last_good_checkpoint(tmp_path):
     recipe = small(trainer__learning_rate=1e30, run__evaluate_every=0, run__save_every=8)
     with pytest.raises(
-        RunStopped, match=r"phase 1 \(sft\), round 1: the loss is nan in step \d+, rows .*; the last good"
+        RunStopped, match=r"phase 1 \(sft\), round 1: the .* is nan in step \d+, rows .*; the last good"
     ):
         train(recipe, tmp_path / "run", display=QUIET)
     saved = checkpoint.latest(tmp_path / "run")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from sparring.chat import LEARNER, Message, Part, message, question
 from sparring.errors import RunStopped
 from sparring.experience import Demonstration, Preference
 from sparring.learner import Learner
-from sparring.model import LanguageModel, ModelSource
+from sparring.model import LanguageModel, Lora, ModelSource, load
 from sparring.objective import DPO, Likelihood
 from sparring.tiny import tiny_model, tiny_tokenizer
 from sparring.trainer import Trainer, TrainerSettings
@@ -129,8 +130,6 @@ def test_going_on_in_the_middle_of_a_lesson_ends_with_the_same_weights():
     for step in whole.learn(lesson):
         if step.number == 2:
             state = {k: v.clone() for k, v in whole.module.state_dict().items()}
-            import copy
-
             training = copy.deepcopy(whole.state())
             weights = whole.learner.weights
     resumed = trainer(batch=4)
@@ -143,10 +142,10 @@ def test_going_on_in_the_middle_of_a_lesson_ends_with_the_same_weights():
     assert whole.learner.weights == resumed.learner.weights
 
 
-def test_lora_moves_adapters_alone_and_its_reference_is_the_adapted_start():
-    source = ModelSource(lora=__import__("sparring.model", fromlist=["Lora"]).Lora(rank=2))
-    from sparring.model import load
-
+def test_lora_moves_adapters_alone_and_its_reference_is_the_adapted_start(tmp_path):
+    tiny_model(0, hidden=32).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    source = ModelSource(model=str(tmp_path), lora=Lora(rank=2))
     found = Trainer(Learner(load(source)), TrainerSettings(learning_rate=1e-2, batch=6))
     before = {name: p.clone() for name, p in found.module.named_parameters() if not p.requires_grad}
     for _ in range(2):  # the second round's reference is not the first's

@@ -29,6 +29,8 @@ def make_task(table: Table) -> Task:
     """The task that a `[task]` table tells."""
     if "kind" not in table:
         raise ConfigError(f"in [task]: the key kind is missing; there is {', '.join(TASKS)}")
+    if not isinstance(table["kind"], str):
+        raise ConfigError(f"in [task]: kind = {table['kind']!r} is not a name; there is {', '.join(TASKS)}")
     rest = {name: setting for name, setting in table.items() if name != "kind"}
     task = build(TASKS[table["kind"]], rest, f"[task] ({table['kind']})")
     if not isinstance(task, Task):
@@ -62,6 +64,8 @@ def role_fields(kind: type) -> dict[str, Any]:
 
 def make_partner(role: str, kind: Any, table: Table, task: Task, where: str) -> Any:
     """Who fills `role`: the task's own program, a speaker, or a partner by its name."""
+    if not isinstance(table, Mapping):
+        raise ConfigError(f'in {where} = {table!r} is not a table; give [phase.{role}] with by = "task", or a speaker')
     by = table.get("by")
     if not isinstance(by, str):
         raise ConfigError(f'in {where}: the key by is missing; give by = "task", a speaker ({", ".join(SPEAKERS)})')
@@ -80,9 +84,11 @@ def make_partner(role: str, kind: Any, table: Table, task: Task, where: str) -> 
         raise ConfigError(f"in {where}: {nearest('partner', by, ['task', *SPEAKERS.modules(), *PARTNERS])}")
     if "task" in keys(found):
         given["task"] = task
-    if "speaker" in keys(found) and "speaker" not in given and isinstance(rest.get("speaker"), Mapping):
-        told = dict(rest.pop("speaker"))
-        given["speaker"] = make_speaker(str(told.pop("by", "")), told, where)
+    if "speaker" in keys(found) and "speaker" not in given and "speaker" in rest:
+        told = rest.pop("speaker")
+        if not isinstance(told, Mapping) or "by" not in told:
+            raise ConfigError(f"in {where}: speaker = {told!r}: give a table with by = one of {', '.join(SPEAKERS)}")
+        given["speaker"] = make_speaker(told["by"], {key: told[key] for key in told if key != "by"}, where)
     partner = build(found, rest, where, **given)
     if not isinstance(partner, kind):
         raise ConfigError(f"in {where}: {by!r} cannot be a {ROLES[kind]}: it has no {_verb(kind)}")
@@ -121,8 +127,14 @@ def check_needs(thing: Any, task: Task, where: str) -> None:
         lacking = " and ".join(_MEANING[offer] for offer in missing)
         raise ConfigError(
             f"in {where}: {name_of(thing)} needs {lacking}, which the task {name_of(task)} does not have; "
-            "choose another task, or let a speaker fill the role"
+            f"{_remedy(thing, missing)}"
         )
+
+
+def _remedy(thing: Any, missing: Sequence[Offer]) -> str:
+    if not isinstance(thing, Method):
+        return "choose another task, or let a speaker fill the role"
+    return "choose another task, or give its data (answer_column, rationale_column of a table)"
 
 
 def name_of(thing: Any) -> str:

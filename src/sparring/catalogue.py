@@ -35,6 +35,8 @@ class Catalogue:
 
     def __getitem__(self, name: str) -> type:
         """The class called `name`, or at the dotted path `name`; raises ConfigError naming the nearest."""
+        if not isinstance(name, str):
+            raise ConfigError(f"{name!r} does not name a {self.kind}; there is {', '.join(self)}")
         if "." in name:
             return self._from_outside(name)
         files = self.modules()

@@ -6,12 +6,18 @@ Imports of what is slow to start stand inside the verbs, so that `--help` answer
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
 from sparring.errors import SparringError
+
+# Misuse of the command line, in whichever click typer brings along.
+ClickException: type[Exception] = next(k for k in typer.BadParameter.__mro__ if k.__name__ == "ClickException")
+
+INTERRUPTED = 130
 
 app = typer.Typer(
     help="Trains language models by letting them interact with a partner.",
@@ -138,14 +144,26 @@ def list_(
 
 def main() -> None:
     """Entry point: runs a verb, and turns what went wrong on purpose into one line."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # theirs to heed, not our users'
     try:
-        app()
+        code = app(standalone_mode=False)
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        sys.exit(code)
     except SparringError as error:
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
+        _refuse(str(error))
+    except ClickException as error:  # a verb, option or value that there is not
+        told = getattr(error, "format_message", lambda: "")()
+        if told:
+            _refuse(f"{told} (see sparring --help)")
+    except (KeyboardInterrupt, typer.Abort):
         typer.echo("interrupted; a run goes on with --resume", err=True)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
+
+
+def _refuse(message: str) -> NoReturn:
+    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -32,9 +32,9 @@ def _turn(console: Console, used: Used, chat: Chat, whole: bool) -> Chat:
     try:
         answered = wait_for(used.reply(chat))
     except ConversationError as error:
-        console.print(f"no answer: {error}", style="red", markup=False)
+        console.print(f"no answer: {error}", style="red", markup=False, emoji=False)
         return Chat(chat.messages[:-1])
     said = answered.chat.last.full_text if whole else answered.response
     console.print("[bold]learner:[/bold]", end=" ")
-    console.print(said, markup=False, highlight=False)
+    console.print(said, markup=False, highlight=False, emoji=False)
     return chat.say(LEARNER, answered.response)

@@ -46,8 +46,10 @@ def show(folder: Path, seed: int, names: tuple[str, ...]) -> dict[str, Any]:
             raise nearest("arm of the demo", name, ARMS)
     if not names:
         raise ConfigError(f"--methods names no arm; there is {', '.join(ARMS)}")
-    if folder.exists() and any(folder.iterdir()):
-        raise ConfigError(f"{folder} is not empty; choose another folder with --run, or remove it")
+    if len(set(names)) < len(names):
+        raise ConfigError(f"--methods names an arm twice: {', '.join(names)}; name each once")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} is not an empty folder; choose another folder with --run, or remove it")
     begun = time.monotonic()
     arms = [_arm(name, folder, seed) for name in names]
     console = Console()

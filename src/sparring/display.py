@@ -77,10 +77,15 @@ class Display:
         if not self._live and time.monotonic() - self._told_at < 2:
             return
         self._told_at = time.monotonic()
+        left_out = (
+            f"  ({line['dropped']} left out: longer than the model, or with nothing to train)"
+            if line["dropped"]
+            else ""
+        )
         measures = ("right", "edited_right", "readable", "ranked")
         shown = "  ".join(f"{key} {line[key]:.2f}" for key in measures if key in line)
         self.say(
-            f"{name}: {line['experience']} learnt, loss {line.get('loss', 0.0):.3f}  {shown}"
+            f"{name}: {line['experience']} learnt{left_out}, loss {line.get('loss', 0.0):.3f}  {shown}"
             f"  {line['tokens_per_second']:.0f} tokens/s"
         )
 

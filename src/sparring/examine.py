@@ -33,6 +33,8 @@ def examine(
     output: Path | None,
 ) -> Evaluation:
     """Asks `place`'s learner `count` problems of `split`, prints what came of it, and writes it to `output`."""
+    if output is not None:
+        write_json(output, {})  # said at once, not after the questions
     task = _task(Path(place), kind, settings)
     problems = list(task.problems(split))[:count]
     if not problems:
@@ -63,6 +65,7 @@ def _task(place: Path, kind: str | None, settings: list[str]) -> Task:
         if not recipe.exists():
             raise ConfigError(f"{place} is not a run, so it names no task; give one with --task")
         table = tomlkit.parse(recipe.read_text()).unwrap()["task"]
+        table.pop("problems", None)  # how a run chooses among them
     return make_task(with_settings(table, settings))
 
 

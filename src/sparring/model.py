@@ -33,6 +33,8 @@ Thoughts = Literal["off", "hidden", "kept"]
 
 disable_progress_bar()  # the run shows its own
 
+_MODELS = "give tiny, a folder in the Hugging Face format or a hub id"
+
 _OPEN, _CLOSE = "<think>", "</think>"
 
 
@@ -65,6 +67,13 @@ class ModelSource:
     device: str = "auto"
     slots: Annotated[int, Gt(0)] = 128
     cache_tokens: Annotated[int, Gt(0)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.model == "tiny" and self.lora is not None:
+            raise ConfigError(
+                "lora with model = 'tiny': adapters are saved without their base, and this one is made on the spot; "
+                "leave lora out, or give a folder or a hub id"
+            )
 
     def torch_device(self) -> torch.device:
         """The device meant: the first accelerator there is, otherwise the CPU."""
@@ -177,15 +186,18 @@ def load(source: ModelSource, seed: int = 0) -> LanguageModel:
 
 
 def _pretrained(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    place = Path(source.model)
+    name = str(place.resolve()) if place.exists() else source.model  # adapters remember where their base lies
+    if place.exists() and not any((place / file).exists() for file in ("config.json", "adapter_config.json")):
+        raise ConfigError(f"model = {source.model!r} holds no model: it has no config.json; {_MODELS}")
+    if not place.exists() and (source.model.startswith((".", "/", "~")) or source.model.count("/") > 1):
+        raise ConfigError(f"model = {source.model!r} cannot be loaded: there is no folder {source.model}; {_MODELS}")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source.model)
-        network = AutoModelForCausalLM.from_pretrained(source.model, dtype=source.torch_dtype())
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        network = AutoModelForCausalLM.from_pretrained(name, dtype=source.torch_dtype())
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ConfigError(
-            f"model = {source.model!r} cannot be loaded: {reason}; "
-            "give tiny, a folder in the Hugging Face format or a hub id"
-        ) from error
+        raise ConfigError(f"model = {source.model!r} cannot be loaded: {reason.rstrip('. ')}; {_MODELS}") from error
     return network, tokenizer
 
 

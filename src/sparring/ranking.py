@@ -59,4 +59,4 @@ def wilson(right: int, total: int, z: float = 1.959963984540054) -> tuple[float,
     share, z2 = right / total, z * z
     centre = (share + z2 / (2 * total)) / (1 + z2 / total)
     half = z * math.sqrt(share * (1 - share) / total + z2 / (4 * total * total)) / (1 + z2 / total)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))

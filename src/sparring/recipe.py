@@ -112,6 +112,11 @@ class Recipe:
                 raise nearest("table of a recipe", name, known)
         if not table.get("phase"):
             raise ConfigError("a recipe has at least one [[phase]], with a method; this one has none")
+        for name in ("learner", "task", "trainer", "run", "ledger", "budget"):
+            if not isinstance(table.get(name, {}), Mapping):
+                raise ConfigError(f"{name} = {table[name]!r} is not a table; give its keys under [{name}]")
+        if not isinstance(table["phase"], list) or not all(isinstance(phase, Mapping) for phase in table["phase"]):
+            raise ConfigError(f"phase = {table['phase']!r} is not a list of tables; give each phase under [[phase]]")
         asked = dict(table.get("task", {}))
         problems = value(Problems, asked.pop("problems", "fixed"), "in [task]: problems")
         task = make_task(asked)
@@ -159,7 +164,9 @@ def load_table(source: str) -> dict[str, Any]:
         return tomllib.loads(path.read_text())
     except OSError as error:
         raise ConfigError(f"the recipe {source} cannot be read: {error.strerror}; give a TOML file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the recipe {source} is not text in UTF-8; save it as that") from error
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"the recipe {source} is not TOML: {error}") from error
 
 
@@ -181,6 +188,8 @@ def with_settings(table: Table, settings: Sequence[str]) -> dict[str, Any]:
         here: Any = changed
         for name in above:
             here = _below(here, name, setting)
+        if not isinstance(here, dict):
+            raise ConfigError(f"--set {setting!r}: {'.'.join(above)} is a list; name one of it, as in phase.1.rounds=2")
         here[last] = _toml_value(text.strip())
     return changed
 
@@ -217,6 +226,8 @@ def _phase(table: Table, number: int, task: Task, trainer: TrainerSettings) -> P
     rest = {key: setting for key, setting in table.items() if key not in (*_PHASE_KEYS, *roles)}
     method = make_method(name, rest, roles, where, _PHASE_KEYS)
     check_needs(method, task, where)
+    if not isinstance(table.get("trainer", {}), Mapping):
+        raise ConfigError(f"in {where}: trainer = {table['trainer']!r} is not a table; give its keys")
     overrides = {key: value(keys(TrainerSettings).get(key, Any), raw, f"in {where}: trainer.{key}")
                  for key, raw in table.get("trainer", {}).items()}  # fmt: skip
     for key in overrides:

@@ -41,7 +41,7 @@ from sparring.recipe import Phase, Recipe
 from sparring.recording import recorded
 from sparring.seeds import rng
 from sparring.tables import differences, plain
-from sparring.task import Problem
+from sparring.task import Problem, Split, offers
 from sparring.together import wait_for
 from sparring.trainer import Lesson, Trainer
 
@@ -85,11 +85,13 @@ class Run:
         self.recipe, self.folder, self.display = recipe, folder, display
         self.settings = recipe.run
         self.choice = Choice(recipe)
-        self._open(resume)
+        self._check(resume)
         if self.settings.threads:
             torch.set_num_threads(self.settings.threads)
         self.learner = Learner.load(recipe.learner, self.settings.seed)
         self.trainer = Trainer(self.learner, recipe.phases[0].trainer)
+        write_whole(folder / "recipe.toml", recipe.toml())  # now that nothing is left to be mended in it
+        self._note("running")
         self.metrics = Metrics(folder / "metrics.jsonl")
         self.position = Position()
         self._evaluated_at: tuple[int, float] | None = None
@@ -97,20 +99,18 @@ class Run:
 
     # ── the folder ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def _open(self, resume: bool) -> None:
-        recipe = self.folder / "recipe.toml"
-        if recipe.exists():
-            if not resume:
-                raise ConfigError(
-                    f"{self.folder} holds a run already; go on with it by --resume, or choose another folder"
-                )
-            changed = differences(_begun(self.folder), {**self.recipe.table(), "budget": {}})
-            if changed:
-                raise ConfigError(f"{self.folder} was begun with another recipe ({'; '.join(changed[:5])}); "
-                                  "go on with the same one, or choose another folder")  # fmt: skip
-        else:
-            write_whole(recipe, self.recipe.toml())
-        self._note("running")
+    def _check(self, resume: bool) -> None:
+        """ConfigError if the folder holds a run that may not be gone on with."""
+        if not (self.folder / "recipe.toml").exists():
+            return
+        if not resume:
+            raise ConfigError(f"{self.folder} holds a run already; go on with it by --resume, or choose another folder")
+        changed = differences(_begun(self.folder), {**self.recipe.table(), "budget": {}})
+        if changed:
+            raise ConfigError(
+                f"{self.folder} was begun with another recipe ({'; '.join(changed[:5])}); "
+                "go on with the same one, or choose another folder"
+            )
 
     def _note(self, status: str, **more: Any) -> None:
         packages = ("sparring", "torch", "transformers", "accelerate", "peft")
@@ -127,6 +127,8 @@ class Run:
             self._restore()
             with self.display, recorded(self.recipe, self.folder) as (phases, ledger):
                 self.display.run(self.choice.total(), self.position.problems)
+                for note in getattr(self.recipe.task, "notes", ()):
+                    self.display.say(f"task: {note}")
                 try:
                     for number, phase in list(enumerate(phases))[self.position.phase :]:
                         await self._phase(number, phase)
@@ -285,7 +287,9 @@ class Run:
                 if self._due(before, problems, self.settings.save_every):
                     self._save(phase.method)
         except RunStopped as error:
-            raise RunStopped(f"{name}: {error}; the last good checkpoint is kept") from error
+            kept = checkpoint.latest(self.folder)
+            last = f"the last good checkpoint, {kept}, is kept" if kept else "no checkpoint was saved yet"
+            raise RunStopped(f"{name}: {error}; {last}") from error
         self.position = Position(*place, steps, start + lesson.problems)
 
     @staticmethod
@@ -296,12 +300,12 @@ class Run:
 
     async def _evaluate(self, method: Method, key: tuple[int, int, int]) -> None:
         """Asks the development problems; the best learner so far is kept."""
-        problems = self.recipe.task.problems("development")[: self.settings.evaluate_problems]
+        problems = self._asked_of("development", self.settings.evaluate_problems)
         if not problems:
             return
         name: Key = ("development", *key)
         if (line := self.metrics.get(name)) is None:
-            evaluation = await self._asked(method, list(problems), "-".join(map(str, key)))
+            evaluation = await self._asked(method, problems, "-".join(map(str, key)))
             line = self.metrics.record(name, {"at": round(self.position.problems), **evaluation.plain()})
         self._evaluated_at = (key[0] - 1, self.position.problems)
         self.display.evaluated(line)
@@ -310,6 +314,10 @@ class Run:
         ]
         if all(line["accuracy"] > accuracy for accuracy in earlier):
             checkpoint.save(self.folder / "checkpoints" / "best", self.learner, self._usage(method))
+
+    def _asked_of(self, split: Split, count: int | None) -> list[Problem]:
+        """The problems of `split` to be asked; none of a task that cannot tell what is right."""
+        return list(self.recipe.task.problems(split))[:count] if "gold" in offers(self.recipe.task) else []
 
     async def _asked(self, method: Method, problems: list[Problem], name: str) -> Evaluation:
         self.display.stage("evaluating", len(problems))
@@ -337,6 +345,8 @@ class Run:
         )
 
     def _save(self, method: Method) -> None:
+        if not self.trainer.finite():
+            raise RunStopped("the weights are no numbers any more; lower the learning rate")
         state = State(self.position, self.learner.weights, self.trainer.state(), tuple(self.memory.items))
         name = f"{round(self.position.problems):09d}"
         checkpoint.save(self.folder / "checkpoints" / name, self.learner, self._usage(method), state)
@@ -350,15 +360,17 @@ class Run:
         checkpoint.save(final, self.learner, self._usage(last))
         if not best.exists():
             checkpoint.save(best, self.learner, self._usage(last))
-        problems = list(self.recipe.task.problems("test"))[: self.settings.test_problems]
+        problems = self._asked_of("test", self.settings.test_problems)
         if not problems:
             return Result(self.folder, best, None)
         key: Key = ("test", len(self.recipe.phases), 0, 0)
         used = checkpoint.usage(best)
         assert used is not None
-        self.learner.restore(best, f"best of {len(self.recipe.phases)}")
-        evaluation = await self._asked(for_use(used.method, used.settings), problems, "test")
-        line = self.metrics.record(key, evaluation.plain())
+        if (line := self.metrics.get(key)) is None:
+            self.learner.restore(best, f"best of {len(self.recipe.phases)}")
+            evaluation = await self._asked(for_use(used.method, used.settings), problems, "test")
+            outcomes = [asdict(outcome) for outcome in evaluation.outcomes]
+            write_json(self.folder / "evaluation.json", {**evaluation.plain(), "outcomes": outcomes})
+            line = self.metrics.record(key, evaluation.plain())
         self.display.evaluated(line)
-        write_json(self.folder / "evaluation.json", {**line, "outcomes": [asdict(o) for o in evaluation.outcomes]})
         return Result(self.folder, best, line)

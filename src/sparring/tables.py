@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -26,29 +26,40 @@ def keys(kind: Any) -> dict[str, Any]:
 
 def build(kind: Any, table: Table, where: str, **given: Any) -> Any:
     """A `kind` from `table`; `given` fields are set by us and are no keys. `where` names the table in messages."""
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{where} = {table!r} is not a table; give its keys, as in {where} = {{key = value}}")
     known = {name: hint for name, hint in keys(kind).items() if name not in given}
     for name in table:
         if name not in known:
-            raise ConfigError(f"in {where}: {nearest('key', name, known)}")
-    values = {name: value(known[name], raw, f"in {where}: {name}") for name, raw in table.items()}
+            raise ConfigError(f"{_in(where)}: {nearest('key', name, known)}")
+    values = {name: value(known[name], raw, f"{_in(where)}: {name}") for name, raw in table.items()}
     for field in fields(kind):
         required = field.default is MISSING and field.default_factory is MISSING
         if required and field.name not in values and field.name not in given:
-            raise ConfigError(f"in {where}: the key {field.name} is missing; give one")
+            raise ConfigError(f"{_in(where)}: the key {field.name} is missing; give one")
     return kind(**values, **given)
+
+
+def _told(message: str) -> str:
+    return message[0].lower() + message[1:]
+
+
+def _in(where: str) -> str:
+    return where if where.startswith("in ") else f"in {where}"
 
 
 def value(hint: Any, raw: Any, where: str) -> Any:
     """`raw` (plain data) as a `hint`, strictly: no number is read from a string, no truth value from a number."""
-    if is_dataclass(hint) and isinstance(raw, Mapping):
-        return build(hint, raw, where)
-    inner = [kind for kind in getattr(hint, "__args__", ()) if is_dataclass(kind)]
+    inner = [kind for kind in getattr(hint, "__args__", ()) if is_dataclass(kind)] or [hint] * is_dataclass(hint)
     if inner and isinstance(raw, Mapping):
         return build(inner[0], raw, where)
     try:
         return TypeAdapter(hint).validate_json(json.dumps(raw, default=str), strict=True)
     except ValidationError as error:
-        said = {detail["msg"][0].lower() + detail["msg"][1:] for detail in error.errors()}
+        if inner:
+            raise ConfigError(f"{where} = {raw!r} is not a table; its keys are {', '.join(keys(inner[0]))}") from error
+        wanted = f"{len(get_args(hint))} values are wanted"
+        said = {_told(detail["msg"]) if detail["type"] != "missing" else wanted for detail in error.errors()}
         raise ConfigError(f"{where} = {raw!r}: {', or '.join(sorted(said))}") from error
 
 

@@ -199,10 +199,9 @@ class Trainer:
             for name, value in found.items():
                 measures[name] = measures.get(name, torch.zeros_like(value)) + value / size
         loss_of_step = float(total)
-        if not math.isfinite(loss_of_step):
-            rows_named = ", ".join(str(place) for place in list(places)[:8])
-            raise RunStopped(f"the loss is {loss_of_step} in step {number}, rows {rows_named}; lower the learning rate")
-        self.accelerator.clip_grad_norm_(self.module.parameters(), self.settings.max_grad_norm)
+        self._check("loss", loss_of_step, number, places)
+        norm = self.accelerator.clip_grad_norm_(self.module.parameters(), self.settings.max_grad_norm)
+        self._check("gradient's norm", float(norm), number, places)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate()
         self.optimizer.step()
@@ -210,6 +209,16 @@ class Trainer:
         self.seen += problems
         self.learner.moved(f"{lesson.name} {number}")
         return Step(number, problems, loss_of_step, {name: float(value) for name, value in measures.items()}, tokens)
+
+    @staticmethod
+    def _check(what: str, value: float, number: int, places: Sequence[int]) -> None:
+        if not math.isfinite(value):
+            rows = ", ".join(str(place) for place in list(places)[:8])
+            raise RunStopped(f"the {what} is {value} in step {number}, rows {rows}; lower the learning rate")
+
+    def finite(self) -> bool:
+        """Whether every weight is a number."""
+        return all(bool(torch.isfinite(p).all()) for p in self.module.parameters() if p.requires_grad)
 
     def _reference_of(self, lesson: Lesson, places: Sequence[int]) -> torch.Tensor | None:
         if lesson.reference is None:

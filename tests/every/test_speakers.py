@@ -25,7 +25,7 @@ def tables(tmp_path_factory) -> dict[str, dict]:
     tiny_model(0).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return {
-        "command": {"command": ["sparring-no-such-program"]},
+        "command": {"command": ["false"]},
         "human": {"person": "ann"},
         "endpoint": {"model": "m", "base_url": "http://127.0.0.1:9/v1", "retries": 0, "timeout": 2.0},
         "local": {"model": str(folder), "device": "cpu"},

@@ -57,6 +57,12 @@ def test_each_sample_is_asked_for_by_its_number(problem, arithmetic, script):
     assert {(s.temperature, s.top_p) for _, s, _ in learner.heard} == {(0.7, 0.9)}
 
 
+def test_an_episode_without_a_readable_reply_has_failed(problem, arithmetic, script):
+    episode = play(thinking(TaskJudge(arithmetic)), problem, arithmetic, script(["no marker"]))
+    assert episode.failed
+    assert len(episode.failures) == 4
+
+
 def harvest(method, episodes, consulted=()):
     return method.harvest(episodes, list(consulted), random.Random(0))
 

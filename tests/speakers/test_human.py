@@ -6,6 +6,7 @@ import asyncio
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -312,9 +313,21 @@ def test_what_is_pasted_beyond_an_empty_line_is_no_reply_to_the_next_question():
     assert "GOT ['first', \"RunStopped(" in out, err
 
 
-def test_an_interrupt_ends_the_program_at_once():
+def test_an_interrupt_is_leaving_too_and_nothing_waits_for_the_person():
     typist = Typist(TWO_ROLES)
     typist.waits_for("> ")
+    typist.types("held\n\n")
+    typist.waits_for("Mend it.")
+    typist.waits_for("> ")
     typist.types("\x03")
-    _, err = typist.out()
-    assert "KeyboardInterrupt" in err
+    out, err = typist.out()
+    assert "GOT ['held', \"RunStopped(" in out, err
+
+
+def test_afterwards_an_interrupt_is_what_it_was_before():
+    before = signal.getsignal(signal.SIGINT)
+    sit(Paper(lambda: os.kill(os.getpid(), signal.SIGINT)), "Q")
+    assert signal.getsignal(signal.SIGINT) is before
+    found = sit(Paper("1", "", lambda: os.kill(os.getpid(), signal.SIGINT)), "Q", "R")
+    assert found["Q"] == "1"
+    assert isinstance(found["R"], RunStopped)

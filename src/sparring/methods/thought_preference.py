@@ -99,7 +99,7 @@ class _Preference(ABC):
             found = iter(scores.values)
             candidates = [c if c.answer is None else _scored(c, next(found)) for c in candidates]
         notes["characters"] = sum(len(a.text) for a in answers) / max(1, len(answers))
-        return Episode(problem, chat, tuple(candidates), tuple(failures), notes)
+        return Episode(problem, chat, tuple(candidates), tuple(failures), notes, failed=not answers)
 
     async def _candidate(self, chat: Chat, learner: Speaker, sample: int) -> Candidate:
         said = Message(LEARNER, ())

@@ -185,6 +185,7 @@ class _Bout:
         self.said: list[Part] = []
         self.turn_of = LEARNER
         self.updates = 0
+        self.faults = 0
         self.own_feedback = 0
         self.own_updates = 0
         self.first_right = self.ended_right = False
@@ -218,6 +219,7 @@ class _Bout:
     async def _feedback(self, attempt: Parts, fault: Fault | None) -> tuple[Parts, bool]:
         """The learner's own feedback where it says what `fault` says, else the critic's; and whether it is its own."""
         own = await self.pen.feedback(attempt)
+        self.faults += fault is not None
         if self.pen.agrees(own, fault):
             self.own_feedback += fault is not None
             return own.parts, True
@@ -243,7 +245,7 @@ class _Bout:
     def notes(self) -> dict[str, bool | float | str]:
         noted: dict[str, bool | float | str] = {"right": self.first_right, "edited_right": self.ended_right}
         if self.updates:
-            noted |= {"own_feedback": self.own_feedback / self.updates, "own_updates": self.own_updates / self.updates}
+            noted |= {"own_feedback": self.own_feedback / self.faults, "own_updates": self.own_updates / self.updates}
         return noted
 
 

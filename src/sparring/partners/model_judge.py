@@ -85,7 +85,7 @@ class ModelJudge:
         return Sampling(self.temperature, max_tokens=self.max_tokens)
 
     def _number(self, reply: str) -> float:
-        text = self._only(self.pattern or r"(?im)^\W*score\W*(-?\d+(?:\.\d+)?)\W*$", reply)
+        text = self._only(self.pattern or r"(?im)^\W*score[^\w\n-]*(-?\d+(?:\.\d+)?)\W*$", reply)
         try:
             score = float(text)
         except ValueError as error:

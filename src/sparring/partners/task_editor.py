@@ -19,7 +19,7 @@ class _Solving(Solves, Task, Protocol):
 
 @dataclass(frozen=True)
 class TaskEditor:
-    """Keeps what stands before the fault and finishes rightly; in a share `wrong` of its calls with a slip."""
+    """Keeps what stands before the fault and finishes rightly; in a share `wrong` of its calls with a wrong end."""
 
     name: ClassVar[str] = "task_editor"
     needs: ClassVar[frozenset[Offer]] = frozenset({"solution"})
@@ -31,15 +31,18 @@ class TaskEditor:
         """The mended attempt."""
         kept = self.task.layout.before(attempt, fault.step)
         mended = self.task.solve(problem, kept)
-        return _with_slip(mended, len(kept), draw) if draw.random() < self.wrong else mended
+        return self._with_slip(problem, mended, draw) if draw.random() < self.wrong else mended
 
-
-def _with_slip(text: str, start: int, draw: random.Random) -> str:
-    """`text` with one character after `start` miswritten: a digit as another, or a letter where there is no digit."""
-    places = [m.start() for m in re.finditer(r"\d", text) if m.start() >= start]
-    alphabet = "0123456789" if places else "abcdefghijklmnopqrstuvwxyz"
-    places = places or [m.start() for m in re.finditer(r"[a-z]", text) if m.start() >= start]
-    if not places:
-        return text
-    place = draw.choice(places)
-    return text[:place] + draw.choice([c for c in alphabet if c != text[place]]) + text[place + 1 :]
+    def _with_slip(self, problem: Problem, mended: str, draw: random.Random) -> str:
+        """`mended` with one character of its last step miswritten, so that it does not end right any more."""
+        last = self.task.layout.split(mended)[-1].text
+        start = mended.rindex(last)
+        places = [start + found.start() for found in re.finditer(r"\d", last)]
+        alphabet = "0123456789"
+        if not places:
+            places = [start + found.start() for found in re.finditer(r"[a-z]", last)]
+            alphabet = "abcdefghijklmnopqrstuvwxyz"
+        slips = [(place, character) for place in places for character in alphabet if character != mended[place]]
+        draw.shuffle(slips)
+        miswritten = (mended[:place] + character + mended[place + 1 :] for place, character in slips)
+        return next((text for text in miswritten if not self.task.is_right(problem, text)), mended)

@@ -98,8 +98,9 @@ class Endpoint:
         for url in self.urls or ("",):
             parts = urlsplit(url)
             if parts.scheme not in ("http", "https") or not parts.hostname or "@" in url or "?" in url:
+                shown = parts.hostname if "@" in url or "?" in url else url  # no secret is repeated
                 raise ConfigError(
-                    f"a base_url at {parts.hostname!r} cannot be used: give http(s)://host/v1, no password, no query"
+                    f"base_url = {shown!r} cannot be used: give http(s)://host/v1, without a password or a query"
                 )
 
     @property

@@ -13,12 +13,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import termios
+import threading
 import unicodedata
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, ClassVar, Protocol, TextIO
 from weakref import WeakKeyDictionary
 
@@ -113,9 +117,10 @@ class Desk:
     async def _sit(self) -> None:
         """Puts the questions one by one until none is left."""
         try:
-            while self._waiting or self._held:
-                await self._next()
-        except (_Left, OSError):  # an OSError: the terminal is gone
+            with _leaving_by_interrupt():
+                while self._waiting or self._held:
+                    await self._next()
+        except (_Left, OSError, asyncio.CancelledError):  # an OSError: the terminal is gone
             self._send()
             self._left = True
             self._end(_stopped())
@@ -198,6 +203,27 @@ class Desk:
         self._held = None
 
 
+@contextmanager
+def _leaving_by_interrupt() -> Iterator[None]:
+    """Within, Ctrl-C cancels the running task: a run that is interrupted waits for the calls under way, and so would
+    wait for the person. A second Ctrl-C interrupts as ever."""
+    before = signal.getsignal(signal.SIGINT) or signal.SIG_DFL
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, before)
+        loop.call_soon_threadsafe(task.cancel)
+
+    if threading.current_thread() is threading.main_thread():  # no other may handle signals, nor is sent any
+        signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is leave:
+            signal.signal(signal.SIGINT, before)
+
+
 class Terminal:
     """A terminal as a screen: lines come from the file descriptor `source`."""
 
@@ -271,4 +297,4 @@ def _shown(chat: Chat) -> str:
     )
 
 
-HELP = f"An empty line ends your reply. {SKIP} gives none, {LEAVE} stops the run, {BACK} begins anew."
+HELP = f"An empty line ends your reply. {SKIP} gives none, {LEAVE} (or Ctrl-C) stops the run, {BACK} begins anew."

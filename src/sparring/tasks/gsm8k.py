@@ -116,7 +116,9 @@ class Gsm8k:
         if place.is_dir():
             files = [path for path in sorted(place.iterdir()) if path.suffix.lower() in READERS]
             trained, tested = ([str(p) for p in files if p.name.startswith(split)] for split in ("train", "test"))
-        elif place.exists() or place.suffix.lower() in READERS:
+        elif place.suffix.lower() in READERS and not place.exists():
+            raise ConfigError(f"there is no file {self.source}; give a file, a folder or a hub id")
+        elif place.exists():
             trained, tested = [self.source], []
         else:
             name = self.source.removeprefix(HUB)
