@@ -174,7 +174,7 @@ def test_the_templates_switch_follows_the_setting():
 def test_what_cannot_be_loaded_is_told_in_a_line(tmp_path, folder):
     with pytest.raises(ConfigError, match=r"there is no folder .*nowhere; give tiny, a folder"):
         load(ModelSource(model=str(tmp_path / "nowhere")))
-    with pytest.raises(ConfigError, match="lora with model = 'tiny': .* give a folder or a hub id"):
+    with pytest.raises(ConfigError, match=r"lora with model = 'tiny': .* give a folder or a hub id"):
         ModelSource(lora=Lora())
     with pytest.raises(ConfigError, match="device = 'gpu' is not a device; give cpu, cuda"):
         load(ModelSource(device="gpu"))
