@@ -132,7 +132,7 @@ def test_an_arm_named_twice_is_named_before_anything_is_run(tmp_path):
 
 def test_a_folder_that_is_not_empty_is_left_as_it_is(tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
-    with pytest.raises(ConfigError, match=r"is not empty; choose another folder with --run"):
+    with pytest.raises(ConfigError, match=r"is not an empty folder; choose another folder with --run"):
         show(tmp_path, 0, ("sft",))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     assert (tmp_path / "thesis.txt").read_text() == "precious"

@@ -149,7 +149,7 @@ def main() -> None:
         code = app(standalone_mode=False)
         if code == INTERRUPTED:
             raise KeyboardInterrupt
-        sys.exit(code)
+        sys.exit(code or 0)
     except SparringError as error:
         _refuse(str(error))
     except ClickException as error:  # a verb, option or value that there is not
