@@ -65,8 +65,7 @@ def order(label: str) -> tuple[float, ...]:
 class Layout:
     """How worked answers are laid out, and how feedback on them is worded.
 
-    `feedback` and `update` open those parts of a learner turn; `question` is put to a learner, in so many words,
-    nowhere: the markers alone tell it what comes next.
+    `feedback` and `update` open those parts of a learner turn: the markers alone tell a learner what comes next.
     """
 
     name: str
