@@ -6,6 +6,8 @@ import asyncio
 import json
 import random
 import sys
+import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,7 +32,7 @@ def recipe(monkeypatch) -> Recipe:
 def problem(recipe: Recipe, name: str):
     splits = ("train", "development", "test")
     found = [problem for split in splits for problem in recipe.task.problems(split)]
-    assert len(found) == 6
+    assert len(found) == 7
     return next(problem for problem in found if f"def {name}(" in problem.chat.text)
 
 
@@ -41,10 +43,10 @@ def test_the_recipe_has_pytest_as_a_critic_by_command(recipe):
 
 
 def test_every_function_of_it_is_broken_and_mended_by_its_rationale(recipe):
-    for name in ("mean", "initials", "is_palindrome", "clamp", "most_common", "median"):
+    for name in ("mean", "initials", "is_palindrome", "clamp", "most_common", "median", "vowels"):
         asked = problem(recipe, name)
         code = asked.chat.text.split("```python\n")[1].split("```")[0]
-        broken = "\n".join(line.strip() for line in code.splitlines()[1:])
+        broken = textwrap.dedent(code.partition("\n")[2])
         assert not recipe.task.is_right(asked, broken)
         assert recipe.task.is_right(asked, asked.rationale)
 
@@ -57,14 +59,21 @@ def test_every_function_of_it_is_broken_and_mended_by_its_rationale(recipe):
         ("mean", "total = sum(numbers)\nreturn total / (2", "2", "SyntaxError"),
         ("median", "ranked = sorted(numbers)\nreturn ranked[0]", "2", "assert 1 == 2"),
         ("mean", "import os\nos._exit(0)", "1", "exit status 0 before"),
+        (
+            "vowels",
+            "count = 0\n\nfor a in text:\n    if a in 'aeiou':\n        count = a.half\n",
+            "4",
+            "no attribute 'half'",
+        ),
+        ("vowels", "  for letter in text:\n      return len(letter)", "2", "assert 1 == 3"),
     ],
-    ids=["wrong value", "error", "syntax", "another function", "way out"],
+    ids=["wrong value", "error", "syntax", "another function", "way out", "inside a loop", "indented as a whole"],
 )
 def test_the_critic_names_the_line_that_a_failure_came_from_and_the_reason(recipe, name, body, step, reason):
     critic = recipe.phases[0].method.critic
     fault = asyncio.run(critic.feedback(problem(recipe, name), body, random.Random(0)))
     assert fault.step == step
-    assert fault.part == body.splitlines()[int(step) - 1]
+    assert fault.part == [line.strip() for line in body.splitlines() if line.strip()][int(step) - 1]
     assert reason in fault.reason
 
 
@@ -83,3 +92,16 @@ def test_an_episode_is_mended_with_the_failing_test_as_feedback(recipe):
     feedback, update, _ = (part for part in episode.chat.last.parts if part.writer in ("critic", "editor"))
     assert 'In step (2) the part "return total / 2" is incorrect. This is because assert 3.0 == 2' in feedback.text
     assert update.text == "total = sum(numbers)\nreturn total / len(numbers)"
+
+
+def test_code_keeps_its_indentation_on_its_way_to_pytest_and_back(recipe):
+    asked = problem(recipe, "vowels")
+    broken = asked.rationale.replace("+= 1", "+= None")
+    fixed = "        count += 1\nreturn count"
+    editor = replace(recipe.phases[0].method.editor, speaker=Scripted((f"\n{fixed}\n",)))
+    method = replace(recipe.phases[0].method, editor=editor)
+    learner = Scripted((broken, "All steps are correct."))
+    episode = asyncio.run(method.interact(asked, recipe.task, learner, random.Random(0)))
+    assert not episode.failures
+    assert episode.notes["edited_right"]
+    assert episode.chat.last.text.count(fixed) == 1

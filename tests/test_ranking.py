@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparring.ranking import bradley_terry, standardise, wilson, with_length_penalty
+from sparring.ranking import bradley_terry, standardise, swiss_pairs, swiss_rounds, wilson, with_length_penalty
 
 NUMBERS = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=8)
 
@@ -67,3 +67,40 @@ def test_the_interval_against_published_values():
     assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
     assert wilson(0, 20) == pytest.approx((0, 0.1611), abs=5e-5)
     assert wilson(0, 0) == (0, 1)
+
+
+def pair(*players):
+    return frozenset(players)
+
+
+def test_neighbours_in_the_standing_meet_unless_they_have_met():
+    assert swiss_pairs([2, 0, 3, 1], set()) == [(2, 0), (3, 1)]
+    assert swiss_pairs([2, 0, 3, 1], {pair(2, 0)}) == [(2, 3), (0, 1)]
+
+
+def test_two_that_are_left_and_have_met_change_places_with_a_pair():
+    # 0 meets 1 and 2 meets 3; 4 and 5 have met, so one of them takes 2 and the other 3
+    assert swiss_pairs(range(6), {pair(4, 5)}) == [(0, 1), (2, 5), (3, 4)]
+
+
+def test_one_in_the_middle_sits_out_and_another_one_the_next_time():
+    assert swiss_pairs([4, 3, 2, 1, 0], set()) == [(4, 3), (1, 0)]
+    met = {pair(4, 3), pair(1, 0)}
+    assert not any(2 not in (a, b) and pair(a, b) in met for a, b in swiss_pairs([4, 3, 2, 1, 0], met))
+    assert any(2 in found for found in swiss_pairs([4, 1, 2, 3, 0], met))
+
+
+@given(st.integers(1, 20), st.randoms(use_true_random=False))
+def test_no_pair_meets_twice_and_before_half_of_the_rounds_nobody_else_sits_out(count, draw):
+    met: set[frozenset[int]] = set()
+    for played in range(count):
+        pairs = swiss_pairs(draw.sample(range(count), count), met)
+        assert len({player for found in pairs for player in found}) == 2 * len(pairs)
+        assert not met & set(map(frozenset, pairs))
+        if 2 * played < count - count % 2:
+            assert len(pairs) == count // 2
+        met |= set(map(frozenset, pairs))
+
+
+def test_a_tournament_has_a_round_more_than_a_knock_out():
+    assert [swiss_rounds(count) for count in (0, 1, 2, 3, 4, 5, 8, 16, 17)] == [0, 0, 2, 3, 3, 4, 4, 5, 6]

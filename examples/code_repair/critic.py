@@ -1,7 +1,7 @@
 """pytest as a critic: reads a question and an answer as JSON, runs the tests, names the line that a failure came from.
 
-The answer is the body of a function, one statement a line; question and answer arrive in the prompt that the recipe
-gives the critic. CAUTION: this runs what a model wrote. Limits of time, memory and file size are no sandbox.
+The answer is the body of a function, each line a step; question and answer arrive in the prompt that the recipe gives
+the critic. CAUTION: this runs what a model wrote. Limits of time, memory and file size are no sandbox.
 """
 
 from __future__ import annotations
@@ -67,19 +67,20 @@ def passes(response: str, problem: Any) -> bool:
 
 
 def _lines(answer: str) -> list[str]:
-    """The lines of `answer` as steps are counted: those that are not blank, without what stands around them."""
-    return [line.strip() for line in answer.splitlines() if line.strip()]
+    """The lines of `answer` as steps are counted: those that are not blank."""
+    return [line.rstrip() for line in answer.splitlines() if line.strip()]
 
 
 def feedback(prompt: str) -> str:
     """The critic's reply to `prompt`, in the form that is read."""
-    question, _, steps = prompt.strip().partition(ANSWER)
-    body = [re.sub(r"^\(\d+\) ", "", line) for line in _lines(steps)]
+    question, _, answer = prompt.partition(ANSWER)
+    body = _lines(answer)
     found = failure(question, body)
     if found is None:
         return "All steps are correct."
     line = min(found.line, max(1, len(body)))
-    return f'In step ({line}) the part "{body[line - 1] if body else ""}" is incorrect. This is because {found.why}.'
+    part = body[line - 1].strip() if body else ""
+    return f'In step ({line}) the part "{part}" is incorrect. This is because {found.why}.'
 
 
 if __name__ == "__main__":

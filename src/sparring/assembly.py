@@ -1,7 +1,8 @@
 """Names and tables of a recipe as tasks, methods, partners and speakers, and back.
 
 A role is filled by the task's own program (`by = "task"`), by a speaker (`by = "endpoint"`, with the role's prompts
-around it), or by a partner of its own name. Whether the task has what they need is said at once.
+around it, or as a partner that is made for it, such as `reward_judge`), or by a partner of its own name. Whether the
+task has what they need is said at once.
 """
 
 from __future__ import annotations
@@ -74,8 +75,8 @@ def make_partner(role: str, kind: Any, table: Table, task: Task, where: str) -> 
     if by == "task":
         found = PARTNERS[f"task_{ROLES[kind]}"]
     elif by in SPEAKERS.modules():
-        found = PARTNERS[f"model_{ROLES[kind]}"]
-        own = keys(found)
+        found = _around(by, ROLES[kind], where)
+        own = keys(found).keys() - {"speaker", "task"}
         spoken = {key: rest.pop(key) for key in list(rest) if key not in own}
         given["speaker"] = make_speaker(by, spoken, where, [*own])
     elif "." in by or by in PARTNERS:
@@ -88,12 +89,24 @@ def make_partner(role: str, kind: Any, table: Table, task: Task, where: str) -> 
         told = rest.pop("speaker")
         if not isinstance(told, Mapping) or "by" not in told:
             raise ConfigError(f"in {where}: speaker = {told!r}: give a table with by = one of {', '.join(SPEAKERS)}")
+        if by == f"model_{ROLES[kind]}" and _around(told["by"], ROLES[kind], where) is not found:
+            raise ConfigError(
+                f"in {where}: {told['by']!r} cannot reply to the prompts of {by}; give by = {told['by']!r}"
+            )
         given["speaker"] = make_speaker(told["by"], {key: told[key] for key in told if key != "by"}, where)
     partner = build(found, rest, where, **given)
     if not isinstance(partner, kind):
         raise ConfigError(f"in {where}: {by!r} cannot be a {ROLES[kind]}: it has no {_verb(kind)}")
     check_needs(partner, task, where)
     return partner
+
+
+def _around(by: str, role: str, where: str) -> type:
+    """The partner as which the speaker `by` fills `role`: one made for it, where it has any, or the role's prompts."""
+    own = [role for role in ROLES.values() if f"{by}_{role}" in PARTNERS.modules()]
+    if own and role not in own:
+        raise ConfigError(f"in {where}: by = {by!r} can only be a {' or a '.join(own)}; let another fill the {role}")
+    return PARTNERS[f"{by}_{role}" if own else f"model_{role}"]
 
 
 def make_speaker(by: str, table: Table, where: str, others: Sequence[str] = ()) -> Speaker:
@@ -146,8 +159,10 @@ def name_of(thing: Any) -> str:
 def told_partner(partner: Any) -> dict[str, Any]:
     """A partner as the table that makes it."""
     own = plain(partner, without=("task", "speaker"))
-    speaker = getattr(partner, "speaker", None)
+    speaker, name = getattr(partner, "speaker", None), name_of(partner)
     if speaker is None:
-        name = name_of(partner)
         return {"by": "task" if name.startswith("task_") else name, **own}
-    return {"by": name_of(speaker), **own, **plain(speaker)}
+    by, spoken = name_of(speaker), plain(speaker)
+    if name.startswith(("model_", f"{by}_")):
+        return {"by": by, **own, **spoken}
+    return {"by": name, "speaker": {"by": by, **spoken}, **own}

@@ -9,15 +9,17 @@ neither become a number nor spoil the others.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
-from collections.abc import Awaitable, Callable, Sequence
+import re
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import combinations
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from sparring.chat import USER, Chat, question
 from sparring.errors import ConfigError, ConversationError, CutOff, Failure, Unreadable
-from sparring.ranking import bradley_terry
+from sparring.ranking import bradley_terry, swiss_pairs, swiss_rounds
 from sparring.speaker import PARTNER, Sampling, Speaker
 from sparring.steps import Fault
 from sparring.task import Problem
@@ -26,6 +28,7 @@ from sparring.thought import Answer
 
 Stance = Literal["supportive", "adversarial"]
 Verdict = Literal["first", "second", "tie"]
+Compare = Callable[[Answer, Answer], Awaitable[Verdict]]
 
 Read = TypeVar("Read")
 
@@ -79,28 +82,89 @@ class Judge(Protocol):
         ...
 
 
-async def by_pairs(
-    compare: Callable[[Answer, Answer], Awaitable[Verdict]], answers: Sequence[Answer], prior: float = 0.5
-) -> Scores:
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?", re.IGNORECASE)
+
+
+def number(text: str) -> float:
+    """The finite number that `text` is, in plain digits; Unreadable for what only Python reads (`1_0`, `٣`, `nan`)."""
+    if not _NUMBER.fullmatch(text):
+        raise Unreadable(f"{text[:60]!r} is not a number")
+    if not math.isfinite(found := float(text)):
+        raise Unreadable(f"{text[:60]!r} is not finite")
+    return found
+
+
+async def one_by_one(score: Callable[[Answer], Awaitable[float]], answers: Sequence[Answer]) -> Scores:
+    """What `score` makes of each answer by itself; equal answers are asked about once."""
+    distinct = list(dict.fromkeys(answers))
+    given = dict(zip(distinct, await asyncio.gather(*map(score, distinct), return_exceptions=True), strict=True))
+    failures = _failures(given.values())
+    values = (found if isinstance(found := given[answer], float) else None for answer in answers)
+    return Scores(tuple(values), failures)
+
+
+async def by_pairs(compare: Compare, answers: Sequence[Answer], prior: float = 0.5) -> Scores:
     """Scores from verdicts on all pairs in both orders ("Thinking LLMs", section 2.3): a win counts 1, a tie or an
     error 0, then Bradley-Terry. A judge that always says "first" so prefers nothing."""
-    order = list(permutations(range(len(answers)), 2))
-    verdicts = await asyncio.gather(
-        *(compare(answers[first], answers[second]) for first, second in order), return_exceptions=True
-    )
-    wins = [[0.0] * len(answers) for _ in answers]
-    failures = []
-    for (first, second), verdict in zip(order, verdicts, strict=True):
-        if isinstance(verdict, ConversationError):
-            failures.append(Failure.of(verdict, JUDGE))
-        elif isinstance(verdict, BaseException):
-            raise verdict
-        elif verdict != "tie":
-            winner, loser = (first, second) if verdict == "first" else (second, first)
-            wins[winner][loser] += 1
-    if order and len(failures) == len(order):
-        return Scores((None,) * len(answers), tuple(failures))
-    return Scores(tuple(bradley_terry(wins, prior)), tuple(failures))
+    games = _Games(compare, answers)
+    await games.play(list(combinations(range(len(answers)), 2)))
+    return games.scores(prior)
+
+
+async def by_swiss(
+    compare: Compare, answers: Sequence[Answer], draw: random.Random, rounds: int | None = None, prior: float = 0.5
+) -> Scores:
+    """The same with fewer calls: a Swiss tournament of so many rounds (`ranking.swiss_rounds` unless given), in each of
+    which answers meet that stand alike so far, no two of them twice. Who stands alike is put in order by lot."""
+    games = _Games(compare, answers)
+    lot = draw.sample(range(len(answers)), len(answers))
+    for _ in range(swiss_rounds(len(answers)) if rounds is None else rounds):
+        standing = sorted(lot, key=games.share, reverse=True)
+        await games.play(swiss_pairs(standing, games.met))
+    return games.scores(prior)
+
+
+class _Games:
+    """Answers that met, each pair in both orders, and who won."""
+
+    def __init__(self, compare: Compare, answers: Sequence[Answer]) -> None:
+        self._compare, self._answers = compare, answers
+        self._wins = [[0.0] * len(answers) for _ in answers]
+        self._failures: list[Failure] = []
+        self.met: set[frozenset[int]] = set()
+
+    async def play(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """Asks about each of `pairs` in both orders, all at once."""
+        self.met |= {frozenset(pair) for pair in pairs}
+        order = sorted(game for first, second in pairs for game in ((first, second), (second, first)))
+        verdicts = await asyncio.gather(
+            *(self._compare(self._answers[first], self._answers[second]) for first, second in order),
+            return_exceptions=True,
+        )
+        self._failures += _failures(verdicts)
+        for (first, second), verdict in zip(order, verdicts, strict=True):
+            if verdict in ("first", "second"):
+                winner, loser = (first, second) if verdict == "first" else (second, first)
+                self._wins[winner][loser] += 1
+
+    def share(self, player: int) -> float:
+        """The share of its games that an answer has won; a half where it had none."""
+        games = 2 * sum(player in pair for pair in self.met)
+        return sum(self._wins[player]) / games if games else 0.5
+
+    def scores(self, prior: float) -> Scores:
+        """Bradley-Terry strengths; none where every verdict failed."""
+        if self.met and len(self._failures) == 2 * len(self.met):
+            return Scores((None,) * len(self._answers), tuple(self._failures))
+        return Scores(tuple(bradley_terry(self._wins, prior)), tuple(self._failures))
+
+
+def _failures(found: Collection[object]) -> tuple[Failure, ...]:
+    """The conversations among `found` that failed; any other exception is raised."""
+    for outcome in found:
+        if isinstance(outcome, BaseException) and not isinstance(outcome, ConversationError):
+            raise outcome
+    return tuple(Failure.of(error, JUDGE) for error in found if isinstance(error, ConversationError))
 
 
 async def ask(

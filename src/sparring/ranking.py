@@ -7,7 +7,7 @@ Sources: Bradley-Terry over both orders and the standardised length penalty are 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 
 def standardise(values: Sequence[float]) -> list[float]:
@@ -50,6 +50,50 @@ def bradley_terry(wins: Sequence[Sequence[float]], prior: float = 0.5) -> list[f
         if moved < 1e-10:
             break
     return [math.log(strength.get(i, 1.0)) for i in everyone]
+
+
+def swiss_rounds(players: int) -> int:
+    """So many rounds of a Swiss tournament unless a recipe says otherwise (ours): a knock-out's, and one more."""
+    return math.ceil(math.log2(players)) + 1 if players > 1 else 0
+
+
+def swiss_pairs(standing: Sequence[int], met: Collection[frozenset[int]]) -> list[tuple[int, int]]:
+    """One round: neighbours in `standing` (the best first) meet, but nobody meets who `met` before.
+
+    Of an odd number somebody in the middle sits out, since best and worst are what is looked for. Who finds nobody new
+    changes places with a pair; before half of all rounds are over that always helps, later it may not.
+    """
+    left, pairs, alone = list(standing), list[tuple[int, int]](), list[int]()
+    if len(left) % 2:
+        left.remove(_sits_out(standing, met))
+    while left:
+        player = left.pop(0)
+        other = next((other for other in left if frozenset((player, other)) not in met), None)
+        if other is None:
+            alone.append(player)
+        else:
+            left.remove(other)
+            pairs.append((player, other))
+    while len(alone) > 1:
+        last, other = alone.pop(), alone.pop()
+        _change_places(pairs, last, other, met)
+    return pairs
+
+
+def _sits_out(standing: Sequence[int], met: Collection[frozenset[int]]) -> int:
+    """One of those who have met most, the nearest to the middle."""
+    games = {player: sum(player in pair for pair in met) for player in standing}
+    middle = len(standing) // 2
+    return max(standing, key=lambda player: (games[player], -abs(standing.index(player) - middle)))
+
+
+def _change_places(pairs: list[tuple[int, int]], one: int, other: int, met: Collection[frozenset[int]]) -> None:
+    """Two who have met each other take a pair apart, the lowest there is, and meet its two."""
+    for place, (first, second) in reversed(list(enumerate(pairs))):
+        for mine, theirs in ((first, second), (second, first)):
+            if frozenset((one, mine)) not in met and frozenset((other, theirs)) not in met:
+                pairs[place : place + 1] = [(mine, one), (theirs, other)]
+                return
 
 
 def wilson(right: int, total: int, z: float = 1.959963984540054) -> tuple[float, float]:

@@ -24,7 +24,9 @@ _FAULT = re.compile(
     r'In step \((?P<step>[^()]+)\),? the part "(?P<part>.*?)" is incorrect\.?(?:\s+This is because (?P<reason>.*))?',
     re.DOTALL,
 )
-_ALL_RIGHT = re.compile(r"(?:^|[.!]\s+)(?:the final response is also correct|all steps are correct)", re.IGNORECASE)
+_ALL_RIGHT = re.compile(
+    r"(?:^|[.!]\s+)(?:the final response is also correct|all steps are correct)\s*(?:[.!]|$)", re.IGNORECASE
+)
 _TERSE_FAULT = re.compile(r"(?P<step>\d+)(?: (?P<part>[^\n]+))?")
 
 

@@ -24,7 +24,10 @@ from sparring.tasks.multistep_arithmetic import MultistepArithmetic
 from sparring.tasks.word_sorting import WordSorting
 from sparring.thought import NONE, Answer
 
-NAMES = [f"{way}_{role}" for way in ("model", "task") for role in ("critic", "discussant", "editor", "judge")]
+NAMES = sorted(
+    [f"{way}_{role}" for way in ("model", "task") for role in ("critic", "discussant", "editor", "judge")]
+    + ["reward_judge"]
+)
 PROTOCOLS = {role: kind for kind, role in ROLES.items()}
 SIZES = {"train": 40, "development": 5, "test": 5}
 TASKS = {
@@ -71,7 +74,7 @@ def slipped(task, problem: Problem) -> tuple[str, Fault]:
 # ── all of them ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_catalogue_holds_eight_partners_two_for_each_role():
+def test_the_catalogue_holds_nine_partners_two_for_each_role_and_a_judge():
     assert list(PARTNERS) == NAMES
     assert set(PROTOCOLS) == {"critic", "discussant", "editor", "judge"}
 
@@ -91,7 +94,8 @@ def test_it_satisfies_its_role_and_says_in_a_line_what_it_is(name):
 def test_a_recipe_makes_it_and_it_tells_the_table_that_makes_it_again(name):
     way, role = name.split("_")
     task = TASKS["arithmetic-easy"]
-    table = {"by": "task"} if way == "task" else {"by": "scripted", "replies": ["words"]}
+    tables = {"task": {"by": "task"}, "reward": {"by": "reward", "model": "owner/model"}}
+    table = tables.get(way, {"by": "scripted", "replies": ["words"]})
     made = make_partner(role, PROTOCOLS[role], table, task, role)
     assert type(made) is PARTNERS[name]
     assert isinstance(made, PROTOCOLS[role])

@@ -16,7 +16,7 @@ from sparring.speaker import Sampling, Speaker
 from sparring.tables import plain
 from sparring.tiny import tiny_model, tiny_tokenizer
 
-NAMES = ["command", "endpoint", "human", "local", "scripted"]
+NAMES = ["command", "endpoint", "human", "local", "reward", "scripted"]
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,7 @@ def tables(tmp_path_factory) -> dict[str, dict]:
         "human": {"person": "ann"},
         "endpoint": {"model": "m", "base_url": "http://127.0.0.1:9/v1", "retries": 0, "timeout": 2.0},
         "local": {"model": str(folder), "device": "cpu"},
+        "reward": {"model": "owner/model", "device": "cpu"},
         "scripted": {"replies": ["one", "two"]},
     }
 
@@ -38,7 +39,7 @@ def name(request) -> str:
     return request.param
 
 
-def test_the_catalogue_holds_five_speakers(tables):
+def test_the_catalogue_holds_six_speakers(tables):
     assert list(SPEAKERS) == NAMES
     assert set(tables) == set(SPEAKERS)
 

@@ -19,7 +19,7 @@ from sparring.template import check, fill
 @dataclass(frozen=True)
 class ModelCritic:
     """Asks a speaker where an attempt first goes wrong. With `told_gold` it is shown the right answer, to decide
-    *whether* something is wrong."""
+    *whether* something is wrong. A prompt has the attempt as numbered `{steps}`, or as it is, in `{answer}`."""
 
     name: ClassVar[str] = "model_critic"
     needs: ClassVar[frozenset[Offer]] = frozenset()
@@ -32,7 +32,7 @@ class ModelCritic:
     prompt: str | None = None
 
     def __post_init__(self) -> None:
-        check(self.prompt or "", ("question", "steps", "gold"))
+        check(self.prompt or "", ("question", "steps", "answer", "gold"))
 
     async def feedback(self, problem: Problem, attempt: str, draw: random.Random) -> Fault | None:
         """The first fault; the part it quotes must stand in the step it names."""
@@ -45,6 +45,7 @@ class ModelCritic:
         prompt = fill(
             self.prompt or PROMPT,
             question=problem.chat.text,
+            answer=attempt,
             steps="\n".join(f"({step.label}) {step.text}" for step in steps),
             gold=fill(TOLD, gold=problem.gold) if self.told_gold and problem.gold is not None else "",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -39,8 +40,8 @@ class ModelEditor:
         kept = layout.before(attempt, fault.step)
 
         def read(reply: str) -> str:
-            words = reply.strip()
-            update = words if kept and words.startswith(kept.strip()) else kept + words
+            words = _unwrapped(reply)
+            update = words if kept and words.lstrip().startswith(kept.strip()) else kept + words
             if reason := layout.refusal(attempt, fault, update):
                 raise Unreadable(f"the update is refused: {reason}")
             return update
@@ -54,6 +55,12 @@ class ModelEditor:
             reason=fault.reason or "it is not right",
         )
         return await ask(self.speaker, prompt, read, Sampling(self.temperature, max_tokens=self.max_tokens))
+
+
+def _unwrapped(reply: str) -> str:
+    """`reply` without what stands around it; its first line stays indented, as code may be, by more than a space."""
+    words = re.sub(r"\A(?:[^\S\n]*\n)+", "", reply).rstrip()
+    return words if words.startswith(("  ", "\t")) else words.lstrip()
 
 
 PROMPT = """A student's answer goes wrong at step ({step}): the part "{wrong}" is incorrect, because {reason}.

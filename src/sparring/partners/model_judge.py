@@ -1,9 +1,7 @@
-"""A judge that is a speaker: a score for each answer, or a verdict on each pair in both orders."""
+"""A judge that is a speaker: a score for each answer, or verdicts on pairs in both orders."""
 
 from __future__ import annotations
 
-import asyncio
-import math
 import random
 import re
 from collections.abc import Sequence
@@ -12,13 +10,15 @@ from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt
 
-from sparring.errors import ConfigError, ConversationError, Failure, Unreadable
-from sparring.partner import JUDGE, Scores, Verdict, ask, by_pairs
+from sparring.errors import ConfigError, Unreadable
+from sparring.partner import Scores, Verdict, ask, by_pairs, by_swiss, number, one_by_one
 from sparring.speaker import Sampling, Speaker
 from sparring.task import Offer, Problem
 from sparring.template import check, fill
 from sparring.thought import Answer
 
+# The number alone on its line, but for marks that change nothing: no other sign, no comparison, no second number.
+_SCORE = r"""(?im)^\W*score(?:[^\S\n]|[:=*_`"'(\[])*([+-]?[0-9]+(?:\.[0-9]+)?)(?:[^\S\n]|[*_`"')\].!])*$"""
 _VERDICTS: dict[str, Verdict] = {"A": "first", "B": "second", "C": "tie"}
 
 
@@ -27,7 +27,9 @@ class ModelJudge:
     """Asks a speaker how good responses are.
 
     `mode` pointwise: `pattern` has one group, a number from `lowest` to `highest`; pairwise: one group, A, B or C for a
-    tie. The pattern must match exactly once. `prior` is the wins added each way in Bradley-Terry.
+    tie. The pattern must match exactly once. `schedule` says which pairs meet: "all" of them, or with fewer calls
+    ("swiss") those that stand alike, in `swiss_rounds` rounds (None: as many as a knock-out has, and one). `prior` is
+    the wins added each way in Bradley-Terry.
     """
 
     name: ClassVar[str] = "model_judge"
@@ -41,6 +43,8 @@ class ModelJudge:
     pattern: str | None = None
     lowest: float = 1.0
     highest: float = 10.0
+    schedule: Literal["all", "swiss"] = "all"
+    swiss_rounds: Annotated[int, Gt(0)] | None = None
     prior: Annotated[float, Gt(0)] = 0.5
 
     def __post_init__(self) -> None:
@@ -56,28 +60,27 @@ class ModelJudge:
 
     async def score(self, problem: Problem, answers: Sequence[Answer], draw: random.Random) -> Scores:
         """A score for each answer; equal answers are asked about once and score the same."""
+        if self.mode == "pointwise":
+            return await self._points(problem, answers)
         distinct = list(dict.fromkeys(answers))
-        scores = await (self._points(problem, distinct) if self.mode == "pointwise" else self._pairs(problem, distinct))
+        scores = await self._pairs(problem, distinct, draw)
         found = dict(zip(distinct, scores.values, strict=True))
         return Scores(tuple(found[answer] for answer in answers), scores.failures)
 
     async def _points(self, problem: Problem, answers: Sequence[Answer]) -> Scores:
-        async def one(answer: Answer) -> float | Failure:
+        async def one(answer: Answer) -> float:
             prompt = fill(self.prompt or POINTWISE, question=problem.chat.text, response=answer.text)
-            try:
-                return await ask(self.speaker, prompt, self._number, self._sampling)
-            except ConversationError as error:
-                return Failure.of(error, JUDGE)
+            return await ask(self.speaker, prompt, self._number, self._sampling)
 
-        found = await asyncio.gather(*map(one, answers))
-        values = tuple(None if isinstance(value, Failure) else value for value in found)
-        return Scores(values, tuple(value for value in found if isinstance(value, Failure)))
+        return await one_by_one(one, answers)
 
-    async def _pairs(self, problem: Problem, answers: Sequence[Answer]) -> Scores:
+    async def _pairs(self, problem: Problem, answers: Sequence[Answer], draw: random.Random) -> Scores:
         async def compare(first: Answer, second: Answer) -> Verdict:
             prompt = fill(self.prompt or PAIRWISE, question=problem.chat.text, a=first.text, b=second.text)
             return await ask(self.speaker, prompt, self._verdict, self._sampling)
 
+        if self.schedule == "swiss":
+            return await by_swiss(compare, answers, draw, self.swiss_rounds, self.prior)
         return await by_pairs(compare, answers, self.prior)
 
     @property
@@ -85,12 +88,8 @@ class ModelJudge:
         return Sampling(self.temperature, max_tokens=self.max_tokens)
 
     def _number(self, reply: str) -> float:
-        text = self._only(self.pattern or r"(?im)^\W*score[^\w\n-]*(-?\d+(?:\.\d+)?)\W*$", reply)
-        try:
-            score = float(text)
-        except ValueError as error:
-            raise Unreadable(f"{text!r} is not a number") from error
-        if not (math.isfinite(score) and self.lowest <= score <= self.highest):
+        score = number(text := self._only(self.pattern or _SCORE, reply))
+        if not self.lowest <= score <= self.highest:
             raise Unreadable(f"the score {text} is not between {self.lowest:g} and {self.highest:g}")
         return score
 

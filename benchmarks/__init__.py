@@ -1,0 +1,1 @@
+"""How fast sparring is beside what its users would pick instead: `make bench`, and tables in `docs/benchmarks.md`."""

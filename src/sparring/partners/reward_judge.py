@@ -1,0 +1,33 @@
+"""A judge that is a scalar reward model: a response is shown as what was said, not asked about."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sparring.chat import LEARNER
+from sparring.partner import Scores, number, one_by_one
+from sparring.speaker import Sampling, Speaker
+from sparring.task import Offer, Problem
+from sparring.thought import Answer
+
+
+@dataclass(frozen=True)
+class RewardJudge:
+    """Scores each response by the number that a reward model gives it as the reply to the question."""
+
+    name: ClassVar[str] = "reward_judge"
+    needs: ClassVar[frozenset[Offer]] = frozenset()
+
+    speaker: Speaker
+
+    async def score(self, problem: Problem, answers: Sequence[Answer], draw: random.Random) -> Scores:
+        """A score for each answer; equal answers are scored once."""
+
+        async def one(answer: Answer) -> float:
+            reply = await self.speaker.reply(problem.chat.say(LEARNER, answer.text), Sampling())
+            return number(reply.whole().text.strip())
+
+        return await one_by_one(one, answers)

@@ -1,0 +1,78 @@
+"""What the tests of partners that are speakers share: a problem, an attempt, and replies that make no sense."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from sparring.chat import LEARNER, Chat, Message, Part, question
+from sparring.errors import Unreadable
+from sparring.speakers.scripted import Scripted
+from sparring.steps import Fault
+from sparring.task import Problem
+from sparring.tasks.multistep_arithmetic import MultistepArithmetic
+from sparring.thought import NONE, Answer
+
+TASK = MultistepArithmetic(train=20, development=5, test=5)
+PROBLEM = Problem("sum", question("What is (3+7)+5 ?"), gold="15", rationale="3+7=10\n10+5=15\n15")
+ATTEMPT = "3+7=10\n10+5=16\n16"
+FAULT = Fault("2", "10+5=16", "ten and five are fifteen")
+ALL_RIGHT = "All steps are correct."
+FOUND = 'In step (2) the part "10+5=16" is incorrect. This is because ten and five are fifteen.'
+CANARY = "my secret thought"
+
+
+def run(work):
+    return asyncio.run(work)
+
+
+def answers(*texts: str) -> list[Answer]:
+    return [NONE.split(text).answer for text in texts]
+
+
+def thinking(text: str = ATTEMPT) -> Chat:
+    """The problem, answered with a thought."""
+    parts = (Part(CANARY, LEARNER, thought=True), Part(text, LEARNER))
+    return PROBLEM.chat.then(Message(LEARNER, parts))
+
+
+def prompts(speaker: Scripted) -> list[str]:
+    return [chat.text for chat in speaker.heard]
+
+
+BITS = [
+    "Score:", "score", "[[A]]", "[[B]]", "[[C]]", "[[", "]]", "A", "B", "In step (", "1", "2", "(2)", ")", 'the part "',
+    '" is incorrect.', "This is because", "10+5=16", "16", "All steps are correct.",
+    "The final response is also correct.",
+    "Final response", "\n", "\n\n", " ", "ok", "-", ".", "1e999", "nan", "inf", "٣", "²", "\x00", "\u2028", "<think>",
+    "{gold}", "\\1", "(", "'", '"', "7", "10", "11", "3+7=10", "10+5=15",
+]  # fmt: skip
+
+
+def babble(count: int):
+    """Replies made of the words that parsers look for, and of letters that they do not."""
+    draw = random.Random(0)
+    for _ in range(count):
+        bits = draw.choices(BITS, k=draw.randrange(0, 9))
+        if draw.random() < 0.2:
+            bits.append("".join(chr(draw.choice((draw.randrange(32, 127), draw.randrange(0x2FFF)))) for _ in range(9)))
+        yield draw.choice(("", " ")).join(bits)
+
+
+COUNT = 10_000
+
+
+def outcomes(attempt, replies=None) -> tuple[int, int]:
+    """How many replies were read, and how many were typed failures; anything else is raised."""
+
+    async def all_() -> tuple[int, int]:
+        read = failed = 0
+        for reply in babble(COUNT) if replies is None else replies:
+            try:
+                await attempt(Scripted((reply,)), reply)
+                read += 1
+            except Unreadable:
+                failed += 1
+        return read, failed
+
+    return run(all_())

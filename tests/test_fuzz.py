@@ -1,0 +1,429 @@
+"""Whatever a model says, every reader of replies either reads it rightly or fails with a name.
+
+Replies are drawn by a seed: nonsense that by construction holds nothing to be read; and replies that could be read,
+mutated until most of them no longer can. Each reader comes with a check, written apart from it, of what may have been
+read out of which words. Near misses, at the end, are never read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import re
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from sparring import answers
+from sparring.errors import ConversationError, Unreadable
+from sparring.partners.model_critic import ModelCritic
+from sparring.partners.model_discussant import ModelDiscussant
+from sparring.partners.model_editor import ModelEditor
+from sparring.partners.model_judge import ModelJudge
+from sparring.partners.reward_judge import RewardJudge
+from sparring.speaker import Sampling
+from sparring.speakers import command
+from sparring.speakers.scripted import Scripted
+from sparring.steps import COMPACT, LINES, NUMBERED, Fault, Layout
+from sparring.synthesis.instructions import listed
+from sparring.task import Problem
+from sparring.tasks.multistep_arithmetic import MultistepArithmetic
+from sparring.tasks.word_sorting import WordSorting
+from sparring.thought import GENERIC, NONE, SPECIFIC, THINK, ThoughtFormat
+from sparring.wire.completion import Dialect, complaint, read
+from sparring.wire.trouble import Trouble, retry_after
+from tests.fault_server import completion
+from tests.partners.speaking import ATTEMPT, FAULT, PROBLEM, TASK, thinking
+from tests.replies import mutated, nonsense
+
+EACH = 6_000  # replies for each reader
+TYPED = (ConversationError, Trouble)
+
+# ── readers ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Reader:
+    """`read` raises one of TYPED or gives what was read, which `check` holds against the reply. `words`: what may be
+    read out of nonsense, which otherwise is a typed failure."""
+
+    name: str
+    read: Callable[[str], Any]
+    seeds: list[str]
+    check: Callable[[str, Any], None]
+    words: Callable[[Any], bool] | None = None
+    count: int = EACH
+
+
+def at_once(work: Coroutine[Any, Any, Any]) -> Any:
+    """The result of `work`, which waits for nobody: a loop for each reply would take most of the time."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError("it waited")
+
+
+def squeezed(text: str) -> str:
+    return "".join(text.split())
+
+
+POINTWISE = ModelJudge(Scripted(("x",)), mode="pointwise")
+PAIRWISE = ModelJudge(Scripted(("x",)))
+
+
+def is_score(reply: str, score: float) -> None:
+    assert 1 <= score <= 10
+    spoken = [line for line in reply.split("\n") if "score" in line.lower()]
+    stated = [re.search(r"(?i)score[\s:=*_`\"'(\[]*[+]?([0-9]+(?:[.][0-9]+)?)[^0-9]*$", line) for line in spoken]
+    assert score in [float(found[1]) for found in stated if found]
+
+
+def is_verdict(reply: str, verdict: str) -> None:
+    assert sum(reply.count(f"[[{letter}]]") for letter in "ABC") == 1
+    assert {"first": "[[A]]", "second": "[[B]]", "tie": "[[C]]"}[verdict] in reply
+
+
+def is_reward(reply: str, score: float) -> None:
+    assert re.fullmatch(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?\s*", reply, re.IGNORECASE)
+    assert abs(score) < float("inf")
+
+
+def is_fault(reply: str, fault: Fault | None) -> None:
+    if fault is None:
+        assert re.search(r"(steps are|is also) correct\s*([.!]|$)", reply, re.IGNORECASE)
+        return
+    assert fault.step in ("1", "2", "3")
+    assert fault.part in TASK.layout.split(ATTEMPT)[int(fault.step) - 1].text
+    assert f'the part "{fault.part}" is incorrect' in reply
+
+
+def is_update(reply: str, update: str) -> None:
+    assert update.startswith("3+7=10\n")
+    lines = [line.strip() for line in update.split("\n") if line.strip()]
+    assert len(lines) > 1
+    assert squeezed(lines[1]) != "10+5=16" or len(lines) > 3
+    assert squeezed(update).endswith(squeezed(reply))
+
+
+def is_remark(reply: str, remark: str) -> None:
+    assert remark == reply.strip() != ""
+
+
+def is_feedback(reply: str, fault: Fault | None) -> None:
+    if fault is None:
+        assert reply.strip() == "ok" or "correct" in reply.lower()
+    else:
+        assert fault.step in reply
+        assert fault.part in reply
+
+
+def split_whole(layout: Layout) -> Callable[[str], Any]:
+    """Steps, and the words before each of them."""
+    return lambda reply: [(step, layout.before(reply, step.label)) for step in layout.split(reply)]
+
+
+def are_steps(reply: str, found: list[tuple[Any, str]]) -> None:
+    assert bool(found) == bool(reply.strip())
+    end = 0
+    for step, before in found:
+        assert end <= step.start < step.end <= len(reply)
+        assert step.text in reply[step.start : step.end]
+        assert reply.startswith(before)
+        end = step.end
+
+
+def is_thinking(form: ThoughtFormat) -> Callable[[str, Any], None]:
+    def check(reply: str, found: Any) -> None:
+        assert found.answer.text.strip()
+        assert form.marker not in found.answer.text
+        assert reply.count(form.marker) == 1
+        assert squeezed(form.join(found.thought, found.answer.text)) == squeezed(reply)
+
+    return check
+
+
+def is_item_list(reply: str, items: list[str]) -> None:
+    assert items
+    assert all(item.strip() and item in reply for item in items)
+    assert len(items) <= len(reply.splitlines())
+
+
+def is_choice(reply: str, letter: str | None) -> None:
+    assert letter is None or letter in "ABCD"
+    if letter is not None:
+        assert (
+            letter.lower() in reply.lower()
+            or ["red", "green", "blue", "dark blue"]["ABCD".index(letter)] in reply.lower()
+        )
+
+
+def is_number(reply: str, value: Any) -> None:
+    assert value is None or re.search("[0-9]", reply)
+
+
+def is_final(reply: str, found: str) -> None:
+    assert squeezed(found) in squeezed(reply)
+
+
+def is_judged(problem: Problem) -> Callable[[str, Any], None]:
+    def check(reply: str, found: tuple[bool, Fault | None]) -> None:
+        right, fault = found
+        assert not right or all(word in reply for word in re.findall(r"\w+", problem.gold or ""))
+        assert fault is None or fault.part in reply
+
+    return check
+
+
+def judged(task: Any, problem: Problem) -> Callable[[str], Any]:
+    """Whether a reply is right, and its first fault."""
+    return lambda reply: (task.is_right(problem, reply), task.first_error(problem, reply))
+
+
+def wrong(found: tuple[bool, Fault | None]) -> bool:
+    """Nonsense is wrong, and that has a place."""
+    return not found[0] and found[1] is not None
+
+
+def checked(name: str, task: Any, count: int) -> Reader:
+    """Reads worked answers to a problem of `task`."""
+    problem, *others = task.problems("train")
+    seeds = [problem.rationale] * 3 + [other.rationale for other in others[:2]]
+    return Reader(
+        name, judged(task, problem), seeds, is_judged(problem), lambda found: not found[0] and found[1], count
+    )
+
+
+def is_reply(body: str, found: Any) -> None:
+    message = json.loads(body)["choices"][0]["message"]
+    assert found.reply.text == answers_clean(message.get("content") or "")
+    assert found.used.prompt < 2**50 > found.used.completion
+
+
+def answers_clean(text: str) -> str:
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def read_server(body: str) -> Any:
+    """A body as the endpoint reads it; and what it says of itself as words of an error."""
+    raw = body.encode("utf-8", "surrogatepass")
+    complaint(body).encode()
+    dialect = Dialect()
+    dialect.learn(body)
+    assert "messages" in dialect.word({"messages": [], "temperature": 1})
+    assert retry_after({"retry-after": body[:20]}) >= 0
+    return read(raw, [{"role": "user", "content": "?"}], Sampling(), "partner")
+
+
+def is_printed(output: str, text: str) -> None:
+    assert list(json.loads(output)) == ["text"]
+    assert text == answers_clean(json.loads(output)["text"])
+
+
+BODIES = [
+    json.dumps(completion("Score: 7")),
+    json.dumps(completion(None, message={"reasoning_content": "hm"})),
+    json.dumps(completion("x", finish_reason="length", usage={"prompt_tokens": 7, "completion_tokens": 10**30})),
+    json.dumps(completion("x", finish_reason=None, usage=None, message={"reasoning": "so"}, model=None)),
+    json.dumps({"error": {"message": "temperature is not supported", "code": 400}}),
+    '{"choices": [{"message": {"content": "\\ud83d", "tool_calls": []}}], "model": "m\\ud83d"}',
+    "[" * 30 + "1" + "]" * 30,
+]
+SORTING = WordSorting(train=5, development=5, test=5)
+SUMS = MultistepArithmetic(range="paper", train=5, development=5, test=5)
+FEEDBACK = [
+    "All steps are correct.",
+    "Step (1) to (2) are correct. The final response is also correct.",
+    'In step (2) the part "10+5=16" is incorrect. This is because ten and five are fifteen.',
+    'Step (1) is correct. In step (3), the part "16" is incorrect.',
+    "ok",
+    "2 10+5=16",
+]
+CHOICES = [
+    "The answer is B.", "(C)", "Answer: dark blue", "A", "B. green", "#### D", "I choose option B, or A", "\\boxed{C}",
+]  # fmt: skip
+NUMBERS = [
+    "The answer is 18.", "#### 1,800.50", "5 + 3 = 8", "$3.50", "\\boxed{\\frac{1}{2}}", "-7 apples", "3 1/2", "1e3",
+]  # fmt: skip
+THOUGHTS = [
+    "<think>a b</think>c",
+    "Here is my thought process: a\nHere is my response: b",
+    "draft\n<R>the response",
+    "no thought at all",
+]
+OPTIONS = ("red", "green", "blue", "dark blue")
+
+
+def _reward(reply: str) -> float:
+    found = asyncio.run(RewardJudge(Scripted((reply,))).score(PROBLEM, [NONE.split("15").answer], random.Random(0)))
+    if found.values[0] is None:
+        raise Unreadable(found.failures[0].reason)
+    return found.values[0]
+
+
+def _critic(reply: str) -> Fault | None:
+    return at_once(ModelCritic(Scripted((reply,)), TASK).feedback(PROBLEM, ATTEMPT, random.Random(0)))
+
+
+def _editor(reply: str) -> str:
+    return at_once(ModelEditor(Scripted((reply,)), TASK).improve(PROBLEM, ATTEMPT, FAULT, random.Random(0)))
+
+
+def _discussant(reply: str) -> str:
+    return at_once(ModelDiscussant(Scripted((reply,))).remark(PROBLEM, thinking(), "supportive", random.Random(0)))
+
+
+def read_program(output: str) -> str:
+    return command._read(output.encode("utf-8", "surrogatepass"))
+
+
+def anything(found: Any) -> bool:
+    """Nonsense is words, and words are what is read."""
+    return True
+
+
+def none(found: Any) -> bool:
+    """Nothing is found in nonsense."""
+    return found is None
+
+
+STEPS = [ATTEMPT, "(1) a\n(1.2) b\n(Final response) c"]
+EDITS = ["10+5=15\n15", "3+7=10\n10+5=15\n15", ATTEMPT, "10+5=16\n16"]
+READERS = [
+    Reader("judge, pointwise", POINTWISE._number, ["Score: 7", "so\nScore: 10", "**score: 2.5**"], is_score),
+    Reader("judge, pairwise", PAIRWISE._verdict, ["so [[A]]", "[[B]]", "[[C]] hm", "[A] [[B]]"], is_verdict),
+    Reader("judge, reward", _reward, ["0.25", "-1.5e-3", "7", "1e308"], is_reward),
+    Reader("critic", _critic, FEEDBACK, is_fault),
+    Reader("editor", _editor, EDITS, is_update, anything),
+    Reader("discussant", _discussant, ["Look again.", " Mind the sum.\n"], is_remark, anything),
+    *(Reader(f"feedback, {form.name}", form.read, FEEDBACK, is_feedback) for form in (NUMBERED, LINES, COMPACT)),
+    *(Reader(f"steps, {form.name}", split_whole(form), STEPS, are_steps, anything) for form in (NUMBERED, LINES)),
+    *(Reader(f"thought, {form.name}", form.split, THOUGHTS, is_thinking(form)) for form in (GENERIC, SPECIFIC, THINK)),
+    Reader("thought, none", lambda reply: NONE.split(reply).answer.text, THOUGHTS, is_remark, anything),
+    Reader("list", listed, ["1. a b\n2. c d", "Here you are:\n1) e f\n\n2) g h"], is_item_list),
+    Reader("choice", lambda reply: answers.chosen(reply, OPTIONS), CHOICES, is_choice, none),
+    Reader("number", answers.stated_number, NUMBERS, is_number, none),
+    Reader("final", answers.final, NUMBERS + CHOICES, is_final, anything),
+    checked("arithmetic", SUMS, EACH // 6),
+    checked("sorting", SORTING, EACH),
+    Reader("server", read_server, BODIES, is_reply),
+    Reader("program", read_program, ['{"text": "a"}'], is_printed),
+]
+
+
+def heard(reader: Reader, reply: str) -> bool:
+    """Whether `reply` was read; raises what is neither that nor a typed failure, with the reply."""
+    try:
+        found = reader.read(reply)
+        reader.check(reply, found)
+    except TYPED:
+        return False
+    except Exception as error:
+        raise AssertionError(f"{reader.name}: {reply!r}") from error
+    return True
+
+
+def read_through(reader: Reader, count: int, seed: int) -> tuple[int, int]:
+    """How many of `count` replies were read, and how many were typed failures."""
+    draw = random.Random(f"{seed} {reader.name}")
+    told = [heard(reader, mutated(draw, reader.seeds)) for _ in range(count - count // 6)]
+    for _ in range(count // 6):
+        reply = nonsense(draw)
+        try:
+            found = reader.read(reply)
+        except TYPED:
+            told.append(False)
+        else:
+            assert reader.words, (reader.name, reply, found)
+            assert reader.words(found), (reader.name, reply, found)
+            told.append(True)
+    return sum(told), len(told) - sum(told)
+
+
+@pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.name)
+def test_whatever_is_said_is_read_rightly_or_fails_with_a_name(reader):
+    read_, failed = read_through(reader, reader.count, seed=0)
+    assert read_ + failed == reader.count
+    assert read_ > reader.count / 50  # not all of it is beyond reading
+    assert failed or reader.words
+
+
+def test_that_makes_a_hundred_thousand_replies():
+    assert sum(reader.count for reader in READERS) >= 100_000
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.name)
+def test_a_million_replies_are_read_rightly_or_fail_with_a_name(reader):
+    assert sum(reader.count for reader in READERS) * 8 >= 1_000_000
+    assert sum(read_through(reader, reader.count * 8, seed=1)) == reader.count * 8
+
+
+# ── near misses ─────────────────────────────────────────────────────────────────────────────────────────────
+
+MISSES: list[tuple[Callable[[str], Any], list[str]]] = [
+    (POINTWISE._number, ["", "7", "Score: 7\nScore: 8", "Score: 7\n\nscore: 7", "My score is 7", "Points: 7"]),
+    (lambda words: POINTWISE._number(f"so\nScore: {words}"), [
+        "", "7/10", "7 of 10", "7-8", "7 or 8", "7,5", ".5", "−7", "-7", "+-7", "0", "11", "10.01", "1e1", "1_0", "0x7",
+        "NaN", "nan", "inf", "-inf", "seven", "VII", "½", "²", "٣", "７", "⑦", "7 ٣", "high", "<number>", ">7",
+    ]),
+    (PAIRWISE._verdict, [
+        "A", "[A]", "[[a]]", "[[D]]", "[[А]]", "［［A］］", "[[A]", "[[ A ]]", "[[AB]]", "[[A/B]]", "[[A]] [[A]]",
+        "[[1]]", "[[A]] or [[B]]", "not [[A]], not [[B]]", "[[]]", "((A))", "[[A\n]]", "[[tie]]", "\\[\\[A\\]\\]",
+    ]),
+    (_reward, ["", "nan", "inf", "-Infinity", "1_0", "٣", "7,5", "0x7", "7 8", "1e999"]),
+    (_critic, [
+        "All steps are correct except for step (2).", "All steps are correct, but for the last one.", "correct", "ok",
+        "All steps are correct?", "Not all steps are correct.", "Step (2) is wrong.", "It is correct.", "2", "",
+        *(f'In step ({label}) the part "16" is incorrect.' for label in ("1", "4", "none", "2 or 3", "", "9" * 400)),
+        'In step (2) the part "10+5=17" is incorrect.', 'In step (2) the part "10 + 5" is incorrect.',
+    ]),
+    (_editor, ["", " ", "10+5=16", "10+5=16\n16", "10 + 5 = 16\n16", "3+7=10", "3+7=10\n10+5=16\n16"]),
+    (GENERIC.split, [
+        "", " ", "Here is my thought process: a", "Here is my response: a", "a Here is my response: b",
+        "a Here is my thought process: b Here is my response: c", "Here is my thought process: a Here is my response: ",
+    ]),
+    (SPECIFIC.split, ["", "a", "a <R>", "a <R> b <R> c", "a <r> b"]),
+    (THINK.split, [
+        "", "a", "<think>a", "<think>a</think>", "a</think>b", "<think>a</think>b</think>c", "<think><think>a</think>b",
+    ]),
+    (NONE.split, ["", " \n"]),
+    (listed, ["", "1.", "2. a", "1. a\n3. b", "1. a\nb", "- a", "1. a\n1. b", "Here:"]),
+    (read_server, [json.dumps(completion("Score: 7"))[:length] for length in range(0, 200, 3)]),
+    (read_server, [json.dumps(completion(**changes)) for changes in (
+        {"text": None}, {"text": 7}, {"text": ["Score: 7"]}, {"choices": []}, {"choices": None}, {"choices": ["7"]},
+        {"finish_reason": "content_filter"}, {"finish_reason": 7}, {"error": "no"}, {"message": {"reasoning": 7}},
+    )]),
+    (read_program, ['{"text": 7}', '{"text": "a", "b": 1}', "a", "[]", ""]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("read_", "reply"), [(read_, reply) for read_, replies in MISSES for reply in replies])
+def test_a_near_miss_is_a_typed_failure(read_, reply):
+    with pytest.raises(TYPED):
+        read_(reply)
+
+
+def test_a_wrong_answer_that_nearly_is_the_right_one_is_wrong():
+    gold = "18"
+    for words in (
+        "1 8",
+        "118",
+        "180",
+        "18.5",
+        "-18",
+        "−18",
+        "1.8",
+        "l8",
+        "１８",
+        "١٨",
+        "eighteen",
+        "18/2",
+        "17 + 1",
+        "18e1",
+    ):
+        for form in ("{}", "The answer is {}.", "#### {}", "\\boxed{{{}}}", "18\nThe answer is {}"):
+            assert not answers.number(gold, form.format(words)), form.format(words)
