@@ -61,8 +61,9 @@ class Method(Protocol):
 
     @property
     def consults(self) -> int:
-        """How many development problems it wants played each round to choose its own settings by."""
-        ...
+        """How many development problems it wants played each round to choose its own settings by; a method that
+        names this protocol as its parent, and has nothing to choose, wants none."""
+        return 0
 
     async def interact(self, problem: Problem, task: Task, learner: Speaker, draw: random.Random) -> Episode:
         """One problem's episode. Failures of either side are recorded in it, not raised."""

@@ -8,23 +8,27 @@ Not said in the sources we have, so ours:
 2. what is learnt (`learn`): the gold answer after the remark, the remark itself, or the learner's own revision where
    it is right; `gold_weight` adds gold given the question alone, which keeps the skill of answering in one turn;
 3. how many turns, how many problems an update (the phase's `problems`), and the temperature;
-4. the partner may see the gold answer: a supportive hint must be true and an adversarial claim false.
+4. the partner may see the gold answer: a supportive hint must be true and an adversarial claim false. Whether its
+   remarks then give the answer away is measured (`states_gold`), whoever makes them.
 """
 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Interval
 
+from sparring import answers
 from sparring.chat import LEARNER, Chat, message
 from sparring.errors import ConversationError, Failure
 from sparring.experience import Demonstration, Experience
 from sparring.interaction import Episode
-from sparring.method import Answered, Pace, answered
+from sparring.method import Answered, Method, Pace, answered
 from sparring.objective import Likelihood
 from sparring.partner import DISCUSSANT, Discussant, Stance
 from sparring.speaker import Sampling, Speaker
@@ -36,7 +40,7 @@ Lesson = Literal["gold_after_remark", "remark", "own_correct_revision"]
 
 
 @dataclass(frozen=True)
-class SAIE:
+class SAIE(Method):
     """Learns from a discussant that supports or attacks the learner's current answer."""
 
     name: ClassVar[str] = "saie"
@@ -58,14 +62,9 @@ class SAIE:
         """Likelihood of what was learnt from the discussion and of the gold answer."""
         return Likelihood()
 
-    @property
-    def consults(self) -> int:
-        """None: it has nothing to choose."""
-        return 0
-
     async def interact(self, problem: Problem, task: Task, learner: Speaker, draw: random.Random) -> Episode:
         """Attempt, remark, and as many revisions and further remarks as there are turns."""
-        chat, right, stances = problem.chat, [], []
+        chat, right, stances, leaked = problem.chat, [], [], []
         sampling = Sampling(self.temperature, self.top_p, max_tokens=self.max_tokens)
         who = LEARNER
         try:
@@ -77,6 +76,7 @@ class SAIE:
                 stances.append(self._stance(right[-1], turn, draw))
                 who = DISCUSSANT
                 remark = await self.discussant.remark(problem, chat, stances[-1], draw)
+                leaked.append(states_gold(task, problem, remark))
                 chat = chat.say(DISCUSSANT, remark)
             if self.learn == "own_correct_revision":
                 who = LEARNER
@@ -84,7 +84,7 @@ class SAIE:
                 right.append(task.is_right(problem, chat.text))
         except ConversationError as error:
             return Episode(problem, chat, failures=(Failure.of(error, who),), failed=True)
-        return Episode(problem, chat, notes=_notes(right, stances))
+        return Episode(problem, chat, notes=_notes(right, stances, leaked))
 
     def _stance(self, right: bool, turn: int, draw: random.Random) -> Stance:
         match self.stance:
@@ -132,9 +132,38 @@ def _gold(problem: Problem) -> str:
     return problem.rationale if problem.rationale is not None else problem.gold or ""
 
 
-def _notes(right: Sequence[bool], stances: Sequence[Stance]) -> dict[str, bool | float | str]:
-    """Right at first; the first stance; and where there was a revision, what the remark did to the answer."""
+def states_gold(task: Task, problem: Problem, remark: str) -> bool:
+    """Whether `remark` gives the gold answer away: it would pass for an answer, or marks the right choice, or holds the
+    right number (in any notation) or the right words, whole, and the question does not."""
+    gold = problem.gold
+    if not gold:
+        return False
+    if task.is_right(problem, remark) or answers.number(gold, remark):
+        return True
+    if len(gold) == 1 and gold in answers.LETTERS:
+        return re.search(rf"\({gold}\)|\b(?i:option|choice|answer) {gold}\b", remark) is not None
+    return _holds(remark, gold) and not _holds(problem.chat.text, gold)
+
+
+def _holds(text: str, gold: str) -> bool:
+    if (number := answers.read_number(gold)) is not None:
+        return any(answers.read_number(said) == number for said in _NUMBER.findall(_STEP.sub(" ", text)))
+    words = " ".join(_WORD.findall(gold.casefold()))
+    return f" {words} " in f" {' '.join(_WORD.findall(text.casefold()))} " if words else gold in text
+
+
+_NUMBER = re.compile(r"(?:(?<![\w)])-)?(?:\d+(?:,\d{3})*(?:\.\d+)?(?:/\d+)?|\.\d+)", re.ASCII)
+_STEP = re.compile(r"\bstep \(?\d+(?:\.\d+)*\)?", re.IGNORECASE)  # the number of a step is no answer
+_WORD = re.compile(r"\w+")
+
+
+def _notes(right: Sequence[bool], stances: Sequence[Stance], leaked: Sequence[bool]) -> dict[str, bool | float | str]:
+    """Right at first; the first stance; the share of the remarks that state gold; and where there was a revision, what
+    the remark did to the answer."""
     notes: dict[str, bool | float | str] = {"right": right[0], "adversarial": stances[0] == "adversarial"}
+    notes["leaked"] = fmean(leaked)
+    if told := [states for states, was_right in zip(leaked, right, strict=False) if not was_right]:
+        notes["leaked_when_wrong"] = fmean(told)
     if len(right) > 1:
         notes["right_after"] = right[-1]
         under_attack = stances[0] == "adversarial"

@@ -16,7 +16,7 @@ from annotated_types import Ge
 from sparring.chat import LEARNER, Chat, message
 from sparring.experience import Demonstration, Experience
 from sparring.interaction import Episode
-from sparring.method import Answered, Pace
+from sparring.method import Answered, Method, Pace
 from sparring.objective import Likelihood
 from sparring.speaker import Sampling, Speaker
 from sparring.steps import Layout
@@ -25,7 +25,7 @@ from sparring.thought import thought_format
 
 
 @dataclass(frozen=True)
-class SFT:
+class SFT(Method):
     """Imitates gold answers: the rationale where there is one, the bare answer with `learn = "answer"`."""
 
     name: ClassVar[str] = "sft"
@@ -44,11 +44,6 @@ class SFT:
     def objective(self) -> Likelihood:
         """Plain likelihood."""
         return Likelihood()
-
-    @property
-    def consults(self) -> int:
-        """None: it has nothing to choose."""
-        return 0
 
     async def interact(self, problem: Problem, task: Task, learner: Speaker, draw: random.Random) -> Episode:
         """The question as it is to be asked; nothing is said."""

@@ -27,7 +27,7 @@ from sparring.chat import LEARNER, Chat, Message, Part, message
 from sparring.errors import ConversationError, Failure, Unreadable
 from sparring.experience import Demonstration, Experience
 from sparring.interaction import Episode
-from sparring.method import Answered, Pace
+from sparring.method import Answered, Method, Pace
 from sparring.objective import Likelihood
 from sparring.partner import CRITIC, EDITOR, Critic, Editor
 from sparring.speaker import Reply, Sampling, Speaker, opened
@@ -41,7 +41,7 @@ Parts = tuple[Part, ...]
 
 
 @dataclass(frozen=True)
-class TriPosT:
+class TriPosT(Method):
     """Learns to criticise and mend its own answers, from trajectories that critic and editor put right."""
 
     name: ClassVar[str] = "tripost"
@@ -63,11 +63,6 @@ class TriPosT:
     def objective(self) -> Likelihood:
         """Likelihood, weighted by part."""
         return Likelihood()
-
-    @property
-    def consults(self) -> int:
-        """None: it has nothing to choose."""
-        return 0
 
     async def interact(self, problem: Problem, task: Task, learner: Speaker, draw: random.Random) -> Episode:
         """One edited trajectory, as one learner turn whose parts have their own writers."""
