@@ -39,6 +39,7 @@ def examine(
     problems = list(task.problems(split))[:count]
     if not problems:
         raise ConfigError(f"the task has no {split} problems; choose another --split")
+    task.is_right(problems[0], "?")  # a ConfigError where nothing tells what is right: now, not after the questions
     used = open_learner(place, protocol)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         asking = bar.add_task(f"{len(problems)} {split} problems", total=len(problems))

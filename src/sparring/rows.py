@@ -19,7 +19,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
+
+from annotated_types import Ge, Interval
 
 from sparring.errors import ConfigError, nearest
 from sparring.seeds import digest
@@ -221,6 +223,10 @@ READERS: dict[str, Callable[[Path], Iterator[tuple[int, Any]]]] = {
 # ---- splitting
 
 
+Size = Annotated[int, Ge(0)] | Annotated[float, Interval(gt=0, lt=1)]
+SHARE = 0.1  # of the rows, for each split that is drawn from the training rows
+
+
 class _Identified(Protocol):
     @property
     def id(self) -> str: ...
@@ -256,3 +262,45 @@ def apart(splits: Mapping[str, Sequence[T]]) -> tuple[dict[str, list[T]], tuple[
         for (split, home), count in lost.items()
     )
     return kept, tuple(notes)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the rows of three splits come from. A split without a source is drawn from the training rows by `seed`: so
+    many rows, or that share of them if its size is below 1 (None: a tenth)."""
+
+    train: str
+    development: str | None = None
+    test: str | None = None
+    development_size: Size | None = None
+    test_size: Size | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for split, source, size in self._wanted():
+            if source is not None and size is not None:
+                raise ConfigError(f"{split}_size = {size} is for a split without a source, but {split} is {source!r}")
+            if size is not None and not (size >= 0 if isinstance(size, int) else 0 < size < 1):
+                raise ConfigError(f"{split}_size = {size}: give a number of rows, or a share between 0 and 1")
+
+    def parted(self, item: Callable[[Row], T]) -> tuple[dict[str, list[T]], tuple[str, ...]]:
+        """What `item` makes of the rows, in three splits that share nothing, and notes on what stood twice; ConfigError
+        if nothing is left to train on."""
+        sources = [(split, source) for split, source, _ in self._wanted() if source] + [("train", self.train)]
+        splits, lost = apart({split: [item(row) for row in read(source)] for split, source in sources})
+        there = len(splits["train"])
+        for split, source, size in self._wanted():
+            if source is None:
+                share = SHARE if size is None else size
+                wanted = share if isinstance(share, int) else max(1, round(share * there))
+                splits[split], splits["train"] = drawn(splits["train"], wanted, self.seed, split)
+        if not splits["train"]:
+            raise ConfigError(
+                f"{self.train} has {there} questions of its own, and none is left to train on: "
+                f"give more of them, or a smaller development_size or test_size"
+            )
+        return splits, lost
+
+    def _wanted(self) -> tuple[tuple[str, str | None, int | float | None], ...]:
+        """The splits other than train, the one that has the first claim to a row first."""
+        return ("test", self.test, self.test_size), ("development", self.development, self.development_size)

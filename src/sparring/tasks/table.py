@@ -16,19 +16,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any, ClassVar
 
-from annotated_types import Ge, Interval
 from pydantic import BeforeValidator, PlainSerializer
 
 from sparring import answers, steps
 from sparring.chat import LEARNER, SYSTEM, USER, Chat, message, question
 from sparring.errors import ConfigError, nearest
-from sparring.rows import Row, apart, drawn, read, words
+from sparring.rows import Row, Size, Sources, words
 from sparring.seeds import digest
 from sparring.steps import FINAL, LINES, Layout
 from sparring.task import Problem, Split
-
-Size = Annotated[int, Ge(0)] | Annotated[float, Interval(gt=0, lt=1)]
-SHARE = 0.1  # of the rows, for each split that is drawn from the training rows
 
 _ROLES = {"system": SYSTEM, "user": USER, "assistant": LEARNER}
 _LABELLED = re.compile(r"\s*\(\d")
@@ -77,11 +73,7 @@ class Table:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layout", _layout(self.layout))
-        for split, source, size in self._wanted():
-            if source is not None and size is not None:
-                raise ConfigError(f"{split}_size = {size} is for a split without a source, but {split} is {source!r}")
-            if size is not None and not (size >= 0 if isinstance(size, int) else 0 < size < 1):
-                raise ConfigError(f"{split}_size = {size}: give a number of rows, or a share between 0 and 1")
+        self._sources()  # says what is wrong with them
         if self._function is None and self.right not in (None, *_RULES):
             rules = nearest("rule for right answers", str(self.right), _RULES)
             raise ConfigError(f"{rules}, and package.module.function or path/to/file.py:function")
@@ -110,9 +102,8 @@ class Table:
             return answers.choice(problem.gold, response, problem.data.get("choices", ()))
         return _JUDGES[self._rule(problem)](problem.gold, response)
 
-    def _wanted(self) -> tuple[tuple[Split, str | None, int | float | None], ...]:
-        """The splits other than train, the one that has the first claim to a row first."""
-        return ("test", self.test, self.test_size), ("development", self.development, self.development_size)
+    def _sources(self) -> Sources:
+        return Sources(self.train, self.development, self.test, self.development_size, self.test_size, self.seed)
 
     @cached_property
     def _function(self) -> answers.Right | None:
@@ -123,26 +114,10 @@ class Table:
 
     @cached_property
     def _loaded(self) -> tuple[dict[str, list[Problem]], tuple[str, ...]]:
-        sources = [(split, source) for split, source, _ in self._wanted() if source] + [("train", self.train)]
-        splits, lost = apart({split: [self._problem(row) for row in read(source)] for split, source in sources})
+        splits, lost = self._sources().parted(self._problem)
         counts: Counter[str] = Counter()
-        ended = {split: [self._ended(problem, counts) for problem in splits[split]] for split in splits}
-        return self._drawn(ended), lost + tuple(f"{what}: {count}" for what, count in counts.items())
-
-    def _drawn(self, splits: dict[str, list[Problem]]) -> dict[str, list[Problem]]:
-        """`splits` with those that have no source drawn from train."""
-        there = len(splits["train"])
-        for split, source, size in self._wanted():
-            if source is None:
-                share = SHARE if size is None else size
-                wanted = share if isinstance(share, int) else max(1, round(share * there))
-                splits[split], splits["train"] = drawn(splits["train"], wanted, self.seed, split)
-        if not splits["train"]:
-            raise ConfigError(
-                f"{self.train} has {there} questions of its own, and none is left to train on: "
-                f"give more of them, or a smaller development_size or test_size"
-            )
-        return splits
+        ended = {split: [self._ended(problem, counts) for problem in problems] for split, problems in splits.items()}
+        return ended, lost + tuple(f"{what}: {count}" for what, count in counts.items())
 
     def _ended(self, problem: Problem, counts: Counter[str]) -> Problem:
         """`problem` with a rationale in the layout that ends in its answer, if that can be told and it states no

@@ -1,0 +1,94 @@
+"""Open instructions, as rows of a file or of a hub data set: asked, and never right or wrong.
+
+Who can score responses to them is a judge. New ones are written by `sparring write instructions`.
+
+Not here: answers, rationales, choices and conversations, which are a `table`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+from sparring.chat import question
+from sparring.errors import ConfigError, nearest
+from sparring.rows import Row, Size, Sources
+from sparring.seeds import digest
+from sparring.steps import LINES, Layout
+from sparring.task import Problem, Split
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """Open instructions, which have no right answers: rows of a file or of a hub data set.
+
+    `train`, `development` and `test` are sources (see `sparring.rows`). A split without a source is drawn from the
+    training rows by `seed`: as many rows as its `…_size` says, or that share of them if it is below 1 (None: a tenth).
+    An instruction that stands twice, with the same input, is kept once, in the test split rather than in the
+    development split rather than in the training split; `notes` says how often.
+
+    `instruction_column` (None: `instruction`, else `prompt`) holds text; what `input_column` holds (None: `input`, else
+    `context`, where a row has one) is put below it. A column may be a path into nested cells (`instances.0.input`).
+    `system` is a system prompt for all.
+    """
+
+    name: ClassVar[str] = "instructions"
+
+    train: str
+    development: str | None = None
+    test: str | None = None
+    development_size: Size | None = None
+    test_size: Size | None = None
+    seed: int = 0
+    system: str | None = None
+    instruction_column: str | None = None
+    input_column: str | None = None
+
+    def __post_init__(self) -> None:
+        self._sources()  # says what is wrong with them
+
+    @property
+    def layout(self) -> Layout:
+        """Free text, read by lines."""
+        return LINES
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out of the rows, and why."""
+        return self._loaded[1]
+
+    def problems(self, split: Split) -> Sequence[Problem]:
+        """The instructions of `split`; ConfigError names the row that is wrong."""
+        return self._loaded[0][split]
+
+    def is_right(self, problem: Problem, response: str) -> bool:
+        """False for an empty response; ConfigError for any other, since nothing tells whether it is right."""
+        if not response.strip():
+            return False
+        raise ConfigError(
+            "the task instructions has no right answers, so right responses cannot be counted; a judge can compare "
+            'responses, and kind = "table" reads rows that have answers'
+        )
+
+    def _sources(self) -> Sources:
+        return Sources(self.train, self.development, self.test, self.development_size, self.test_size, self.seed)
+
+    @cached_property
+    def _loaded(self) -> tuple[dict[str, list[Problem]], tuple[str, ...]]:
+        return self._sources().parted(self._problem)
+
+    def _problem(self, row: Row) -> Problem:
+        text = row.text(self._instruction(row)).strip()
+        column = self.input_column or next((c for c in ("input", "context") if row.has(c)), None)
+        given = row.plain(column) if column else None
+        if given:
+            text = f"{text}\n\n{given}"
+        return Problem(digest("instructions", text)[:16], question(text, self.system))
+
+    def _instruction(self, row: Row) -> str:
+        column = self.instruction_column or next((c for c in ("instruction", "prompt") if row.has(c)), None)
+        if column is None:
+            raise row.wrong(f"{nearest('column', 'instruction', row.cells)}; name yours with instruction_column")
+        return column
