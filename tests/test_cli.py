@@ -154,7 +154,9 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 # ── help and lists ──────────────────────────────────────────────────────────────────────────────────────────
 
-VERBS = ("demo", "train", "evaluate", "talk", "merge", "ledger", "list")
+VERBS = (
+    "demo", "train", "estimate", "evaluate", "talk", "merge", "ledger", "bundle", "replay", "write", "list"
+)  # fmt: skip
 
 
 def test_help_answers_in_under_a_second():

@@ -17,11 +17,12 @@ from sparring.ledger import (
     Ledger,
     Price,
     Recorded,
+    entries,
 )
 from sparring.speaker import Reply, Sampling
 from sparring.speakers import endpoint
 from sparring.speakers.endpoint import Endpoint
-from tests.fault_server import say, serving, status
+from tests.fault_server import late, say, serving, status
 from tests.parrot import PLAIN
 
 UNSERVED = Serving()
@@ -84,6 +85,61 @@ def test_a_run_goes_on_when_its_cap_is_raised_and_pays_nothing_twice(path):
     replies, _, requests = spend(path, Budget(run=Cap(calls=8)), 10)
     assert (len(replies), requests) == (8, 3)
     assert spend(path, Budget(run=Cap(calls=5)), 5, run="two", first=20)[2] == 5
+
+
+def test_at_a_stop_what_was_sent_is_paid_and_what_waits_is_given_up(path):
+    async def main(ledger):
+        async with serving(after=late(0.3)) as server:
+            speaker = Recorded(Endpoint("m", server.url, in_flight=2), ledger, "critic")
+            calls = [asyncio.create_task(speaker.reply(question(str(k)), PLAIN)) for k in range(10)]
+            while len(server.requests) < 2:
+                await asyncio.sleep(0.01)
+            for call in calls:
+                call.cancel()
+            await ledger.settle()
+            await asyncio.sleep(0.4)  # time enough for more
+            return len(server.requests)
+
+    with Ledger(path) as ledger:
+        assert asyncio.run(main(ledger)) == 2
+        assert ledger.meter.run.calls == 2
+    assert [entry["outcome"] for entry in entries(path)] == ["replied", "replied"]
+
+
+def test_at_a_stop_nobody_waits_for_the_minute_limit(path):
+    async def main(ledger):
+        async with serving() as server:
+            speaker = Recorded(Endpoint("m", server.url, requests_per_minute=10), ledger, "critic")
+            calls = [asyncio.create_task(speaker.reply(question(str(k)), PLAIN)) for k in range(5)]
+            while not ledger.meter.run.tokens:
+                await asyncio.sleep(0.01)
+            for call in calls:
+                call.cancel()
+            async with asyncio.timeout(3):
+                await ledger.settle()
+
+    with Ledger(path) as ledger:
+        asyncio.run(main(ledger))
+        assert ledger.meter.run.calls == 1
+
+
+def test_at_a_stop_a_try_that_fails_is_not_tried_again(path, monkeypatch):
+    monkeypatch.setattr(endpoint, "FIRST_PAUSE", 0.01)
+
+    async def main(ledger):
+        async with serving(late(0.2, status(500)), after=say()) as server:
+            call = asyncio.create_task(
+                Recorded(Endpoint("m", server.url), ledger, "critic").reply(question("a"), PLAIN)
+            )
+            while not server.requests:
+                await asyncio.sleep(0.01)
+            call.cancel()
+            await ledger.settle()
+            return len(server.requests)
+
+    with Ledger(path) as ledger:
+        assert asyncio.run(main(ledger)) == 1
+    assert [entry["outcome"] for entry in entries(path)] == ["server error"]
 
 
 def test_a_round_has_a_budget_of_its_own(path):

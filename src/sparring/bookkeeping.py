@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import tomlkit
 from rich.console import Console
 from rich.table import Table as Columns
 
 from sparring.errors import ConfigError
 from sparring.ledger import entries, export, totals
-from sparring.recording import FILE
+from sparring.recording import ledger_of
 
 
 def show(place: Path, failures: bool, output: Path | None) -> None:
@@ -45,11 +44,9 @@ def _ledger(place: Path) -> tuple[Path, str | None]:
     """The ledger's file, and the run meant (None: all that share it)."""
     if place.is_file():
         return place, None
-    recipe = place / "recipe.toml"
-    if not recipe.exists():
+    if not (place / "recipe.toml").exists():
         raise ConfigError(f"{place} is neither a run nor a ledger's file; give one of the two")
-    shared = tomlkit.parse(recipe.read_text()).unwrap().get("ledger", {}).get("path")
-    path = Path(shared) if shared else place / FILE
-    if not path.exists():
+    path = ledger_of(place)
+    if path is None:
         raise ConfigError(f"{place} has no ledger: its partners are programs, and nothing was paid")
     return path, place.name

@@ -92,6 +92,30 @@ def evaluate(
 
 
 @app.command()
+def write(
+    data: Annotated[
+        Literal["instructions", "rationales"],
+        typer.Argument(help="New instructions like those of a task, or the worked answers that its problems lack."),
+    ],
+    run: Annotated[Path, typer.Option(help="Folder for the data and the ledger.")],
+    order: Annotated[
+        str | None, typer.Argument(metavar="[FILE]", help="A TOML file; without one, all keys are given by --set.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key.path=value, over the file: speaker.by=endpoint, …")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with what is in the folder; what was paid is not paid again.")
+    ] = False,
+) -> None:
+    """Have training data written by a speaker: new instructions, or worked answers kept where they are right."""
+    from sparring.synthesis import Order
+    from sparring.synthesis import write as go
+
+    typer.echo(go(Order.read(data, order or {}, settings or []), run, resume=resume).told())
+
+
+@app.command()
 def talk(
     model: Annotated[
         str, typer.Argument(metavar="MODEL_OR_RUN", help="A run, a checkpoint, a model's folder or hub id.")
@@ -129,6 +153,60 @@ def ledger(
     from sparring.bookkeeping import show
 
     show(run, failures, output)
+
+
+@app.command()
+def estimate(
+    recipe: Annotated[
+        str, typer.Argument(help="A TOML file, or the name of a recipe that `sparring list recipes` shows.")
+    ],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key.path=value, over the recipe, as for train.")
+    ] = None,
+    episodes: Annotated[int, typer.Option(min=1, help="Dry episodes of each phase.")] = 8,
+) -> None:
+    """Say what a run may cost at most, in calls, tokens and money, before anything is sent."""
+    from sparring.estimate import show
+    from sparring.recipe import Recipe
+
+    show(Recipe.read(recipe, settings or []), episodes)
+
+
+@app.command()
+def bundle(
+    run: Annotated[Path, typer.Argument(help="A finished run.")],
+    output: Annotated[
+        Path | None, typer.Argument(help="The file to make; by default the run's name and .tar.gz.")
+    ] = None,
+) -> None:
+    """Pack a run into one file, from which anybody replays it off-line and for nothing."""
+    from sparring.bundle import bundle as pack
+
+    packed, manifest = pack(run, output)
+    for name in manifest.modules:
+        typer.echo(f"not in it: the module {name}, which is to be importable where it is replayed")
+    for key, name in manifest.hub.items():
+        typer.echo(f"not in it: {key} = {name}, from the hub")
+    typer.echo(f"{len(manifest.files)} files in {packed}; try it: sparring replay {packed} --run runs/again")
+
+
+@app.command()
+def replay(
+    source: Annotated[Path, typer.Argument(metavar="BUNDLE", help="What `sparring bundle` made.")],
+    run: Annotated[Path, typer.Option(help="Folder of the new run.")],
+    episodes: Annotated[
+        bool, typer.Option("--episodes", help="Learn from the recorded conversations instead of playing them anew.")
+    ] = False,
+    trust: Annotated[bool, typer.Option("--trust", help="Let code that the bundle brings run.")] = False,
+) -> None:
+    """Repeat a bundled run, asking nobody, and say whether the same comes of it; if not, the exit code is 1."""
+    from sparring.replay import replay as again
+
+    done = again(source, run, episodes=episodes, trust=trust)
+    for line in done.told():
+        typer.echo(line)
+    if not done.same:
+        raise typer.Exit(1)
 
 
 @app.command("list")

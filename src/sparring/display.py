@@ -1,4 +1,4 @@
-"""What a run shows while it runs: a bar on a terminal, a line a round elsewhere.
+"""What a run shows while it runs: a bar on a terminal, a line a round elsewhere and where a person is asked.
 
 Not here: what is kept (`metrics`).
 """
@@ -14,11 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class Display:
-    """Tells of phases, rounds, episodes, steps and evaluations. `quiet` shows nothing."""
+    """Tells of phases, rounds, episodes, steps and evaluations. `quiet` shows nothing; without `live` there is no bar,
+    which would be drawn over what a person writes at the same terminal."""
 
-    def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
+    def __init__(self, console: Console | None = None, quiet: bool = False, live: bool = True) -> None:
         self.console = console or Console(stderr=True, quiet=quiet)
-        self._live = self.console.is_terminal and not quiet
+        self._live = live and self.console.is_terminal and not quiet
         self._bar = Progress(
             TextColumn("[bold]{task.description:<36}"),
             BarColumn(bar_width=12),
@@ -82,7 +83,7 @@ class Display:
             if line["dropped"]
             else ""
         )
-        measures = ("right", "edited_right", "readable", "ranked")
+        measures = ("right", "edited_right", "leaked", "readable", "ranked")
         shown = "  ".join(f"{key} {line[key]:.2f}" for key in measures if key in line)
         self.say(
             f"{name}: {line['experience']} learnt{left_out}, loss {line.get('loss', 0.0):.3f}  {shown}"

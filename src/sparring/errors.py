@@ -8,6 +8,7 @@
         ├── CutOff             a reply that ended at its length limit: never an answer
         ├── TooLong            a chat that leaves the model no room to reply
         └── Unavailable        the other side did not reply
+            └── Skipped        a person chose not to: nobody failed
 
 `nearest` is the one place that turns an unknown name into a helpful sentence.
 """
@@ -51,6 +52,10 @@ class Unavailable(ConversationError):
     """A partner that gave no reply."""
 
 
+class Skipped(Unavailable):
+    """A person who chose to give no reply: an episode without one, and no failure of the partner's."""
+
+
 @dataclass(frozen=True)
 class Failure:
     """A ConversationError as data: its kind (`Unreadable`, …), whose reply it befell, and the reason."""
@@ -63,6 +68,11 @@ class Failure:
     def of(cls, error: ConversationError, who: str) -> Failure:
         """`error`, which befell a reply of `who`."""
         return cls(type(error).__name__, who, str(error))
+
+    @property
+    def counts(self) -> bool:
+        """Whether it counts against whom it befell."""
+        return self.kind != Skipped.__name__
 
 
 def nearest(kind: str, name: str, known: Iterable[str]) -> ConfigError:

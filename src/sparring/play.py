@@ -48,15 +48,15 @@ async def play(
 def check_failures(episodes: Sequence[Episode], partner_bound: float, learner_bound: float) -> None:
     """RunStopped if a larger share of episodes than allowed met a failure of the partner's, or came to nothing by one
     of the learner's."""
-    met = [e for e in episodes if any(f.who != LEARNER for f in e.failures)]
+    met = [e for e in episodes if any(f.who != LEARNER and f.counts for f in e.failures)]
     lost = [e for e in episodes if e.failed and any(f.who == LEARNER for f in e.failures)]
     for found, bound, who, key in (
         (met, partner_bound, "the partner", "max_partner_failures"),
         (lost, learner_bound, "the learner", "max_learner_failures"),
     ):
         if len(found) > bound * len(episodes):
-            causes = Counter(f"{f.who}: {f.kind}: {f.reason[:80]}" for e in found for f in e.failures).most_common(3)
-            told = "; ".join(f"{count} × {cause}" for cause, count in causes)
+            causes = Counter(f"{f.who}: {f.kind}: {f.reason[:80]}" for e in found for f in e.failures if f.counts)
+            told = "; ".join(f"{count} × {cause}" for cause, count in causes.most_common(3))
             raise RunStopped(
                 f"{who} failed in {len(found)} of {len(episodes)} episodes "
                 f"(bound {bound:.0%}, {key} under [run]): {told}"

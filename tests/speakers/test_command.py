@@ -177,7 +177,7 @@ def test_no_more_of_them_run_at_once_than_allowed_and_in_any_loop(tmp_path):
 
 def test_what_cannot_be_run_is_said_before_the_start(tmp_path):
     with pytest.raises(ConfigError, match=r"command = \['no-such-program'\]: .* on the PATH"):
-        Command(("no-such-program",))
+        Command(("no-such-program",)).ready()
     with pytest.raises(ConfigError, match=r"in the critic: command = 'pytest'"):
         make_speaker("command", {"command": "pytest"}, "the critic")
     with pytest.raises(ConfigError, match="give a program and its arguments"):
@@ -185,7 +185,7 @@ def test_what_cannot_be_run_is_said_before_the_start(tmp_path):
     gone = tmp_path / "critic"
     gone.write_text("#!/bin/sh\n")
     with pytest.raises(ConfigError, match="no program that can be run"):
-        Command((str(gone),))
+        Command((str(gone),)).ready()
     gone.chmod(0o755)
     speaker = Command((str(gone),))
     gone.unlink()

@@ -16,8 +16,8 @@ import pytest
 
 from sparring.attempts import Recordable
 from sparring.chat import SYSTEM, USER, Chat
-from sparring.errors import ConfigError, RunStopped
-from sparring.ledger import Ledger, Recorded
+from sparring.errors import ConfigError, Failure, RunStopped, Skipped, Unavailable
+from sparring.ledger import Budget, BudgetReached, Cap, Ledger, Recorded, entries
 from sparring.partner import ask as ask_role
 from sparring.speaker import PARTNER, Sampling
 from sparring.speakers import human
@@ -204,10 +204,54 @@ def test_a_sitting_left_half_way_goes_on_later_with_what_is_left(monkeypatch, tm
         return asyncio.run(main()), paper.shown
 
     replies, _ = sitting("1", "", ":skip", ":leave")
-    assert replies == ["1", "Unavailable", "RunStopped"]
+    assert replies == ["1", "Skipped", "RunStopped"]
     replies, shown = sitting("2", "", "3", "", "")
     assert replies == ["1", "2", "3"]
     assert "Q1" not in shown
+
+
+def test_what_was_skipped_is_skipped_in_a_replay_too_and_counts_against_nobody(monkeypatch, tmp_path):
+    def asked(mode, *lines):
+        with Ledger(tmp_path / "ledger.sqlite", mode=mode) as ledger:
+            speaker = Recorded(seated(Paper(*lines), monkeypatch), ledger, "critic")
+            with pytest.raises(Skipped) as caught:
+                asyncio.run(speaker.reply(Chat().say(USER, "Q"), Sampling()))
+        return Failure.of(caught.value, "critic")
+
+    assert not asked("record", ":skip", "").counts
+    assert not asked("replay").counts
+    assert Failure.of(Unavailable("asleep"), "critic").counts
+
+
+def test_a_run_that_stops_puts_no_more_questions_and_waits_for_the_one_that_is_put(monkeypatch, tmp_path):
+    async def main(speaker, ledger):
+        asked = [asyncio.create_task(speaker.reply(Chat().say(USER, text), Sampling())) for text in ("Q1", "Q2", "Q3")]
+        while "Q1" not in paper.shown:
+            await asyncio.sleep(0)
+        for task in asked:
+            task.cancel()
+        paper.lines = ["1", "", ""]
+        await ledger.settle()
+
+    paper = Paper()
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        asyncio.run(main(Recorded(seated(paper, monkeypatch), ledger, "critic"), ledger))
+        assert ledger.meter.run.calls == 1
+    assert "Q2" not in paper.shown
+    assert [entry["reply"]["parts"][0]["text"] for entry in entries(tmp_path / "ledger.sqlite")] == ["1"]
+
+
+def test_a_question_beyond_the_budget_is_not_put_and_one_that_is_taken_back_is_one_call(monkeypatch, tmp_path):
+    async def main(speaker):
+        asked = (speaker.reply(Chat().say(USER, text), Sampling()) for text in ("Q1", "Q2"))
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    paper = Paper("1", "", ":back", "one", "", "", "", end=True)
+    with Ledger(tmp_path / "ledger.sqlite", budget=Budget(run=Cap(calls=1))) as ledger:
+        first, second = asyncio.run(main(Recorded(seated(paper, monkeypatch), ledger, "critic")))
+    assert first.text == "one"
+    assert isinstance(second, BudgetReached)
+    assert "Q2" not in paper.shown
 
 
 def test_its_call_is_known_again_by_what_is_seen_and_by_whom():

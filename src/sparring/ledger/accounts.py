@@ -1,15 +1,17 @@
-"""Reading a ledger: sums, failures, and every attempt as JSONL. It may be in use meanwhile."""
+"""Reading a ledger: sums, failures, and every attempt as JSONL, out and in again. It may be in use meanwhile."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sparring.files import writing
 from sparring.ledger.disk import open_for_reading, refusing
+from sparring.ledger.store import Entry, Store
 
 
 class Total(NamedTuple):
@@ -36,25 +38,43 @@ def totals(path: Path, run: str | None = None) -> list[Total]:
         return [Total(*row) for row in ledger.execute(query, (run,))]
 
 
-def entries(path: Path, run: str | None = None, failed: bool = False) -> Iterator[dict[str, Any]]:
-    """The attempts of `run` (None: of every run) in order of time, with request and reply; `failed`: only those."""
+def entries(
+    path: Path, run: str | None = None, failed: bool = False, calls: Collection[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """The attempts of `run` (None: of every run) in order of time, with request and reply; `failed`: only those;
+    `calls`: only of the calls with these keys."""
     query = f"""SELECT attempt.*, hex(call.key) AS key, call.request, call.reply FROM attempt
         JOIN call ON call.id = attempt.call
         WHERE run = coalesce(?, run) {"AND outcome != 'replied'" if failed else ""} ORDER BY attempt.id"""
     with closing(open_for_reading(path)) as ledger, refusing(path):
         for row in ledger.execute(query, (run,)):
-            found = {**row, "key": row["key"].lower(), "request": json.loads(row["request"])}
+            key = row["key"].lower()
+            if calls is not None and key not in calls:
+                continue
+            found = {**row, "key": key, "request": json.loads(row["request"])}
             replied = row["outcome"] == "replied"
             found["reply"] = json.loads(row["reply"]) if replied else None
             yield found
 
 
-def export(path: Path, to: Path, run: str | None = None) -> int:
-    """Writes the attempts of `run` (None: of every run) to `to`, one JSON object a line; how many there were."""
+def restore(path: Path, source: Path, run: str) -> None:
+    """A ledger at `path` with the attempts in `source`, a file as `export` writes it, as those of `run`."""
+    columns = [column.name for column in fields(Entry)]
+    with closing(Store(path)) as store, source.open(encoding="utf-8") as file:
+        for entry in map(json.loads, file):
+            request = json.dumps(entry["request"], sort_keys=True, ensure_ascii=False)
+            reply = entry["reply"] and json.dumps(entry["reply"], ensure_ascii=False)
+            told = {**entry, "run": run, "key": bytes.fromhex(entry["key"]), "request": request, "reply": reply}
+            store.add(Entry(**{column: told[column] for column in columns}))
+
+
+def export(path: Path, to: Path, run: str | None = None, calls: Collection[str] | None = None) -> int:
+    """Writes the attempts of `run` (None: of every run) to `to`, one JSON object a line; how many there were. `calls`:
+    only of the calls with these keys."""
     partial, count = to.with_name(to.name + ".partial"), 0
     with writing(to):
         with partial.open("w", encoding="utf-8") as file:
-            for count, entry in enumerate(entries(path, run), start=1):  # noqa: B007 (the last one is the count)
+            for count, entry in enumerate(entries(path, run, calls=calls), start=1):  # noqa: B007 (the last one is the count)
                 file.write(json.dumps(entry, ensure_ascii=False) + "\n")
         partial.replace(to)
     return count

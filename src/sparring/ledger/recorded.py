@@ -20,8 +20,8 @@ from typing import Any, Literal, Self
 from sparring import attempts
 from sparring.attempts import REPLIED, Attempt, Recordable, Tokens, clean
 from sparring.chat import Chat
-from sparring.errors import ConversationError, RunStopped, Unavailable
-from sparring.files import adapter
+from sparring.errors import ConversationError, CutOff, RunStopped, Skipped, TooLong, Unavailable, Unreadable
+from sparring.files import adapter, writing
 from sparring.ledger.accounts import totals
 from sparring.ledger.budget import Budget, Meter, Spent
 from sparring.ledger.store import Entry, Store
@@ -30,6 +30,7 @@ from sparring.speaker import Reply, Sampling
 
 Mode = Literal["record", "replay", "off"]
 _REPLY = adapter(Reply)
+_KINDS = {kind.__name__: kind for kind in (CutOff, Skipped, TooLong, Unreadable)}  # others are an endpoint's own words
 
 
 class NotRecorded(RunStopped):
@@ -43,7 +44,15 @@ class Ledger:
     in all of them, and what earlier sittings of `run` spent counts.
     """
 
-    def __init__(self, path: Path, run: str = "", mode: Mode = "record", budget: Budget | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        run: str = "",
+        mode: Mode = "record",
+        budget: Budget | None = None,
+        used: Path | None = None,
+    ) -> None:
+        """`used`: a file to which the keys of the calls are added that the run makes, held or not."""
         self.path, self.run, self.mode = path, run, mode
         self.store = None if mode == "off" else Store(path, reading=mode == "replay")
         before = totals(path, run) if self.store else []
@@ -51,24 +60,29 @@ class Ledger:
             budget or Budget(),
             [(t.phase, t.round, Spent(t.calls, t.prompt_tokens + t.completion_tokens, t.cost)) for t in before],
         )
-        self._under_way: dict[tuple[asyncio.AbstractEventLoop, bytes], asyncio.Task[Reply]] = {}
+        self._used, self._noted = used, set[bytes]()
+        self._under_way: dict[tuple[asyncio.AbstractEventLoop, bytes], tuple[_Call, asyncio.Task[Reply]]] = {}
+        self.asks_first: set[type] = set()  # the kinds of speakers that ask `admit` before they send
+        self.settling = False
 
     async def reply(self, speaker: Recordable, role: str, chat: Chat, sampling: Sampling, sample: int) -> Reply:
         """The reply that is held, or that of the same call under way, or that of a new call."""
-        call = _Call(self, role, speaker.request(chat, sampling, sample), sample)
+        call = _Call(self, speaker, role, speaker.request(chat, sampling, sample), sample)
         ask = partial(self._ask, call, partial(speaker.reply, chat, sampling, sample))
         if self.store is None:
             return await ask()
+        self._note(call.key)
         place = (asyncio.get_running_loop(), call.key)
         if place not in self._under_way:
             if held := self._held(self.store, call.key):
                 return held
             if self.mode == "replay":
                 raise self._not_held(self.store, call)
-            self._under_way[place] = asyncio.create_task(ask())
-            self._under_way[place].add_done_callback(lambda _: self._under_way.pop(place))
+            task = asyncio.create_task(ask())
+            self._under_way[place] = (call, task)
+            task.add_done_callback(lambda _: self._under_way.pop(place))
         # one that waits may be cancelled; the call is paid and goes on, for others and for the ledger
-        return await asyncio.shield(self._under_way[place])
+        return await asyncio.shield(self._under_way[place][1])
 
     async def _ask(self, call: _Call, speak: Callable[[], Awaitable[Reply]]) -> Reply:
         """A new call: admitted, recorded, and read back from the disk."""
@@ -90,18 +104,33 @@ class Ledger:
         return self._held(self.store, call.key) or reply
 
     async def settle(self) -> None:
-        """Waits until the calls under way are answered and recorded: they are being paid."""
+        """Waits until what was sent is answered and recorded, since it is being paid; what still waits for its turn is
+        given up, and nothing more is sent."""
         here = asyncio.get_running_loop()
-        under_way = [task for (loop, _), task in self._under_way.items() if loop is here]
-        await asyncio.gather(*under_way, return_exceptions=True)
+        under_way = [found for (loop, _), found in self._under_way.items() if loop is here]
+        self.settling = True
+        try:
+            for call, task in under_way:
+                if call.waits:
+                    task.cancel()
+            await asyncio.gather(*(task for _, task in under_way), return_exceptions=True)
+        finally:
+            self.settling = False
+
+    def _note(self, key: bytes) -> None:
+        if self._used is not None and key not in self._noted:
+            self._noted.add(key)
+            with writing(self._used), self._used.open("a") as file:
+                file.write(f"{key.hex()}\n")
 
     def _held(self, store: Store, key: bytes) -> Reply | None:
         text = store.reply(key)
         return None if text is None else _REPLY.validate_json(text)
 
-    def _not_held(self, store: Store, call: _Call) -> NotRecorded | Unavailable:
-        if failure := store.failure(call.key):
-            return Unavailable(f"{call.model}: {failure} (as recorded)")
+    def _not_held(self, store: Store, call: _Call) -> NotRecorded | ConversationError:
+        if failed := store.failure(call.key):
+            kind = _KINDS.get(failed.outcome, Unavailable)
+            return kind(f"{call.model}: {failed.outcome}: {failed.error} (as recorded)")
         return NotRecorded(
             f"the ledger {self.path} has no reply for {call}, and a replay asks nobody; use mode = 'record' to ask"
         )
@@ -121,8 +150,8 @@ class Ledger:
 class _Call:
     """One call on its way; it is told of its attempts, charges them and writes them down."""
 
-    def __init__(self, ledger: Ledger, role: str, request: Mapping[str, Any], sample: int) -> None:
-        self._ledger, self._role, self._sample = ledger, role, sample
+    def __init__(self, ledger: Ledger, speaker: Recordable, role: str, request: Mapping[str, Any], sample: int) -> None:
+        self._ledger, self._speaker, self._role, self._sample = ledger, type(speaker), role, sample
         self.model = str(request["model"])
         self.serving = attempts.serving.get()
         self._request = clean(json.dumps(request, sort_keys=True, ensure_ascii=False))
@@ -139,8 +168,16 @@ class _Call:
             f"phase {of.phase!r}, which ends in {asked[-1]['content'][-60:]!r} (key {self.key.hex()})"
         )
 
+    @property
+    def waits(self) -> bool:
+        """Whether it is known not to have been sent, or to be between two tries."""
+        return self._speaker in self._ledger.asks_first and not self._admitted
+
     def admit(self) -> None:
         """See `attempts.AttemptSink`."""
+        if self._ledger.settling:
+            raise RunStopped("the run is stopping, and nothing more is sent; go on with --resume")
+        self._ledger.asks_first.add(self._speaker)
         self._ledger.meter.admit(self.model, self.serving)
         self._admitted = True
 

@@ -13,6 +13,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 from sparring.ledger.disk import open_for_reading, open_for_writing, refusing
 
@@ -70,6 +71,13 @@ class Entry:
     seconds: float
 
 
+class Failed(NamedTuple):
+    """What became of a try that brought no reply."""
+
+    outcome: str
+    error: str
+
+
 _OF_ATTEMPT = [column.name for column in fields(Entry)][3:]
 _ADD_CALL = """INSERT INTO call (key, request, reply) VALUES (:key, :request, :reply) ON CONFLICT (key)
     DO UPDATE SET reply = excluded.reply WHERE reply IS NULL AND excluded.reply IS NOT NULL"""
@@ -93,13 +101,13 @@ class Store:
             row = self._reading.execute("SELECT reply FROM call WHERE key = ?", (key,)).fetchone()
         return row["reply"] if row else None
 
-    def failure(self, key: bytes) -> str | None:
-        """The last error of the call `key`, None if it never failed."""
+    def failure(self, key: bytes) -> Failed | None:
+        """The last failure of the call `key`, None if it never failed."""
         query = """SELECT outcome, error FROM attempt WHERE outcome != 'replied'
             AND call = (SELECT id FROM call WHERE key = ?) ORDER BY id DESC LIMIT 1"""
         with refusing(self.path):
             row = self._reading.execute(query, (key,)).fetchone()
-        return f"{row['outcome']}: {row['error']}" if row else None
+        return Failed(row["outcome"], row["error"]) if row else None
 
     def add(self, entry: Entry) -> Future[None]:
         """Hands `entry` in; done when it is on the disk. Where its call has a reply already, that one stays."""

@@ -57,6 +57,9 @@ class Command:
     def __post_init__(self) -> None:
         if not self.command:
             raise ConfigError('command = []: give a program and its arguments, such as ["python", "critic.py"]')
+
+    def ready(self) -> None:
+        """ConfigError where there is no such program. A replay needs none."""
         if shutil.which(self.command[0]) is None:
             raise ConfigError(
                 f"command = {list(self.command)}: {self.command[0]!r} is no program that can be run; "

@@ -21,14 +21,16 @@ import unicodedata
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, ClassVar, Protocol, TextIO
 from weakref import WeakKeyDictionary
 
+from sparring import attempts
 from sparring.attempts import as_messages
 from sparring.chat import Chat
-from sparring.errors import ConfigError, RunStopped, Unavailable
+from sparring.errors import ConfigError, RunStopped, Skipped, SparringError
 from sparring.speaker import PARTNER, Reply, Sampling, said
 
 SKIP, BACK, LEAVE = ":skip", ":back", ":leave"
@@ -50,14 +52,14 @@ class Human:
         return {"model": self.person, "messages": as_messages(chat, PARTNER), "sample": sample}
 
     async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
-        """What the person writes; raises Unavailable for what is skipped, RunStopped when the person leaves, and
+        """What the person writes; raises Skipped for what is skipped, RunStopped when the person leaves, and
         ConfigError where there is no terminal."""
         loop = asyncio.get_running_loop()
         if loop not in _DESKS:
             _DESKS[loop] = Desk(_terminal())
         written = await _DESKS[loop].ask(_shown(chat))
         if written is None:
-            raise Unavailable(f"{self.person}: skipped")
+            raise Skipped(f"{self.person}: skipped")
         return said(written, PARTNER)
 
 
@@ -83,7 +85,19 @@ class _Question:
 
     text: str
     sent: asyncio.Future[str | None]
+    asker: Context
     reply: str | None = None
+    put: bool = False
+
+    def may_be_put(self) -> bool:
+        """Whether somebody still waits for it and it is admitted (see `attempts`), the first time that it is put."""
+        if not self.put and not self.sent.done():
+            self.put = True
+            try:
+                self.asker.run(attempts.admit)
+            except SparringError as error:
+                self.sent.set_exception(error)
+        return not self.sent.done()
 
 
 class _Back(Exception):
@@ -106,7 +120,7 @@ class Desk:
 
     async def ask(self, text: str) -> str | None:
         """The person's reply to `text`, None where it is skipped; raises RunStopped once the person has left."""
-        question = _Question(text, asyncio.get_running_loop().create_future())
+        question = _Question(text, asyncio.get_running_loop().create_future(), copy_context())
         if self._left:
             raise _stopped()
         self._waiting.append(question)
@@ -135,7 +149,7 @@ class Desk:
         try:
             if question is None:
                 await self._confirm()
-            elif not question.sent.done():  # nobody waits for one that is cancelled
+            elif question.may_be_put():
                 question.reply = await self._written(question)
                 self._send()
                 self._held = question

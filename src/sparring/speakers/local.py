@@ -1,6 +1,7 @@
 """A frozen model in this process: a partner that costs nothing but time.
 
-Partners that name the same model share its weights and its queue. It is loaded when it is first asked.
+Partners that name the same model share its weights and its queue. It is loaded when it is first asked. On a device that
+is too small for two models it takes turns with the learner (`offload`).
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from annotated_types import Gt
 from sparring.attempts import as_messages
 from sparring.chat import Chat
 from sparring.errors import ConfigError
-from sparring.model import LanguageModel, ModelSource, Thoughts, Voice, load
+from sparring.model import LanguageModel, ModelSource, Quantization, Thoughts, Voice, load
 from sparring.speaker import PARTNER, Reply, Sampling
 
 
 @dataclass(frozen=True)
 class Local:
-    """A causal language model by folder or hub id; the settings are the learner's."""
+    """A causal language model by folder or hub id; the settings are the learner's. `offload`: its weights are on the
+    device only while it decodes, and the learner's then are not."""
 
     name: ClassVar[str] = "local"
 
@@ -32,20 +34,27 @@ class Local:
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = "auto"
     slots: Annotated[int, Gt(0)] = 128
+    quantization: Quantization | None = None
+    offload: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.model == "tiny":
             raise ConfigError("model = 'tiny': a tiny model is made for each run and knows nothing; give a trained one")
+        self._source()
 
     @cached_property
     def _voice(self) -> Voice:
-        settings = {key: setting for key, setting in vars(self).items() if key != "seed"}
-        return Voice(_shared(repr(settings), ModelSource(**settings)), PARTNER, ("local", self.seed))
+        return Voice(_shared(self._source(), self.offload), PARTNER, ("local", self.seed))
+
+    def _source(self) -> ModelSource:
+        """The model, and how it is loaded; ConfigError where it cannot be."""
+        own = ("seed", "offload", "_voice")
+        return ModelSource(**{key: setting for key, setting in vars(self).items() if key not in own})
 
     def request(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Mapping[str, Any]:
         """All that decides a reply (see `attempts.Recordable`)."""
-        how = {key: getattr(self, key) for key in ("chat_template", "thinking", "dtype", "seed")}
+        how = {key: getattr(self, key) for key in ("chat_template", "thinking", "dtype", "quantization", "seed")}
         messages = as_messages(chat, PARTNER)
         kwargs = dict(self.chat_template_kwargs)
         return {"model": self.model, **how, **kwargs, "messages": messages, **asdict(sampling), "sample": sample}
@@ -58,9 +67,10 @@ class Local:
 _LOADED: dict[str, LanguageModel] = {}
 
 
-def _shared(name: str, source: ModelSource) -> LanguageModel:
+def _shared(source: ModelSource, offload: bool) -> LanguageModel:
+    name = repr((source, offload))
     if name not in _LOADED:
-        model = load(source)
+        model = load(source, offload=offload)
         model.network.requires_grad_(False)
         _LOADED[name] = model
     return _LOADED[name]

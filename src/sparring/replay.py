@@ -1,0 +1,176 @@
+"""`sparring replay`: a bundled run once more, off-line and for nothing, and whether the same came of it.
+
+Nothing of a bundle is used before every file in it has the SHA-256 sum that its manifest says. That finds what was
+damaged or changed, not a forger, who changes the manifest too; so code in a bundle is run only by leave.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from pydantic import ValidationError
+
+from sparring.bundle import (
+    FORMAT,
+    LEDGER,
+    MANIFEST,
+    METRICS,
+    PACKED,
+    RECIPE,
+    ROUNDS,
+    Manifest,
+    calls,
+    from_hub,
+    sha256,
+    weights,
+)
+from sparring.circumstances import circumstances
+from sparring.display import Display
+from sparring.errors import ConfigError
+from sparring.files import adapter, writing
+from sparring.ledger import NotRecorded, restore
+from sparring.metrics import Metrics
+from sparring.recipe import Recipe
+from sparring.recording import FILE
+from sparring.run import train
+from sparring.tables import differences
+
+UNPACKED = "bundle"  # the folder in the run's that holds what was in the bundle
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A replay that is done: how many replies came from the bundle, and what came out otherwise, a line each."""
+
+    replies: int
+    weights: tuple[str, ...]
+    metrics: tuple[str, ...]
+
+    def told(self) -> Iterator[str]:
+        """What came of it, in words."""
+        yield f"nobody was asked; {self.replies:,} replies came from the bundle"
+        for name, found in (("weights", self.weights), ("metrics", self.metrics)):
+            more = f" (and {len(found) - 1:,} more)" if len(found) > 1 else ""
+            yield f"{name}: {found[0]}{more}" if found else f"{name}: the same, to the last bit"
+
+    @property
+    def same(self) -> bool:
+        """Whether weights and metrics are those of the run."""
+        return not self.weights and not self.metrics
+
+
+def replay(
+    source: Path, folder: Path, *, episodes: bool = False, trust: bool = False, display: Display | None = None
+) -> Replayed:
+    """Replays the bundle `source` as a run in `folder`. `episodes`: the recorded ones are learnt from, and nothing is
+    played anew; `trust`: code that the bundle brings may run."""
+    if folder.exists():
+        raise ConfigError(f"{folder} exists already; choose another folder")
+    display, bundled = display or Display(), folder / UNPACKED
+    try:
+        manifest = unpack(source, bundled)
+        if manifest.code and not trust:
+            raise ConfigError(
+                f"{source} brings code that its replay runs ({', '.join(manifest.code)}): read it, then give --trust"
+            )
+        recipe = _recipe(bundled, manifest)
+        if (bundled / LEDGER).exists():
+            restore(folder / FILE, bundled / LEDGER, folder.name)
+        if episodes:
+            shutil.copytree(bundled / ROUNDS, folder / ROUNDS)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)  # nothing that looks like a run is left behind
+        raise
+    for line in _otherwise(manifest, recipe):
+        display.say(f"not as in the run: {line}")
+    try:
+        train(recipe, folder, display=display)
+    except NotRecorded as error:
+        raise NotRecorded(
+            f"here the replay parts from the run, for the learner said something else: {error}; "
+            "with --episodes it learns from what was said in the run"
+        ) from error
+    return _compared(folder, manifest)
+
+
+def unpack(source: Path, folder: Path) -> Manifest:
+    """The manifest of the bundle `source`, whose files are put into `folder`; ConfigError names the one that is not as
+    it was packed."""
+    if not source.is_file():
+        raise ConfigError(f"there is no bundle at {source}; make one by sparring bundle")
+    try:
+        with tarfile.open(source, "r:gz") as tar:
+            members = tar.getmembers()
+            if odd := [member.name for member in members if not member.isreg()]:
+                raise ConfigError(f"{source} holds {odd[0]!r}, which is no plain file: no bundle has such")
+            with writing(folder):
+                tar.extractall(folder, filter="data")  # nothing gets outside of the folder
+        manifest = adapter(Manifest).validate_json((folder / MANIFEST).read_bytes())
+    except (tarfile.TarError, EOFError, zlib.error, OSError, ValidationError) as error:
+        raise ConfigError(f"{source} is no bundle that can be read: {str(error).splitlines()[0]}") from error
+    if manifest.format != FORMAT:
+        raise ConfigError(f"{source} is a bundle of format {manifest.format}; this version reads format {FORMAT}")
+    there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {MANIFEST}
+    for name in sorted(there | manifest.files.keys()):
+        if name not in there or manifest.files.get(name) != sha256(folder / name):
+            how = "is missing" if name not in there else "was changed" if name in manifest.files else "was added"
+            raise ConfigError(f"{name} {how} since {source} was packed: get the bundle anew")
+    assert isinstance(manifest, Manifest)
+    return manifest
+
+
+def _recipe(bundled: Path, manifest: Manifest) -> Recipe:
+    """The recipe of the bundle, reading what was unpacked, asking nobody, with as many threads as the run had."""
+    table = _placed(tomlkit.parse((bundled / RECIPE).read_text()).unwrap(), (bundled / "files").resolve())
+    recipe = Recipe.of({**table, "ledger": {"mode": "replay"}})
+    return replace(recipe, run=replace(recipe.run, threads=manifest.circumstances["threads"]))
+
+
+def _placed(value: Any, files: Path) -> Any:
+    """`value` with the names of what is packed as the places where it lies."""
+    if isinstance(value, Mapping):
+        return {key: _placed(inner, files) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_placed(inner, files) for inner in value]
+    packed = isinstance(value, str) and value.startswith(PACKED)
+    return str(files / value.removeprefix(PACKED)) if packed else value
+
+
+def _otherwise(manifest: Manifest, recipe: Recipe) -> list[str]:
+    """What here differs from the machine of the run, a line each."""
+    then = {**manifest.circumstances, "hub": manifest.hub}
+    now = {**circumstances(), "threads": manifest.circumstances["threads"], "hub": from_hub(recipe.table())}
+    return differences(then, now)
+
+
+def _compared(folder: Path, manifest: Manifest) -> Replayed:
+    return Replayed(
+        len(calls(folder)),
+        tuple(differences(manifest.weights, weights(folder))),
+        tuple(_other_metrics(Metrics(folder / UNPACKED / METRICS), Metrics(folder / METRICS))),
+    )
+
+
+def _other_metrics(then: Metrics, now: Metrics) -> list[str]:
+    """Where the figures of two runs differ, times apart."""
+    before, after = ({_place(line): _figures(line) for line in metrics} for metrics in (then, now))
+    return [
+        f"{place}: {'; '.join(differences(before.get(place, {}), after.get(place, {})))}"
+        for place in (before | after)
+        if before.get(place) != after.get(place)
+    ]
+
+
+def _place(line: Mapping[str, Any]) -> str:
+    return f"{line['kind']} of phase {line['phase']}, round {line['round']}, step {line['step']}"
+
+
+def _figures(line: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: v for key, v in line.items() if not key.startswith("seconds") and key != "tokens_per_second"}

@@ -1,0 +1,170 @@
+"""What a run may cost, said beforehand: a bound on the calls, and nothing is sent."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sparring import cli
+from sparring.errors import ConfigError
+from sparring.estimate import Line, caps, estimate
+from sparring.ledger import Price, totals
+from sparring.recipe import Recipe
+from sparring.run import train
+from sparring.speakers.command import Command
+from sparring.speakers.endpoint import Endpoint
+from tests.test_paid_run import QUIET, recipe, server
+
+NOWHERE = "http://127.0.0.1:9/v1"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_sent(monkeypatch, request):
+    async def sent(self, chat, sampling, sample=0):
+        raise AssertionError("something was sent")
+
+    if "run" not in request.fixturenames:
+        monkeypatch.setattr(Endpoint, "reply", sent)
+        monkeypatch.setattr(Command, "reply", sent)
+
+
+def judged(*, table=None, **changes) -> Recipe:
+    """A recipe with a judge alone: 8 problems, 3 samples."""
+    judge = {"by": "endpoint", "model": "m", "base_url": NOWHERE, **changes}
+    phase = {"method": "response_preference", "problems": 8, "samples": 3, "max_tokens": 8, "judge": judge}
+    return Recipe.read({"task": {"kind": "multistep_arithmetic", "train": 16}, "phase": [phase], **(table or {})})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> tuple[Path, Recipe]:
+    """What a run's partners were really asked, and its recipe."""
+    folder = tmp_path_factory.mktemp("estimated")
+    with server() as (url, _):
+        paid = recipe(url, folder / "ledger.sqlite")
+        train(paid, folder / "run", display=QUIET)
+    return folder / "ledger.sqlite", paid
+
+
+def test_the_calls_bound_what_the_run_made(run):
+    path, paid = run
+    made: Counter[tuple[str, str]] = Counter()
+    for total in totals(path):
+        made[total.phase, total.role] += total.calls
+    found = {(line.phase, line.role): line.calls * line.rounds for line in estimate(paid, 4).lines}
+    assert found.keys() == made.keys()
+    assert len(made) == 4
+    assert all(made[key] <= calls for key, calls in found.items()), (made, found)
+    assert found["2-saie", "discussant"] == 2 * 8  # a remark for each problem of two rounds
+    assert found["3-tripost", "editor"] == 8 * 5  # so many updates
+    assert found["3-tripost", "critic"] == 8 * (1 + 2 * 5)  # the attempt, each own update and each edited one
+    assert found["4-response_preference", "judge"] == 8 * 3 * 2  # all pairs in both orders
+
+
+def test_replies_as_long_as_earlier_ones_are_told_beside_the_bound(run):
+    path, paid = run
+    lines = estimate(paid, 2).lines
+    assert {line.usual for line in lines if line.role == "judge"} == {48 * 5}  # the server says 5 tokens a reply
+    assert all(line.usual < line.completion for line in lines)
+    with_ledger_off = Recipe.read({**paid.table(), "ledger": {"path": str(path), "mode": "off"}})
+    assert {line.usual for line in estimate(with_ledger_off, 2).lines} == {None}
+
+
+def test_nobody_is_asked_and_no_program_need_be_there():
+    (line,) = estimate(judged(), 2).lines
+    assert (line.role, line.model, line.calls, line.completion) == ("judge", "m", 48, 48 * 1024)
+    assert line.prompt > 0
+    command = {"by": "command", "command": ["no-such-program"]}
+    phase = {"method": "saie", "problems": 5, "rounds": 3, "max_tokens": 8, "discussant": command}
+    (line,) = estimate(Recipe.read({"task": {"kind": "multistep_arithmetic", "train": 16}, "phase": [phase]})).lines
+    assert (line.calls, line.rounds, line.prompt, line.completion) == (5, 3, 0, 0)
+
+
+def test_samples_that_are_alike_now_are_taken_to_differ_later():
+    recipe_ = judged()
+    method = replace(recipe_.phases[0].method, temperature=1e-4)  # as good as greedy: all samples are one
+    alike = replace(recipe_, phases=(replace(recipe_.phases[0], method=method),))
+    assert estimate(alike, 2).lines[0].calls == 48
+
+
+def test_programs_of_the_task_cost_nothing():
+    found = estimate(Recipe.read("tripost"))
+    assert found.lines == ()
+    assert found.notes == ("nobody is to be paid: all partners are programs of the task",)
+
+
+def test_problems_that_a_method_consults_are_counted():
+    phase = {"method": "response_preference", "problems": 8, "samples": 3, "max_tokens": 8, "length_penalty": "auto",
+             "auto_problems": 5, "judge": {"by": "endpoint", "model": "m", "base_url": NOWHERE}}  # fmt: skip
+    (line,) = estimate(Recipe.read({"task": {"kind": "multistep_arithmetic", "train": 16}, "phase": [phase]}), 2).lines
+    assert line.calls == (8 + 5) * 6
+
+
+def test_thoughts_are_told_apart_so_that_the_judge_is_asked():
+    phase = {"method": "thought_preference", "problems": 4, "samples": 2, "max_tokens": 8,
+             "judge": {"by": "endpoint", "model": "m", "base_url": NOWHERE, "mode": "pointwise"}}  # fmt: skip
+    (line,) = estimate(Recipe.read({"task": {"kind": "multistep_arithmetic", "train": 16}, "phase": [phase]}), 2).lines
+    assert line.calls == 8
+
+
+def test_where_the_stand_in_cannot_be_read_asking_once_more_is_counted_and_said():
+    found = estimate(judged(pattern="VERDICT: ([ABC])"), 2)
+    assert found.lines[0].calls == 2 * 48
+    assert re.search(r"12 of the 24 dry calls of the judge ask once more", found.notes[0])
+
+
+def test_money_is_counted_by_the_price_table_and_a_missing_price_is_said():
+    budget = {"prices": {"m": [1.0, 2.0]}, "run": {"money": 0.05}}
+    (line,) = estimate(judged(table={"budget": budget}), 2).lines
+    assert line.price == Price(1.0, 2.0)
+    assert line.cost(line.completion) == pytest.approx((line.prompt + 2 * line.completion) / 1e6)
+    assert (
+        "budget.run.money = 0.05 may be reached in phase 1-response_preference, round 1"
+        in estimate(judged(table={"budget": budget}), 2).notes
+    )
+    unpriced = estimate(judged(table={"budget": {"run": {"money": 1.0}}}), 2).notes
+    assert unpriced[0].startswith("the price of 'm' is not known, and counts as 0: add it to budget.prices; with a cap")
+
+
+def test_a_cap_is_reached_where_the_sums_pass_it():
+    lines = [
+        Line("2-saie", 3, "discussant", "m", 100, 10, 0, None),
+        Line("3-tripost", 2, "critic", "m", 150, 1, 0, None),
+        Line("3-tripost", 2, "editor", "m", 50, 1, 0, None),
+    ]
+
+    def told(**budget) -> list[str]:
+        return list(caps(lines, judged(table={"budget": budget})))
+
+    assert told(run={"calls": 299}) == ["budget.run.calls = 299 may be reached in phase 2-saie, round 3"]
+    assert told(run={"calls": 300}) == ["budget.run.calls = 300 may be reached in phase 3-tripost, round 1"]
+    assert told(run={"calls": 500}) == ["budget.run.calls = 500 may be reached in phase 3-tripost, round 2"]
+    assert told(run={"calls": 700}) == ["budget.run.calls = 700 is enough: 700 at most"]
+    assert told(round={"calls": 199, "tokens": 10}) == [
+        "budget.round.calls = 199 may be reached in phase 3-tripost, round 1",
+        "budget.round.tokens = 10 is enough: 10 at most",
+    ]
+
+
+def test_the_verb_shows_a_table_with_what_is_a_bound_and_what_a_guess(tmp_path, monkeypatch, capsys):
+    (tmp_path / "r.toml").write_text(judged().toml())
+    words = ["sparring", "estimate", str(tmp_path / "r.toml"), "--episodes", "2", "--set", "budget.run.calls=40"]
+    monkeypatch.setattr("sys.argv", words)
+    monkeypatch.setenv("COLUMNS", "140")
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    out = capsys.readouterr().out
+    assert end.value.code == 0
+    assert re.search(r"1-response_preference\s+1\s+judge\s+m\s+48\s+[\d,]+\s+49,152\s+0\.0000", out)
+    assert re.search(r"total\s+48\s", out)
+    assert "calls ≤: a bound" in out
+    assert "tokens in ≈: a guess from 2 dry episodes" in out
+    assert "budget.run.calls = 40 may be reached in phase 1-response_preference, round 1" in out
+
+
+def test_a_mistaken_recipe_is_refused_before_anything_is_played():
+    with pytest.raises(ConfigError, match="no key is called 'prices_'"):
+        judged(table={"budget": {"prices_": {}}})
