@@ -3,7 +3,7 @@
     async with serving(status(503), late(0.2), say("here")) as server:
         ...  # the first request to server.url is answered 503, the second late, the third and all later ones well
 
-Bounded: it answers no more than `MOST` requests and stands no longer than `LONGEST` seconds.
+Bounded: it answers no more than `MOST` requests and stands no longer than `LONGEST` seconds, unless told.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ async def _read(reader: asyncio.StreamReader) -> Request | None:
 
 
 @asynccontextmanager
-async def serving(*script: Answer, after: Answer | None = None) -> AsyncIterator[Server]:
+async def serving(*script: Answer, after: Answer | None = None, longest: float = LONGEST) -> AsyncIterator[Server]:
     """A server that answers by `script`, request by request, and then always by `after` (well, unless told)."""
     server = Server(list(script), after or say())
     connections: set[asyncio.Task[None]] = set()
@@ -157,7 +157,7 @@ async def serving(*script: Answer, after: Answer | None = None) -> AsyncIterator
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connections.add(asyncio.create_task(server.serve(reader, writer)))
 
-    async with asyncio.timeout(LONGEST):
+    async with asyncio.timeout(longest):
         listener = await asyncio.start_server(connected, "127.0.0.1", 0)
         server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/v1"
         try:

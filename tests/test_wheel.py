@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
@@ -12,6 +13,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from tests.test_demo import shrunk
 
 ROOT = Path(__file__).parent.parent
 
@@ -43,13 +46,13 @@ def environment(wheel, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def program(environment, tmp_path):
-    """Runs the installed program in an empty folder outside the repository."""
+    """Runs a program of the environment in an empty folder outside the repository."""
 
-    def run(*words: str) -> str:
+    def run(*words: str, name: str = "sparring") -> str:
         clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
         clean["OMP_NUM_THREADS"] = "1"  # tests run side by side
         done = subprocess.run(
-            [environment / "bin" / "sparring", *words],
+            [environment / "bin" / name, *words],
             cwd=tmp_path, env=clean, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
@@ -71,14 +74,9 @@ def test_the_wheel_holds_the_package_with_its_recipes_and_words_and_nothing_else
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
-def test_the_program_comes_from_the_wheel(environment, tmp_path):
-    code = "import sparring, importlib.metadata as m; print(sparring.__file__, m.version('sparring'))"
-    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    told = subprocess.run(
-        [environment / "bin" / "python", "-c", code],
-        cwd=tmp_path, env=clean, capture_output=True, text=True, check=True,
-    ).stdout.split()  # fmt: skip
-    assert Path(told[0]).is_relative_to(environment)
+def test_the_program_comes_from_the_wheel(environment, program):
+    told = program("-c", "import sparring; print(sparring.__file__)", name="python").strip()
+    assert Path(told).is_relative_to(environment)
 
 
 def test_a_recipe_of_the_wheel_is_listed_and_trained(program, tmp_path):
@@ -90,6 +88,27 @@ def test_a_recipe_of_the_wheel_is_listed_and_trained(program, tmp_path):
     assert (tmp_path / "first" / "checkpoints" / "best" / "model.safetensors").exists()
 
 
+SMALL_DEMO = f"""
+import sys
+from typing import Any
+import sparring.demo
+from sparring.cli import main
+from sparring.recipe import load_table
+
+{inspect.getsource(shrunk)}
+sparring.demo.load_table = shrunk
+sys.argv = ["sparring", "demo", "--methods", "sft", "--run", "here"]
+main()
+"""
+
+
+def test_a_small_demo_runs_outside_the_repository(program, tmp_path):
+    assert "talk to a learner" in program("-c", SMALL_DEMO, name="python")
+    told = json.loads((tmp_path / "here" / "summary.json").read_text())
+    assert list(told["methods"]) == ["sft"]
+
+
+@pytest.mark.long
 def test_the_demo_runs_outside_the_repository(program, tmp_path):
     program("demo", "--methods", "sft", "--run", "here")
     told = json.loads((tmp_path / "here" / "summary.json").read_text())
