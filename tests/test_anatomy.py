@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from transformers import (
     AutoModelForCausalLM,
     BloomConfig,
@@ -10,7 +11,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from sparring.anatomy import evaluating, obstacle, windows
+from sparring.anatomy import cache_bytes, evaluating, obstacle, state, windows
 
 SHAPE = {
     "vocab_size": 20,
@@ -50,6 +51,23 @@ def test_attention_without_a_mask_for_each_row_is_an_obstacle():
     assert obstacle(model) is None
     model.config._attn_implementation = "flash_attention_2"
     assert "load the model with 'sdpa'" in obstacle(model)
+
+
+def test_a_token_takes_as_many_bytes_as_its_keys_and_values():
+    model = AutoModelForCausalLM.from_config(Qwen3Config(**SHAPE))
+    assert cache_bytes(model) == 2 * 2 * 1 * 8 * 4  # layers, keys and values, heads, dimensions, bytes
+    assert cache_bytes(model.bfloat16()) == 2 * 2 * 1 * 8 * 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_the_state_of_a_model_tells_whether_any_weight_was_moved(dtype):
+    model = AutoModelForCausalLM.from_config(Qwen3Config(**SHAPE)).to(dtype)
+    before = state(model)
+    assert state(model) == before
+    for weight in model.parameters():
+        weight.data[0] *= 1.01
+        assert state(model) != before
+        before = state(model)
 
 
 def test_a_model_is_afterwards_as_it_was():

@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from sparring import sampler as module
+from sparring.anatomy import cache_bytes
 from sparring.errors import ConfigError, RunStopped
 from sparring.sampler import Request, Sampled, Sampler
 from sparring.speaker import Sampling
@@ -286,20 +287,48 @@ def test_the_cache_keeps_to_its_bound_and_one_request_is_always_served():
     assert most >= 4
     assert largest <= 200
 
-    alone = Sampler(network(), [], letters, cache_tokens=10)
-    alone.submit(Request((3,) * 20, Sampling(max_tokens=20), 0))
-    while alone.busy:
-        (sampled,) = [sampled for _, sampled in alone.step()] or [None]
-    assert len(sampled.ids) == 20
+
+def test_a_bound_in_gib_is_kept_to_the_byte_by_admitting_fewer():
+    model, token = network(), 2 * 2 * 2 * 8 * 4  # layers, keys and values, heads, dimensions, bytes
+    assert cache_bytes(model) == token
+    for bound in ({"cache_gib": 150 * token / 2**30}, {"cache_gib": 1.0, "cache_tokens": 150}):
+        sampler = Sampler(model, [], letters, **bound)
+        for i, ids in enumerate(prompts(12)):
+            sampler.submit(Request(ids, Sampling(max_tokens=20), i))
+        held, together, ended = 0, 0, []
+        while sampler.busy:
+            ended += sampler.step()
+            held = max(held, sum(t.nbytes for pair in sampler._slots.kept.values() for t in pair))
+            together = max(together, len(sampler._batch.rows))
+        assert len(ended) == 12
+        assert held <= 150 * token
+        assert 3 <= together <= 7
 
 
-def test_nothing_is_held_between_rounds():
+def test_a_request_larger_than_the_bound_is_served_alone_and_the_others_after_it():
+    model = exact()
+    requests = [Request(ids, Sampling(max_tokens=20), i) for i, ids in enumerate([(3,) * 30, (4, 5), (6, 7, 8)])]
+    expected = [sampled.ids for sampled in replies(model, requests, stop_ids=())]
+    for bound in ({"cache_tokens": 10}, {"cache_gib": 1e-9}):
+        sampler, ended, together = Sampler(model, [], letters, **bound), {}, set()
+        for request in requests:
+            sampler.submit(request)
+        while sampler.busy:
+            ended |= dict(sampler.step())
+            together.add(len(sampler._batch.rows))
+        assert [ended[i].ids for i in range(3)] == expected
+        assert max(together) == 1
+
+
+def test_nothing_large_is_held_when_there_is_nothing_to_do(monkeypatch):
     sampler = Sampler(network(), [], letters)
-    sampler.submit(Request((3, 4), Sampling(max_tokens=2), 0))
-    while sampler.busy:
-        sampler.step()
-    assert not sampler._slots.kept
-    assert sampler.step() == []
+    for idle, held in ((module.IDLE, True), (5, False)):
+        monkeypatch.setattr(module, "IDLE", idle)
+        sampler.submit(Request((3, 4), Sampling(max_tokens=9), 0))
+        while sampler.busy:
+            sampler.step()
+        assert bool(sampler._slots.kept) == held
+        assert sampler.step() == []
 
 
 def test_what_does_not_fit_the_model_is_refused_at_once():
@@ -340,19 +369,23 @@ def test_the_fallback_draws_what_the_slots_draw(monkeypatch):
     expected = replies(model, requests)
     model.generation_config.repetition_penalty = 3.0
     monkeypatch.setattr(module, "obstacle", lambda _: "it is told so")
-    with pytest.warns(UserWarning, match="it is told so"):
-        ours = replies(model, requests, slots=4)
+    ours = replies(model, requests, slots=4)
     assert [(s.ids, s.finish, s.retokenised) for s in ours] == [(s.ids, s.finish, s.retokenised) for s in expected]
     assert model.generation_config.repetition_penalty == 3.0
 
 
-def test_a_state_space_model_falls_back_and_says_why():
+def test_a_state_space_model_falls_back_and_says_why_once_in_one_line(caplog):
+    module.tell.cache_clear()
     torch.manual_seed(0)
     shape = {"vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 2, "state_size": 4}
     model = AutoModelForCausalLM.from_config(MambaConfig(**shape, eos_token_id=None, pad_token_id=0)).eval()
     requests = [Request(ids, Sampling(max_tokens=8), i) for i, ids in enumerate(prompts(5))]
-    with pytest.warns(UserWarning, match="more than keys and values"):
-        ours = replies(model, requests)
+    ours = replies(model, requests)
+    assert replies(model, requests, cache_gib=1.0) == ours
+    assert cache_bytes(model) == 0
+    assert [record.getMessage() for record in caplog.records if record.name == "sparring.sampler"] == [
+        "replies are sampled by model.generate, which is slower: the model keeps more than keys and values"
+    ]
     for request, sampled in zip(requests, ours, strict=True):
         torch.testing.assert_close(
             torch.tensor(sampled.logprobs), recomputed(model, request, sampled), atol=1e-4, rtol=0

@@ -50,24 +50,54 @@ def obstacle(model: Any) -> str | None:
     return None
 
 
-def hidden(model: Any, ids_BT: Tensor) -> Tensor:
-    """What the body of `model` makes of `ids_BT`, [B, T, D], every token taken for a true one: what the head reads."""
-    body = inner(model).get_decoder()
-    states: Tensor = body(input_ids=ids_BT, attention_mask=torch.ones_like(ids_BT), use_cache=False).last_hidden_state
+def cache_bytes(model: Any) -> int:
+    """The bytes of one token in the key-value cache of `model`; 0 where its state does not grow."""
+    with torch.no_grad(), evaluating(model):
+        cache = model(input_ids=torch.tensor([[1]], device=model.device), use_cache=True).get("past_key_values")
+    kept = [getattr(layer, kind, None) for layer in getattr(cache, "layers", ()) for kind in ("keys", "values")]
+    return sum(tensor.nbytes for tensor in kept if tensor is not None)
+
+
+def state(model: Any) -> list[float]:
+    """The sum of each of the weights of `model`, which differ once these were moved. As fast as the weights are read.
+
+    The versions that torch counts would be cheaper, but fused optimisers do not count."""
+    weights = [weight.detach() for weight in model.parameters() if not weight.is_meta]
+    return [float(weight.sum(dtype=torch.promote_types(weight.dtype, torch.float))) for weight in weights]
+
+
+def hidden(model: Any, ids_BT: Tensor, positions_BT: Tensor | None = None, mask_B1TT: Tensor | None = None) -> Tensor:
+    """What the body of `model` makes of `ids_BT`, [B, T, D], every token taken for a true one: what the head reads.
+    Given positions and a mask (true where a token sees another), where `forkable`."""
+    told: dict[str, Tensor] = {"attention_mask": torch.ones_like(ids_BT)}
+    if positions_BT is not None and mask_B1TT is not None:
+        told = {"attention_mask": mask_B1TT, "position_ids": positions_BT}
+    states: Tensor = inner(model).get_decoder()(input_ids=ids_BT, use_cache=False, **told).last_hidden_state
     return states
+
+
+def forkable(model: Any) -> bool:
+    """Whether tokens of `model` can be told their positions and what they see."""
+    config = model.config.get_text_config(decoder=True)
+    return obstacle(model) is None and config._attn_implementation == "sdpa" and {*windows(config)} == {None}
+
+
+def shaping(model: Any) -> tuple[float, float | None]:
+    """What the forward pass of `model` does to the numbers that its head gives: it multiplies them by the first, and
+    caps them softly at the second."""
+    config = model.config.get_text_config(decoder=True)
+    scale = float(getattr(config, "logit_scale", None) or 1)  # Cohere
+    divisor = float(getattr(config, "logits_scaling", None) or 1)  # Granite
+    return scale / divisor, getattr(config, "final_logit_softcapping", None)  # Gemma
 
 
 def logits(model: Any, hidden_ND: Tensor) -> Tensor:
     """The logits at hidden states, [N, V], scaled and capped as the forward pass of `model` does it."""
-    config = model.config.get_text_config(decoder=True)
     scores: Tensor = inner(model).get_output_embeddings()(hidden_ND)
-    if getattr(config, "logits_scaling", None):  # Granite
-        scores = scores / config.logits_scaling
-    if getattr(config, "logit_scale", None):  # Cohere
-        scores = scores * config.logit_scale
-    if getattr(config, "final_logit_softcapping", None):  # Gemma
-        scores = config.final_logit_softcapping * (scores / config.final_logit_softcapping).tanh()
-    return scores
+    scale, cap = shaping(model)
+    if scale != 1:
+        scores = scores * scale
+    return scores if cap is None else cap * (scores / cap).tanh()
 
 
 def check_head(model: Any) -> None:

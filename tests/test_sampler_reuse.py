@@ -1,0 +1,211 @@
+"""A conversation's next turn finds the keys and values of the one before, and what is drawn does not tell."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from transformers import DynamicCache
+
+from sparring import sampler as module
+from sparring.sampler import Request, Sampled, Sampler
+from sparring.speaker import Sampling
+from tests.test_sampler import CONFIGS, exact, letters, network, prompts, replies
+
+PROMPTS = [(3, *ids, *ids, *range(2, 30)) for ids in prompts(9)]
+REMARK = (7, 8, 9, 10, 11)
+
+
+def computed(model) -> list[int]:
+    """How many tokens each prefill of `model` will have taken in."""
+    counted: list[int] = []
+    model.register_forward_pre_hook(
+        lambda _, args, kwargs: (
+            counted.append(kwargs["input_ids"].numel()) if kwargs["input_ids"].shape[1] > 1 else None
+        ),
+        with_kwargs=True,
+    )
+    return counted
+
+
+def conversations(model, sampling: Sampling, turns: int = 3, watch=lambda _: None, stop_ids=(), **settings):
+    """Each prompt gone on with: a reply, a remark, the next reply, which is asked for as soon as there is a remark."""
+    sampler = Sampler(model, stop_ids, letters, **settings)
+    told: dict[tuple[int, int], tuple[Request, Sampled]] = {}
+    asked: dict[int, tuple[int, int, Request]] = {}
+
+    def ask(place: int, number: int, ids: tuple[int, ...]) -> None:
+        request = Request(ids, sampling, 10 * place + number)
+        asked[sampler.submit(request)] = place, number, request
+
+    for place, ids in enumerate(PROMPTS):
+        ask(place, 0, ids)
+    while sampler.busy:
+        for ticket, sampled in sampler.step():
+            place, number, request = asked.pop(ticket)
+            told[place, number] = request, sampled
+            if number + 1 < turns:
+                ask(place, number + 1, request.ids + sampled.ids + REMARK)
+        watch(sampler)
+    return [told[name] for name in sorted(told)]
+
+
+@pytest.mark.parametrize("slots", [3, 32])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_what_is_drawn_does_not_depend_on_what_was_found(name, slots, monkeypatch):
+    model = exact(name)
+    for sampling in (Sampling(temperature=0, max_tokens=9), Sampling(max_tokens=12)):
+        found = conversations(model, sampling, slots=slots)
+        monkeypatch.setattr(module, "REUSED", 10**9)
+        anew = conversations(model, sampling, slots=slots)
+        monkeypatch.undo()
+        for (request, ours), (_, theirs) in zip(found, anew, strict=True):
+            assert ours.ids == theirs.ids, request
+            assert ours.logprobs == pytest.approx(theirs.logprobs, abs=1e-6)
+
+
+@pytest.mark.parametrize("slots", [2, 32])
+def test_only_what_is_new_in_a_next_turn_is_computed(slots):
+    model = network()
+    counted = computed(model)
+    conversations(model, Sampling(max_tokens=12), turns=1, slots=slots)
+    first = sum(counted)
+    counted.clear()
+    conversations(model, Sampling(max_tokens=12), turns=3, slots=slots)
+    new = 2 * len(PROMPTS) * (len(REMARK) + 1)  # the last tokens of replies and remarks; the others are as many
+    assert sum(counted) <= first + new + 6 * module.PADDING
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral"])
+def test_what_the_cache_is_said_to_hold_are_the_keys_of_those_tokens(name, monkeypatch):
+    monkeypatch.setattr(module, "SHARE", 1)  # rows that ended stay for some steps
+    model, seen = exact(name), set()
+
+    def watch(sampler: Sampler) -> None:
+        for place, row in enumerate(sampler._slots.ids_BC):
+            ids = row[row >= 0].tolist()
+            if len(ids) and (place, tuple(ids)) not in seen:
+                seen.add((place, tuple(ids)))
+                with torch.no_grad():
+                    layers = model(torch.tensor([ids]), past_key_values=DynamicCache()).past_key_values.layers
+                for layer, (keys, _) in zip(layers, sampler._slots.kept.values(), strict=True):
+                    torch.testing.assert_close(keys[place, :, : len(ids)], layer.keys[0])
+
+    conversations(model, Sampling(max_tokens=15), watch=watch, stop_ids=range(2, 7), slots=6, cache_tokens=900)
+    lengths = {len(ids) for _, ids in seen}
+    assert len(lengths) > 60
+
+
+def test_a_row_that_ended_at_the_last_column_is_in_nobodys_way(monkeypatch):
+    monkeypatch.setattr(module, "SHARE", 1)
+    model = network()
+    for limit in range(10, 50):
+        sampler = Sampler(model, (), letters)
+        for i in range(8):
+            sampler.submit(Request((3 + i,), Sampling(max_tokens=70), i))
+        sampler.submit(Request(PROMPTS[4][:10], Sampling(max_tokens=limit), 99))
+        for _ in range(limit + 8):
+            sampler.step()
+
+
+def test_next_turns_of_any_length_are_computed_up_to_the_last_position_of_the_model():
+    model = network("gpt2")  # of 300 positions
+    sampler = Sampler(model, (), letters)
+    long, short = (5, 6, 7) * 90, (8, 9) * 60
+    for ids in ((long, short), (long + (3,) * 29, short + (3,) * 36)):
+        tickets = [sampler.submit(Request(prompt, Sampling(max_tokens=1), 0)) for prompt in ids]
+        ended: dict[int, Sampled] = {}
+        while sampler.busy:
+            ended |= dict(sampler.step())
+    (alone,) = replies(model, [Request(long + (3,) * 29, Sampling(max_tokens=1), 0)], stop_ids=())
+    assert ended[tickets[0]].logprobs == pytest.approx(alone.logprobs, abs=1e-4)
+
+
+def test_greedy_text_is_the_same_in_single_precision_and_log_probabilities_nearly():
+    model = network()
+    for request, sampled in conversations(model, Sampling(temperature=0, max_tokens=10)):
+        (alone,) = replies(model, [request], stop_ids=())
+        assert sampled.ids == alone.ids
+        assert sampled.logprobs == pytest.approx(alone.logprobs, abs=1e-4)
+
+
+def turn(sampler: Sampler, ids: tuple[int, ...], tokens: int = 12):
+    sampler.submit(Request(ids, Sampling(temperature=0, max_tokens=tokens), 0))
+    while sampler.busy:
+        ended = sampler.step()
+    return ended[0][1]
+
+
+def stepped(**settings):
+    def move(model):
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, **settings)
+        model(input_ids=torch.tensor([[3]])).logits.logsumexp(-1).sum().backward()
+        optimizer.step()
+
+    return move
+
+
+def loaded(model):
+    torch.manual_seed(5)
+    model.load_state_dict({name: torch.randn_like(weight) / 5 for name, weight in model.state_dict().items()})
+
+
+def exchanged(model):
+    for weight in model.parameters():
+        weight.data = weight.data * 1.5
+
+
+@pytest.mark.parametrize(
+    "move",
+    [stepped(), stepped(foreach=True), stepped(fused=True), loaded, exchanged],
+    ids=["loop", "foreach", "fused", "loaded", "exchanged"],
+)
+def test_nothing_computed_by_earlier_weights_is_used(move):
+    model = exact()
+    counted = computed(model)
+    sampler = Sampler(model, (), letters)
+    ids = PROMPTS[4]
+    said = turn(sampler, ids)
+    counted.clear()
+    turn(sampler, ids + said.ids + REMARK)
+    assert sum(counted) <= len(REMARK) + 2  # it does find it while they stay as they are
+    move(model)
+    assert turn(sampler, ids + said.ids + REMARK) == turn(
+        Sampler(copy.deepcopy(model), (), letters), ids + said.ids + REMARK
+    )
+
+
+def test_what_ended_can_be_forgotten():
+    sampler = Sampler(network(), (), letters)
+    turn(sampler, PROMPTS[0])
+    assert sampler._slots.kept
+    sampler.forget()
+    assert not sampler._slots.kept
+    turn(sampler, PROMPTS[0])
+
+
+def test_who_goes_on_comes_before_those_that_wait():
+    sampler = Sampler(network(), (), letters, slots=1)
+    said = [sampler.submit(Request(ids, Sampling(max_tokens=5), i)) for i, ids in enumerate(PROMPTS[3:6])]
+    while not (ended := sampler.step()):
+        pass
+    assert ended[0][0] == said[0]
+    next_turn = sampler.submit(Request(PROMPTS[3] + ended[0][1].ids + REMARK, Sampling(max_tokens=5), 9))
+    order = []
+    while sampler.busy:
+        order += [ticket for ticket, _ in sampler.step()]
+    assert order == [next_turn, *said[1:]]
+
+
+def test_the_bound_of_the_cache_holds_with_what_is_kept():
+    largest = 0
+
+    def watch(sampler: Sampler) -> None:
+        nonlocal largest
+        for keys, _ in sampler._slots.kept.values():
+            largest = max(largest, keys.shape[0] * keys.shape[2])
+
+    told = conversations(network(), Sampling(max_tokens=12), watch=watch, cache_tokens=700)
+    assert len(told) == 3 * len(PROMPTS)
+    assert 300 < largest <= 700
