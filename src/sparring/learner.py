@@ -6,14 +6,21 @@ name had one history; no digest of gigabytes is ever taken.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from sparring.anatomy import inner
 from sparring.chat import LEARNER
+from sparring.errors import ConfigError
 from sparring.files import writing
 from sparring.journal import Journal
 from sparring.logprobs import TokenLogProbs
 from sparring.model import LanguageModel, ModelSource, Voice, load
 from sparring.seeds import Name, digest
+from sparring.turns import Resident
 
 
 class Learner:
@@ -23,15 +30,32 @@ class Learner:
         self.model = model
         self.weights = digest(repr(model.source), seed)
         self.log_probs = TokenLogProbs(model.network)
+        if model.dtype is torch.bfloat16:  # weights or adapters in float32, computed with in bfloat16
+            mixed = torch.autocast(model.device.type, torch.bfloat16)
+            vars(self.log_probs)["forward"] = mixed(self.log_probs.forward)
 
     @classmethod
     def load(cls, source: ModelSource, seed: int = 0) -> Learner:
         """The learner that `source` names."""
-        return cls(load(source, seed), seed)
+        return cls(load(source, seed, trained=True), seed)
 
-    def voice(self, *scope: Name, journal: Journal | None = None) -> Voice:
-        """The learner as a Speaker whose random streams are named by `scope`."""
-        return Voice(self.model, LEARNER, scope, self.weights, journal)
+    def voice(self, *scope: Name, journal: Journal | None = None, logprobs: bool = False) -> Voice:
+        """The learner as a Speaker whose random streams are named by `scope`; `logprobs`: its words carry theirs."""
+        return Voice(self.model, LEARNER, scope, self.weights, journal, logprobs)
+
+    def to_device(self, *more: Resident) -> None:
+        """What it takes to train is on the device, `more` with it; what only sampling takes is not."""
+        self.model.forget_copy()
+        self.model.turns.bring(self.model.resident, *more)
+
+    def recompute(self, activations: bool) -> None:
+        """Whether the backward pass computes the activations of each layer again instead of keeping them (gradient
+        checkpointing): about a third more time for the memory of one layer instead of all."""
+        network = inner(self.model.network)
+        if activations and not network.supports_gradient_checkpointing:
+            raise ConfigError(f"gradient_checkpointing: {type(network).__name__} knows none; leave it out")
+        # Not by its public name, which has embeddings require gradients too: only reentrant checkpointing needs that.
+        network._set_gradient_checkpointing(activations, partial(checkpoint, use_reentrant=False))
 
     def moved(self, by: Name) -> None:
         """Notes that its weights were moved by what is called `by`."""
@@ -40,6 +64,7 @@ class Learner:
     def restore(self, folder: Path, weights: str) -> None:
         """The weights saved in `folder`, whose name is `weights`."""
         network = self.model.network
+        self.model.forget_copy()
         if (folder / "adapter_config.json").exists():
             from peft import load_peft_weights, set_peft_model_state_dict  # noqa: PLC0415 - only with adapters
 

@@ -11,7 +11,7 @@ import asyncio
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +20,7 @@ from annotated_types import Gt, Interval
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
+from sparring import bits
 from sparring.chat import Chat, Part
 from sparring.errors import ConfigError, TooLong
 from sparring.journal import Journal, key
@@ -28,8 +29,10 @@ from sparring.seeds import Name, digest, stream
 from sparring.speaker import Reply, Sampling
 from sparring.tiny import tiny_model, tiny_tokenizer
 from sparring.tokens import Dialect
+from sparring.turns import Resident, turns
 
 Thoughts = Literal["off", "hidden", "kept"]
+Quantization = Literal["nf4"]
 
 disable_progress_bar()  # the run shows its own
 
@@ -54,12 +57,14 @@ class ModelSource:
 
     `model`: `tiny`, a folder, or a hub id. `chat_template`: a file with one, for models without; `chat_template_kwargs`
     go to the template. `thinking`, for models that think by themselves: "off", "hidden" (thoughts are taken off and
-    forgotten) or "kept" (the model goes on seeing its own). `dtype` and `device` suit the machine unless given.
-    `slots` replies are decoded at once; `cache_tokens` bounds the key-value cache.
+    forgotten) or "kept" (the model goes on seeing its own). `dtype`, what is computed in, and `device` suit the machine
+    unless given. `quantization`: its weights in four bits, frozen. `slots` replies are decoded at once; `cache_tokens`
+    and `cache_gib` bound the key-value cache.
     """
 
     model: str = "tiny"
     lora: Lora | None = None
+    quantization: Quantization | None = None
     chat_template: str | None = None
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     thinking: Thoughts = "off"
@@ -67,8 +72,13 @@ class ModelSource:
     device: str = "auto"
     slots: Annotated[int, Gt(0)] = 128
     cache_tokens: Annotated[int, Gt(0)] | None = None
+    cache_gib: Annotated[float, Gt(0)] | None = None
 
     def __post_init__(self) -> None:
+        if self.quantization is not None:
+            bits.check(f"quantization = {self.quantization!r}")
+        if self.model == "tiny" and self.quantization is not None:
+            raise ConfigError("quantization with model = 'tiny', which is small enough; leave it out")
         if self.model == "tiny" and self.lora is not None:
             raise ConfigError(
                 "lora with model = 'tiny': adapters are saved without their base, and this one is made on the spot; "
@@ -96,22 +106,39 @@ class ModelSource:
 
 
 class LanguageModel:
-    """A causal language model, its dialect and its queue."""
+    """A causal language model, its dialect and its queue.
 
-    def __init__(self, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, source: ModelSource) -> None:
+    `device` and `dtype`: where it computes and in what; unless given, as its weights are. `offload`: these are in the
+    memory of the CPU and come to the device by turns.
+    """
+
+    def __init__(
+        self,
+        network: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        source: ModelSource,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        offload: bool = False,
+    ) -> None:
         self.network = network
         self.source = source
+        self.device: torch.device = device or next(network.parameters()).device
+        self.dtype: torch.dtype = dtype or network.dtype
+        self.turns = turns(self.device)
+        self.resident = self.turns.join(Resident(partial(bits.tensors, network), self.device, alone=offload))
         self.dialect = Dialect(tokenizer, _template_kwargs(tokenizer, source), source.thinking == "kept")
         self.tokens_sampled = 0
+        self._speaking: Resident | None = None if self.mixed else self.resident
+        self._asked: list[tuple[Request, asyncio.Future[Sampled]]] = []
         self._waiting: dict[int, asyncio.Future[Sampled]] = {}
         self._decoding: asyncio.Task[None] | None = None
 
     @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        found = next(self.network.parameters()).device
-        assert isinstance(found, torch.device)
-        return found
+    def mixed(self) -> bool:
+        """Whether its weights are in float32, to be moved by little, and what it computes is in bfloat16."""
+        return self.dtype is torch.bfloat16 and self.network.dtype is torch.float32
 
     @property
     def max_length(self) -> int:
@@ -120,20 +147,25 @@ class LanguageModel:
 
     @cached_property
     def sampler(self) -> Sampler:
-        """The decode loop over the live weights."""
+        """The decode loop over the live weights, or over a copy of them in bfloat16."""
+        network = self.network
+        if self.mixed:
+            network = bits.in_bfloat16(network, self.device)
+            self._speaking = self.turns.join(Resident(partial(bits.tensors, network), self.device))
         return Sampler(
-            self.network,
+            network,
             self.dialect.stop_ids,
             self.dialect.decode,
             slots=self.source.slots,
             cache_tokens=self.source.cache_tokens,
+            cache_gib=self.source.cache_gib,
             pad_id=self.dialect.tokenizer.pad_token_id or 0,
         )
 
     async def sample(self, request: Request) -> Sampled:
         """The tokens that `request` draws, decoded together with whatever else is waiting."""
         future: asyncio.Future[Sampled] = asyncio.get_running_loop().create_future()
-        self._waiting[self.sampler.submit(request)] = future
+        self._asked.append((request, future))
         if self._decoding is None or self._decoding.done():
             self._decoding = asyncio.create_task(self._decode())
         return await future
@@ -141,27 +173,56 @@ class LanguageModel:
     async def _decode(self) -> None:
         try:
             await self._settled()
-            while self.sampler.busy:
+            while self._asked or self._waiting:
+                while not self.turns.take(self, self._speaking):
+                    await asyncio.sleep(0)  # whoever's turn it is decodes meanwhile
+                self._submit()
                 for ticket, sampled in self.sampler.step():
                     self.tokens_sampled += len(sampled.ids)
                     future = self._waiting.pop(ticket)
                     if not future.done():
                         future.set_result(sampled)
                 await self._settled()
-        except Exception as error:  # whoever waits is told, whatever it was
-            waiting, self._waiting = self._waiting, {}
-            del self.sampler  # what it holds is of no use any more
-            for future in waiting.values():
+        except BaseException as error:  # whoever waits is told, whatever it was
+            waiting = [*self._waiting.values(), *(future for _, future in self._asked)]
+            self._asked, self._waiting = [], {}
+            if waiting:
+                self._forget_sampler()  # what it holds is of no use any more
+            for future in waiting:
                 if not future.done():
                     future.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self.turns.give(self)
+
+    def _submit(self) -> None:
+        """Hands the sampler what was asked since."""
+        sampler = self.sampler
+        asked, self._asked = self._asked, []
+        for request, future in asked:
+            try:
+                self._waiting[sampler.submit(request)] = future
+            except ConfigError as error:  # of this request alone
+                if not future.done():
+                    future.set_exception(error)
+
+    def forget_copy(self) -> None:
+        """Drops the copy that replies are sampled from, if there is one: the weights are about to be moved."""
+        if self.mixed:
+            self._forget_sampler()
+
+    def _forget_sampler(self) -> None:
+        vars(self).pop("sampler", None)
+        self._speaking = None if self.mixed else self.resident
 
     async def _settled(self) -> None:
         """Lets the episodes run until none has asked anything new for a few passes of the event loop."""
         quiet = 0
         while quiet < 4:
-            before = len(self._waiting)
+            before = len(self._asked)
             await asyncio.sleep(0)
-            quiet = quiet + 1 if len(self._waiting) == before else 0
+            quiet = quiet + 1 if len(self._asked) == before else 0
 
 
 def _template_kwargs(tokenizer: PreTrainedTokenizerBase, source: ModelSource) -> dict[str, Any]:
@@ -171,31 +232,54 @@ def _template_kwargs(tokenizer: PreTrainedTokenizerBase, source: ModelSource) ->
     return {**switch, **source.chat_template_kwargs}
 
 
-def load(source: ModelSource, seed: int = 0) -> LanguageModel:
-    """The model that `source` names, on its device, adapters added; `seed` draws what has no weights yet."""
-    if source.model == "tiny":
-        network, tokenizer = tiny_model(seed), tiny_tokenizer()
-    else:
-        network, tokenizer = _pretrained(source)
+def load(source: ModelSource, seed: int = 0, *, trained: bool = False, offload: bool = False) -> LanguageModel:
+    """The model that `source` names, on its device, adapters added; `seed` draws what has no weights yet.
+
+    `trained`: its weights, or its adapters, are to be moved: these are kept in float32. In bfloat16 numbers near 0.02
+    are 0.00012 apart, and steps of 0.00001 would all be rounded away. `offload`: see `LanguageModel`.
+    """
+    whole = trained and source.lora is None
+    if whole and source.quantization is not None:
+        raise ConfigError(f"quantization = {source.quantization!r}: weights in four bits are frozen; add a table lora")
+    if whole and source.torch_dtype() is torch.float16:
+        raise ConfigError(
+            "dtype = 'float16' loses small gradients of all weights; use bfloat16 or float32, or add lora"
+        )
+    device = torch.device("cpu") if offload else source.torch_device()
+    dtype = torch.float32 if whole and source.torch_dtype() is torch.bfloat16 else source.torch_dtype()
+    network, tokenizer = _tiny(seed, dtype) if source.model == "tiny" else _pretrained(source, device, dtype)
+    if whole and getattr(network, "hf_quantizer", None) is not None:
+        raise ConfigError(f"model = {source.model!r} is quantised, and such weights are frozen; add a table lora")
     if source.chat_template is not None:
         tokenizer.chat_template = _read_template(Path(source.chat_template))
-    network = network.to(source.torch_device(), source.torch_dtype())
-    if source.lora is not None:  # after the cast: PEFT keeps its adapters in float32
+    network = network.to(device)
+    bits.keep(network)
+    if source.lora is not None:  # PEFT keeps its adapters in float32, whatever they adapt
         network = _with_adapters(network, source.lora, seed)
-    return LanguageModel(network, tokenizer, source)
+    return LanguageModel(network, tokenizer, source, source.torch_device(), source.torch_dtype(), offload=offload)
 
 
-def _pretrained(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _tiny(seed: int, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    network = tiny_model(seed)
+    for weight in network.parameters():  # not the buffers: frequencies of positions stay exact
+        weight.data = weight.data.to(dtype)
+    return network, tiny_tokenizer()
+
+
+def _pretrained(
+    source: ModelSource, device: torch.device, dtype: torch.dtype
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     place = Path(source.model)
     name = str(place.resolve()) if place.exists() else source.model  # adapters remember where their base lies
     if place.exists() and not any((place / file).exists() for file in ("config.json", "adapter_config.json")):
         raise ConfigError(f"model = {source.model!r} holds no model: it has no config.json; {_MODELS}")
     if not place.exists() and (source.model.startswith((".", "/", "~")) or source.model.count("/") > 1):
         raise ConfigError(f"model = {source.model!r} cannot be loaded: there is no folder {source.model}; {_MODELS}")
+    how = {"quantization_config": bits.nf4(dtype), "device_map": device} if source.quantization else {}
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
-        network = AutoModelForCausalLM.from_pretrained(name, dtype=source.torch_dtype())
-    except (OSError, ValueError) as error:
+        network = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, **how)
+    except (ImportError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ConfigError(f"model = {source.model!r} cannot be loaded: {reason.rstrip('. ')}; {_MODELS}") from error
     return network, tokenizer
@@ -228,7 +312,8 @@ def _with_adapters(network: PreTrainedModel, lora: Lora, seed: int) -> PreTraine
 class Voice:
     """A language model as a Speaker: as whom it speaks, what its random streams are named by, and what it remembers.
 
-    `weights` names the weights it speaks with, for the journal.
+    `weights` names the weights it speaks with, for the journal. With `logprobs` its words carry the log-probabilities
+    that they were sampled with.
     """
 
     model: LanguageModel
@@ -236,6 +321,7 @@ class Voice:
     scope: tuple[Name, ...]
     weights: str = ""
     journal: Journal | None = None
+    logprobs: bool = False
 
     async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
         """The `sample`-th reply to `chat`, from the journal if it is there; TooLong where there is no room for one."""
@@ -248,8 +334,9 @@ class Voice:
         sampled = await self._remembered(request)
         stopped = sampled.ids and sampled.ids[-1] in self.model.dialect.stop_ids
         said = sampled.ids[:-1] if stopped and sampled.finish == "stop" else sampled.ids
+        parts = self._parts(ids, said, going_on=chat.messages[-1].author == self.author)
         return Reply(
-            self._parts(ids, said, going_on=chat.messages[-1].author == self.author),
+            self._carrying(parts, sampled) if self.logprobs else parts,
             sampled.finish,
             tuple(p if math.isfinite(p) else -math.inf for p in sampled.logprobs),
             prompt_tokens=len(ids),
@@ -282,6 +369,18 @@ class Voice:
         cut = _end_of_thought(said, decode)
         thought = Part(decode(said[:cut]), self.author, said[:cut], thought=True)
         return (*begun, thought, Part(decode(said[cut:]), self.author, said[cut:]))
+
+    def _carrying(self, parts: tuple[Part, ...], sampled: Sampled) -> tuple[Part, ...]:
+        """`parts`, each with its tokens' log-probabilities, the last with the stop token's too if it is the one that a
+        row of training ends in. A millionth of a nat is kept."""
+        found, rest = [], [round(logprob, 6) for logprob in sampled.logprobs]
+        if len(rest) > sum(len(part.ids or ()) for part in parts) and sampled.ids[-1] != self.model.dialect.stop_id:
+            rest.pop()
+        for part in parts:
+            count = len(rest) if part is parts[-1] else len(part.ids or ())
+            found.append(replace(part, logprobs=tuple(rest[:count])))
+            del rest[:count]
+        return tuple(found)
 
 
 def _end_of_thought(said: tuple[int, ...], decode: Any) -> int:
