@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     AutoModelForCausalLM,
     CohereConfig,
@@ -16,8 +18,12 @@ from transformers import (
     Qwen3Config,
 )
 
+from sparring.anatomy import forkable, inner
 from sparring.errors import ConfigError
+from sparring.forks import shared
 from sparring.logprobs import TokenLogProbs
+from sparring.projection import Head
+from sparring.tokens import Row
 
 VOCABULARY = 50
 SHAPE = {
@@ -78,10 +84,14 @@ def plainly(model, ids: Tensor, attention: Tensor, trained: Tensor) -> Tensor:
     return torch.stack(result)
 
 
+def weights(shape: tuple[int, ...] = (5, 12)) -> Tensor:
+    return torch.linspace(-1, 2, math.prod(shape), dtype=torch.float64).view(shape)
+
+
 def gradients(model, logprobs: Tensor) -> dict[str, Tensor]:
     """Of a sum with unequal weights."""
     model.zero_grad()
-    (logprobs * torch.linspace(-1, 2, logprobs.numel()).view_as(logprobs)).sum().backward()
+    (logprobs * weights(logprobs.shape)).sum().backward()
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
@@ -151,14 +161,78 @@ def test_half_precision_is_scored_in_single():
     torch.testing.assert_close(ours, plainly(model.float(), *rows()), atol=0.2, rtol=0)
 
 
-def test_no_tensor_of_all_logits_ever_exists():
-    model, largest = network(), []
-    model.lm_head.register_forward_hook(lambda _, args, output: largest.append(output.numel()))
+class Products(TorchDispatchMode):
+    """The sizes of all products of two matrices that are logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+        self.largest = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        shape = getattr(found, "shape", ())
+        if len(shape) > 1 and shape[-1] == VOCABULARY and shape[0] != SHAPE["hidden_size"]:
+            self.largest = max(self.largest, found.numel())
+            if function.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm):
+                self.sizes.append(found.numel())
+        return found
+
+
+@pytest.mark.parametrize(
+    ("expected", "passes"), [(None, 2), (3 * weights(), 1), (weights().square(), 2)], ids=["unknown", "right", "wrong"]
+)
+def test_logits_come_in_chunks_and_once_where_the_gradient_was_foretold(expected, passes):
+    model = network()
     module = TokenLogProbs(model, chunk=3 * VOCABULARY)
-    largest.clear()
-    gradients(model, module(*rows()))
-    assert max(largest) == 3 * VOCABULARY
-    assert sum(largest) == 2 * rows()[2].sum() * VOCABULARY  # forward, and once more backward
+    with Products() as products:
+        found = gradients(model, module(*rows(), expected))  # of a sum weighted by `weights`
+    assert products.largest == 3 * VOCABULARY
+    assert sum(products.sizes) == passes * int(rows()[2].sum()) * VOCABULARY
+    for key, gradient in gradients(model, plainly(model, *rows())).items():
+        torch.testing.assert_close(found[key], gradient, rtol=1e-6, atol=1e-6, msg=lambda m, key=key: f"{key}: {m}")
+
+
+def test_a_head_that_stands_still_needs_its_logits_once():
+    model = network()
+    expected = gradients(model, TokenLogProbs(model)(*rows()))
+    model.lm_head.weight.requires_grad_(False)
+    module = TokenLogProbs(model, chunk=3 * VOCABULARY)
+    with Products() as products:
+        found = gradients(model, module(*rows()))
+    assert sum(products.sizes) == int(rows()[2].sum()) * VOCABULARY
+    assert found.keys() == expected.keys() - {"lm_head.weight"}
+    for key, gradient in found.items():
+        torch.testing.assert_close(gradient, expected[key], rtol=1e-6, atol=1e-6, msg=lambda m, key=key: f"{key}: {m}")
+
+
+def test_a_head_with_a_bias_moves_its_bias():
+    torch.manual_seed(2)
+    states, weight, bias = torch.randn(7, 8).double(), torch.randn(9, 8).double(), torch.randn(9).double()
+    ids, by = torch.randint(9, (7,)), torch.randn(7).double()
+    for tensor in (states, weight, bias):
+        tensor.requires_grad_()
+    ours = Head(weight, bias, 0.5, 3.0).logprobs(states, ids, 2 * 9, by)
+    scores = 3.0 * ((states @ weight.t() + bias) * 0.5 / 3.0).tanh()
+    expected = scores.log_softmax(-1).gather(1, ids[:, None])[:, 0]
+    torch.testing.assert_close(ours, expected)
+    for got, wanted in zip(*(torch.autograd.grad((x * by).sum(), (states, weight, bias)) for x in (ours, expected)),
+                           strict=True):  # fmt: skip
+        torch.testing.assert_close(got, wanted)
+
+
+@pytest.mark.parametrize("expects", [True, False])
+def test_under_autocast_weights_in_single_precision_get_gradients_in_single_precision(expects):
+    torch.manual_seed(3)
+    states, weight, ids = torch.randn(40, 32), torch.randn(VOCABULARY, 32, requires_grad=True), torch.arange(40)
+    by = torch.rand(40)
+    exact = torch.autograd.grad((Head(weight).logprobs(states, ids, 2**20) * by).sum(), weight)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = Head(weight).logprobs(states, ids, 2**20, by if expects else None)
+    assert ours.dtype == torch.float32
+    found = torch.autograd.grad((ours * by).sum(), weight)[0]
+    assert found.dtype == torch.float32
+    assert 0 < (found - exact).abs().max() < 0.02 * exact.abs().max()
 
 
 def test_a_head_that_does_more_than_is_known_is_refused():
@@ -175,3 +249,53 @@ def test_a_head_that_does_more_than_is_known_is_refused():
     model.__class__ = Louder
     with pytest.raises(ConfigError, match="Louder changes its logits"):
         TokenLogProbs(model)
+
+
+def forked() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Two pairs of rows of 4 and 6 common tokens, with what follows trained."""
+    torch.manual_seed(4)
+    lengths, common = torch.tensor([9, 12, 11, 7]), torch.tensor([4, 6])
+    ids = torch.randint(1, VOCABULARY, (4, 12))
+    columns = torch.arange(12)
+    for pair, count in enumerate(common.tolist()):
+        ids[2 * pair + 1, :count] = ids[2 * pair, :count]
+    attention = (columns < lengths[:, None]).long()
+    trained = (columns >= common.repeat_interleave(2)[:, None]) & attention.bool()
+    return ids * attention, attention, trained, common
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3", "granite", "cohere", "lora"])
+def test_rows_that_share_a_prompt_are_one_that_forks(name):
+    model = network(name)
+    ids, attention, trained, common = forked()
+    assert forkable(model)
+    whole = TokenLogProbs(model)(ids, attention, trained)
+    seen = []
+    inner(model).get_decoder().register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append(kwargs["input_ids"].shape), with_kwargs=True
+    )
+    ours = TokenLogProbs(model)(ids, attention, trained, None, common)
+    assert seen[-1] == (2, 9 + 12 - 4)
+    torch.testing.assert_close(ours, whole, rtol=1e-6, atol=1e-6)
+    got, wanted = gradients(model, ours), gradients(model, whole)
+    for key, gradient in wanted.items():
+        scale = 1e-6 * float(gradient.abs().max())
+        torch.testing.assert_close(got[key], gradient, rtol=0, atol=scale, msg=lambda m, key=key: f"{key}: {m}")
+
+
+def test_layers_that_see_a_window_only_do_not_fork():
+    assert not forkable(network("gemma2"))
+
+
+def row(prompt: int, reply: int, last: int) -> Row:
+    return Row((*range(1, prompt + 1), *[last] * reply), (0.0,) * prompt + (1.0,) * reply)
+
+
+def test_forking_is_for_prompts_that_are_a_good_part_of_rows_that_are_not_long():
+    assert shared([row(100, 110, 7), row(100, 50, 8), row(30, 20, 7), row(30, 20, 8)]) == [100, 30]
+    assert shared([row(100, 110, 7), row(100, 110, 7)]) == [
+        100,
+    ]  # up to what is trained, however alike
+    assert shared([row(10, 110, 7), row(10, 110, 8)]) is None
+    assert shared([row(1000, 800, 7), row(1000, 800, 8)]) is None
+    assert shared([row(100, 10, 7), row(90, 10, 8)]) == [90]

@@ -19,8 +19,10 @@ LEARNER = "learner"
 class Part:
     """A stretch of one message.
 
-    `ids` are the tokens it was sampled as (None: written by other means, tokenised when needed);
-    `weight` is its weight in the likelihood; `thought` marks what partners are not shown.
+    `ids` are the tokens it was sampled as (None: written by other means, tokenised when needed), `logprobs` the
+    sampler's own log-probabilities of them, kept where a loss will want them; after those of a turn's last part comes
+    that of the stop token, where it was sampled. `weight` is its weight in the likelihood; `thought` marks what
+    partners are not shown.
     """
 
     text: str
@@ -28,6 +30,7 @@ class Part:
     ids: tuple[int, ...] | None = None
     weight: float = 0.0
     thought: bool = False
+    logprobs: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)

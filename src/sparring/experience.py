@@ -6,7 +6,7 @@ Both are chats with weights, not tensors: a file of them can be read, checked an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sparring.chat import LEARNER, Chat, Message
@@ -50,5 +50,16 @@ class Memory:
     def replay(self, fresh: Sequence[Experience]) -> list[Experience]:
         """`fresh` followed by what is remembered; afterwards `fresh` is remembered too."""
         replayed = [*fresh, *self.items]
-        self.items = (self.items + list(fresh))[-self.capacity :] if self.capacity else []
+        self.items = (self.items + [_aged(piece) for piece in fresh])[-self.capacity :] if self.capacity else []
         return replayed
+
+
+def _aged(piece: Experience) -> Experience:
+    """`piece` without the log-probabilities that it was sampled with, by weights that will have moved."""
+    if isinstance(piece, Preference):
+        return replace(piece, chosen=_without(piece.chosen), rejected=_without(piece.rejected))
+    return replace(piece, chat=Chat(tuple(map(_without, piece.chat.messages))))
+
+
+def _without(message: Message) -> Message:
+    return replace(message, parts=tuple(replace(part, logprobs=None) for part in message.parts))

@@ -14,7 +14,6 @@ import asyncio
 import shutil
 import time
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,12 @@ from sparring.assembly import for_use, name_of, role_fields
 from sparring.attempts import Serving
 from sparring.checkpoint import Position, State, Usage
 from sparring.choice import Choice
+from sparring.circumstances import circumstances
 from sparring.display import Display
 from sparring.errors import ConfigError, RunStopped
 from sparring.evaluation import Evaluation, Outcome, evaluate
 from sparring.experience import Experience, Memory
-from sparring.files import read_jsonl, write_json, write_jsonl, write_whole, writing
+from sparring.files import adapter, read_json, read_jsonl, write_json, write_jsonl, write_whole, writing
 from sparring.interaction import Episode
 from sparring.journal import Journal
 from sparring.learner import Learner
@@ -38,12 +38,12 @@ from sparring.method import Method
 from sparring.metrics import Key, Metrics
 from sparring.play import check_failures, play, summary
 from sparring.recipe import Phase, Recipe
-from sparring.recording import recorded
+from sparring.recording import asks_a_person, ready, recorded
 from sparring.seeds import rng
 from sparring.tables import differences, plain
 from sparring.task import Problem, Split, offers
 from sparring.together import wait_for
-from sparring.trainer import Lesson, Trainer
+from sparring.trainer import Lesson, Reference, Trainer, needs_reference
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Result:
 
 def train(recipe: Recipe, run: str | Path, *, resume: bool = False, display: Display | None = None) -> Result:
     """Runs `recipe` in the folder `run`, or goes on with what stands there. Works in a notebook too."""
-    return wait_for(Run(recipe, Path(run), resume, display or Display()).go())
+    return wait_for(Run(recipe, Path(run), resume, display or Display(live=not asks_a_person(recipe))).go())
 
 
 def branch(source: Path, folder: Path, recipe: Recipe) -> None:
@@ -86,6 +86,7 @@ class Run:
         self.settings = recipe.run
         self.choice = Choice(recipe)
         self._check(resume)
+        ready(recipe)
         if self.settings.threads:
             torch.set_num_threads(self.settings.threads)
         self.learner = Learner.load(recipe.learner, self.settings.seed)
@@ -113,9 +114,7 @@ class Run:
             )
 
     def _note(self, status: str, **more: Any) -> None:
-        packages = ("sparring", "torch", "transformers", "accelerate", "peft")
-        versions = {name: version(name) for name in packages}
-        told = {"status": status, "seed": self.settings.seed, "threads": torch.get_num_threads(), "versions": versions}
+        told = {"status": status, "seed": self.settings.seed, **circumstances()}
         write_json(self.folder / "run.json", {**told, **more})
 
     # ── the whole ───────────────────────────────────────────────────────────────────────────────────────────
@@ -184,7 +183,7 @@ class Run:
         lesson = self.trainer.lesson(
             experience, phase.method.objective, self.choice.count(phase), phase.epochs or 1, scope
         )
-        lesson = replace(lesson, reference=self._reference(folder, lesson))
+        lesson = replace(lesson, reference=self._reference(folder, lesson, name))
         await self._learn(lesson, phase, (number, round_), name)
         learnt = time.monotonic()
         line = self.metrics.record(
@@ -194,6 +193,7 @@ class Run:
                 "problems": round(self.position.problems),
                 "experience": len(experience),
                 "dropped": lesson.dropped,
+                **({"reference_sampled": lesson.reference.sampled} if lesson.reference else {}),
                 **self.metrics.mean("step", number + 1, round_ + 1),
                 **told,
                 "seconds_playing": round(played - begun, 3),
@@ -238,6 +238,7 @@ class Run:
     ) -> list[Episode]:
         self.display.stage(f"{name}: episodes", len(problems))
         sampled, begun = self.learner.model.tokens_sampled, time.monotonic()
+        kept = needs_reference(method.objective)
 
         def told(episode: Episode) -> None:
             rate = (self.learner.model.tokens_sampled - sampled) / max(1e-9, time.monotonic() - begun)
@@ -247,7 +248,7 @@ class Run:
             method,
             self.recipe.task,
             problems,
-            lambda problem: self.learner.voice(*scope, problem.id, journal=journal),
+            lambda problem: self.learner.voice(*scope, problem.id, journal=journal, logprobs=kept),
             scope,
             at_once=self.settings.at_once,
             serving=Serving(f"{scope[1] + 1}-{name_of(method)}", scope[2] + 1),
@@ -256,16 +257,18 @@ class Run:
 
     # ── learning ────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _reference(self, folder: Path, lesson: Lesson) -> tuple[tuple[float, ...], ...] | None:
+    def _reference(self, folder: Path, lesson: Lesson, name: str) -> Reference | None:
         """The reference's log-probabilities, taken before the first step and kept for who resumes after it."""
-        path = folder / "reference.pt"
+        path = folder / "reference.json"
         if path.exists():
-            return tuple(tuple(sums) for sums in torch.load(path, weights_only=True))
+            known: Reference = adapter(Reference).validate_python(read_json(path))
+            return known
         reference = self.trainer.reference(lesson)
         if reference is not None:
-            with writing(path):
-                torch.save([list(sums) for sums in reference], path.with_suffix(".partial"))
-                path.with_suffix(".partial").replace(path)
+            write_json(path, asdict(reference))
+            if reference.gap is not None:
+                whose = f"the sampler's for {reference.sampled:.0%}" if reference.sampled else "computed for all"
+                self.display.say(f"{name}: reference: {whose} (in the probe they lie {reference.gap:.1g} nats apart)")
         return reference
 
     async def _learn(self, lesson: Lesson, phase: Phase, place: tuple[int, int], name: str) -> None:

@@ -27,10 +27,15 @@ _PLACEHOLDER = re.compile(r"\u2402(\d+)\u2403")  # the pictures of STX and ETX: 
 
 @dataclass(frozen=True)
 class Row:
-    """One sequence to train on: `ids`, and for each the weight with which it is to be predicted (0: context)."""
+    """One sequence to train on: `ids`, and for each the weight with which it is to be predicted (0: context).
+
+    `sampled` is the weighted sum of the log-probabilities with which its trained tokens were sampled; None where one of
+    them was not, or nobody kept that.
+    """
 
     ids: tuple[int, ...]
     weights: tuple[float, ...]
+    sampled: float | None = None
 
 
 class Dialect:
@@ -80,11 +85,14 @@ class Dialect:
                 continue
             prompt = self._before_reply(turns[:place])
             said, weights = self._weighted(turn)
+            sampled = _sampled(turn)
             if rows and prompt[: len(rows[-1].ids)] == rows[-1].ids:
                 context = rows[-1].weights + (0.0,) * (len(prompt) - len(rows[-1].ids))
-                rows[-1] = Row(prompt + said, context + weights)
+                before = rows[-1].sampled
+                both = None if before is None or sampled is None else before + sampled
+                rows[-1] = Row(prompt + said, context + weights, both)
             else:
-                rows.append(Row(prompt + said, (0.0,) * len(prompt) + weights))
+                rows.append(Row(prompt + said, (0.0,) * len(prompt) + weights, sampled))
         return rows
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -173,6 +181,19 @@ class Dialect:
     def _ends_of_text(self) -> set[int]:
         eos = self.tokenizer.eos_token_id
         return set() if eos is None else {int(eos)}
+
+
+def _sampled(turn: Turn) -> float | None:
+    """The weighted sum of a finished turn's own log-probabilities, its stop token's among them."""
+    last, total = turn.parts[-1], 0.0
+    for part in turn.parts:
+        if not part.weight:
+            continue
+        wanted = len(part.ids or ()) + (part is last)
+        if part.ids is None or part.logprobs is None or len(part.logprobs) != wanted:
+            return None
+        total += part.weight * sum(part.logprobs)
+    return total
 
 
 def _with_system_merged(messages: list[dict[str, str]]) -> list[dict[str, str]]:

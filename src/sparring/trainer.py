@@ -18,36 +18,61 @@ import torch
 from accelerate import Accelerator
 from annotated_types import Ge, Gt, Interval
 
+from sparring import bits
+from sparring.anatomy import forkable
 from sparring.batch import bucketed, pad
 from sparring.catalogue import Catalogue
 from sparring.errors import RunStopped
 from sparring.experience import Experience
+from sparring.forks import shared
 from sparring.learner import Learner
 from sparring.objective import Objective
 from sparring.seeds import Name, digest, rng, stream
 from sparring.tokens import Row
+from sparring.turns import Resident
 
 LOSSES = Catalogue("sparring.losses", "loss")
+
+PROBE = 16  # pieces of which both the sampler's log-probabilities and the trainer's are known
+TOLERANCE = 1e-3  # nats a row that they may lie apart for the sampler's to be believed
 
 
 @dataclass(frozen=True)
 class TrainerSettings:
     """How weights are moved.
 
-    `batch`: pieces of experience a step; `batch_tokens`: padded tokens a forward pass; `warm_up`: problems over which
-    the learning rate rises; `schedule`: how it falls over the rest of the phase or round. A run stops when more than
-    `max_dropped` of a round's experience cannot be trained on (longer than the model, or nothing to train).
+    `optimizer`: "adamw_8bit" keeps its state in eight bits; `gradient_checkpointing` computes activations again rather
+    than keep them; `batch`: pieces of experience a step; `batch_tokens`: padded tokens a forward pass (None: as suits the device); `warm_up`:
+    problems over which the learning rate rises; `schedule`: how it falls over the rest of the phase or round. A run
+    stops when more than `max_dropped` of a round's experience cannot be trained on (longer than the model, or nothing
+    to train).
     """
 
     learning_rate: Annotated[float, Gt(0)] = 1e-5
     batch: Annotated[int, Gt(0)] = 32
-    batch_tokens: Annotated[int, Gt(0)] = 16_384
+    batch_tokens: Annotated[int, Gt(0)] | None = None
     warm_up: Annotated[float, Ge(0)] = 0
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     weight_decay: Annotated[float, Ge(0)] = 0.0
     adam_betas: tuple[float, float] = (0.9, 0.999)
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
+    gradient_checkpointing: bool = False
     max_grad_norm: Annotated[float, Gt(0)] = 1.0
     max_dropped: Annotated[float, Interval(ge=0, le=1)] = 0.05
+
+    def __post_init__(self) -> None:
+        if self.optimizer == "adamw_8bit":
+            bits.check(f"optimizer = {self.optimizer!r}")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The reference's log-probability of each row of each piece. `sampled` is the share of pieces for which those of the
+    sampler were taken, `gap` how far these lay from the trainer's in the probe (nats a row; None: none to compare)."""
+
+    sums: tuple[tuple[float, ...], ...]
+    sampled: float = 0.0
+    gap: float | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +86,7 @@ class Lesson:
     seed: tuple[Name, ...]
     loss: Any
     dropped: int = 0
-    reference: tuple[tuple[float, ...], ...] | None = field(default=None, repr=False)
+    reference: Reference | None = field(default=None, repr=False)
 
     def steps(self, batch: int) -> int:
         """How many steps it takes."""
@@ -78,19 +103,21 @@ class Step(NamedTuple):
     tokens: int
 
 
+def needs_reference(objective: Objective) -> bool:
+    """Whether the loss of `objective` compares the learner with its reference."""
+    loss: Any = LOSSES[objective.loss]
+    return bool(loss.needs_reference)
+
+
 class Trainer:
     """Moves a learner's weights, a lesson at a time."""
 
     def __init__(self, learner: Learner, settings: TrainerSettings) -> None:
         self.learner = learner
         self.settings = settings
-        on_gpu_in_float32 = (
-            learner.model.device.type == "cuda" and next(learner.model.network.parameters()).dtype == torch.float32
-        )
-        self.accelerator = Accelerator(
-            mixed_precision="bf16" if on_gpu_in_float32 else "no", cpu=learner.model.device.type == "cpu"
-        )
+        self.accelerator = Accelerator(mixed_precision="no", cpu=learner.model.device.type == "cpu")
         self.module = self.accelerator.prepare(learner.log_probs)
+        self._forkable = forkable(learner.model.network)
         self.begin(1.0, settings)
 
     # ── optimiser and schedule ──────────────────────────────────────────────────────────────────────────────
@@ -100,11 +127,13 @@ class Trainer:
         self.settings = settings
         self.horizon = horizon
         self.seen = 0.0
-        trained = [p for p in self.learner.log_probs.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(
-            trained, lr=settings.learning_rate, betas=settings.adam_betas, weight_decay=settings.weight_decay
-        )
-        self.optimizer = self.accelerator.prepare(optimizer)
+        self.optimizer = self.accelerator.prepare(_optimizer(self.learner.log_probs, settings))
+        self.moments = self.learner.model.turns.join(Resident(self._moments, self.learner.model.device))
+        self.learner.recompute(settings.gradient_checkpointing)
+
+    def _moments(self) -> Iterator[torch.Tensor]:
+        for state in self.optimizer.state.values():
+            yield from (value for value in state.values() if isinstance(value, torch.Tensor))
 
     def learning_rate(self) -> float:
         """The rate after `seen` problems."""
@@ -154,20 +183,51 @@ class Trainer:
         name = digest(*(digest(row.ids) for rows in pieces for row in rows))
         return Lesson(name, tuple(pieces), problems, epochs, seed, loss, dropped)
 
-    def reference(self, lesson: Lesson) -> tuple[tuple[float, ...], ...] | None:
-        """The sum of log-probabilities of each row under the weights as they are now; None where no loss asks."""
+    def reference(self, lesson: Lesson) -> Reference | None:
+        """The log-probability of each row under the weights as they are now; None where no loss asks.
+
+        A row that these weights sampled, and that carries what they gave it, needs no pass of its own, if a probe finds
+        that the sampler and the trainer agree.
+        """
         if not lesson.loss.needs_reference:
             return None
-        sums: list[tuple[float, ...]] = [()] * len(lesson.pieces)
+        sampled = {
+            place: tuple(row.sampled for row in rows if row.sampled is not None)
+            for place, rows in enumerate(lesson.pieces)
+            if all(row.sampled is not None for row in rows)
+        }
+        sums = self._log_probabilities(lesson, list(sampled)[:: math.ceil(len(sampled) / PROBE) or 1])
+        gaps = [abs(a - b) for place in sums for a, b in zip(sums[place], sampled[place], strict=True)]
+        gap = max(gaps, default=None)
+        believed = sampled if gap is not None and gap <= TOLERANCE else {}
+        unknown = [place for place in range(len(lesson.pieces)) if place not in sums and place not in believed]
+        sums = {**believed, **sums, **self._log_probabilities(lesson, unknown)}
+        share = len(believed) / max(1, len(lesson.pieces))
+        return Reference(tuple(sums[place] for place in range(len(lesson.pieces))), share, gap)
+
+    def _log_probabilities(self, lesson: Lesson, places: Sequence[int]) -> dict[int, tuple[float, ...]]:
+        """The weighted sum for each row of the pieces at `places`."""
+        self.learner.to_device()
         self.module.eval()
+        sums = {}
         with torch.no_grad():
-            for places in self._micro_batches(lesson, range(len(lesson.pieces))):
-                batch = pad([row for place in places for row in lesson.pieces[place]], self.learner.model.device)
-                logprob_BT = self.module(batch.ids_BT, batch.attention_BT, batch.weight_BT != 0)
-                found = iter((logprob_BT * batch.weight_BT).sum(dim=1).tolist())
-                for place in places:
+            for group in self._micro_batches(lesson, places):
+                logprob_BT, weight_BT = self._forward(lesson, group)
+                found = iter((logprob_BT * weight_BT).sum(dim=1).tolist())
+                for place in group:
                     sums[place] = tuple(next(found) for _ in lesson.pieces[place])
-        return tuple(sums)
+        return sums
+
+    def _forward(self, lesson: Lesson, places: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The log-probabilities of the rows of the pieces at `places`, and their weights, both [B, T]."""
+        rows = [row for place in places for row in lesson.pieces[place]]
+        batch = pad(rows, self.learner.model.device)
+        expected_BT = batch.weight_BT if lesson.loss.is_linear else None
+        common = shared(rows) if lesson.loss.in_pairs and self._forkable else None
+        shared_P = None if common is None else torch.tensor(common, device=batch.ids_BT.device)
+        trained_BT = batch.weight_BT != 0
+        logprob_BT = self.module(batch.ids_BT, batch.attention_BT, trained_BT, expected_BT, shared_P)
+        return logprob_BT, batch.weight_BT
 
     def learn(self, lesson: Lesson, done: int = 0) -> Iterator[Step]:
         """Takes the lesson's steps after the first `done`, one an iteration."""
@@ -183,19 +243,18 @@ class Trainer:
                     yield self._step(lesson, order[start : start + batch], number, a_step)
 
     def _step(self, lesson: Lesson, places: Sequence[int], number: int, problems: float) -> Step:
+        self.learner.to_device(self.moments)
         torch.manual_seed(stream(*lesson.seed, "dropout", number))
         size = sum(lesson.loss.size(lesson.pieces[place]) for place in places)
         self.module.train()
         total, tokens = torch.zeros((), device=self.learner.model.device), 0
         measures: dict[str, torch.Tensor] = {}
         for group in self._micro_batches(lesson, places):
-            rows = [row for place in group for row in lesson.pieces[place]]
-            batch = pad(rows, self.learner.model.device)
-            logprob_BT = self.module(batch.ids_BT, batch.attention_BT, batch.weight_BT != 0)
-            loss, found = lesson.loss(logprob_BT, batch.weight_BT, self._reference_of(lesson, group))
+            logprob_BT, weight_BT = self._forward(lesson, group)
+            loss, found = lesson.loss(logprob_BT, weight_BT, self._reference_of(lesson, group))
             self.accelerator.backward(loss / size)
             total += loss.detach() / size
-            tokens += sum(len(row.ids) for row in rows)
+            tokens += sum(len(row.ids) for place in group for row in lesson.pieces[place])
             for name, value in found.items():
                 measures[name] = measures.get(name, torch.zeros_like(value)) + value / size
         loss_of_step = float(total)
@@ -223,10 +282,23 @@ class Trainer:
     def _reference_of(self, lesson: Lesson, places: Sequence[int]) -> torch.Tensor | None:
         if lesson.reference is None:
             return None
-        return torch.tensor([s for place in places for s in lesson.reference[place]], device=self.learner.model.device)
+        sums = [found for place in places for found in lesson.reference.sums[place]]
+        return torch.tensor(sums, device=self.learner.model.device)
 
     def _micro_batches(self, lesson: Lesson, places: Sequence[int]) -> Iterator[list[int]]:
         lengths = [max(len(row.ids) for row in lesson.pieces[place]) for place in places]
         rows = [len(lesson.pieces[place]) for place in places]
-        for group in bucketed(lengths, rows, self.settings.batch_tokens):
+        budget = self.settings.batch_tokens or (1_024 if self.learner.model.device.type == "cpu" else 16_384)
+        for group in bucketed(lengths, rows, budget):
             yield [places[at] for at in group]
+
+
+def _optimizer(module: torch.nn.Module, settings: TrainerSettings) -> torch.optim.Optimizer:
+    how: dict[str, Any] = {
+        "lr": settings.learning_rate,
+        "betas": settings.adam_betas,
+        "weight_decay": settings.weight_decay,
+    }
+    if settings.optimizer == "adamw_8bit":
+        return bits.adamw_8bit(module, **how)
+    return torch.optim.AdamW([weight for weight in module.parameters() if weight.requires_grad], **how)

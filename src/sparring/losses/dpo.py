@@ -22,6 +22,8 @@ class DPOLoss:
 
     name: ClassVar[str] = "dpo"
     needs_reference: ClassVar[bool] = True
+    in_pairs: ClassVar[bool] = True
+    is_linear: ClassVar[bool] = False
 
     def __init__(self, objective: DPO) -> None:
         self.beta = objective.beta

@@ -20,6 +20,8 @@ class LikelihoodLoss:
 
     name: ClassVar[str] = "likelihood"
     needs_reference: ClassVar[bool] = False
+    in_pairs: ClassVar[bool] = False
+    is_linear: ClassVar[bool] = True
 
     def __init__(self, objective: Likelihood) -> None:
         """The objective has no settings."""
