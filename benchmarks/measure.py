@@ -1,0 +1,164 @@
+"""A race: contenders take turns in processes of their own; the ratio of their medians is what is reported.
+
+Turns, because other work on the machine comes and goes; processes, because that is how a peak of memory can be had.
+Figures go to `results/<race>.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("sparring", "torch", "transformers", "trl", "peft", "openai", "litellm")
+
+
+Go = Callable[[], float]
+
+
+class Watch:
+    """Seconds by the clock and of the processor; `with watch:` adds to them. `notes` are reported as they are."""
+
+    def __init__(self) -> None:
+        self.clock = self.processor = 0.0
+        self.notes: list[Any] = []
+
+    def __enter__(self) -> None:
+        self.clock -= time.perf_counter()
+        self.processor -= time.process_time()
+
+    def __exit__(self, *error: object) -> None:
+        self.clock += time.perf_counter()
+        self.processor += time.process_time()
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Who runs: `make(**settings)`, called in the contender's own process, gives a function that gets the n-th turn
+    ready and gives what is timed, which returns the amount of work done. Getting ready is not timed, but what it has to
+    do of the work it may add to the watch."""
+
+    name: str
+    make: Callable[..., Callable[[int, Watch], Go]]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def race(
+    contenders: Sequence[Contender], turns: int = 5, threads: int = 2, warm_up: bool = True
+) -> dict[str, dict[str, Any]]:
+    """By contender: its rates (amount a second, one for each turn), their median, the median amount a second of
+    processor time (all threads; steadier on a shared machine), its notes, and its peak memory (GiB, whole process). A
+    turn to warm up, before the first, is not counted."""
+    spawn = multiprocessing.get_context("spawn")
+    running = []
+    for contender in contenders:
+        ours, theirs = spawn.Pipe()
+        process = spawn.Process(target=_run, args=(contender, theirs, threads), daemon=True)
+        process.start()
+        running.append((contender.name, ours, process))
+    rates: dict[str, list[tuple[float, float, list[Any]]]] = {contender.name: [] for contender in contenders}
+    for turn in range(0 if warm_up else 1, turns + 1):
+        for name, pipe, _ in running:
+            pipe.send(turn)
+            found = pipe.recv()
+            if isinstance(found, str):
+                raise SystemExit(f"{name}: {found}")
+            if turn:
+                rates[name].append(found)
+            say(f"  {name}: {found[0]:,.1f}/s{'' if turn else ' (warming up)'}")
+    told = {}
+    for name, pipe, process in running:
+        pipe.send(None)
+        by_clock, by_processor, notes = zip(*rates[name], strict=True)
+        told[name] = {
+            "median": statistics.median(by_clock),
+            "rates": by_clock,
+            "median_of_processor": statistics.median(by_processor),
+            **({"notes": [note for some in notes for note in some]} if any(notes) else {}),
+            "peak_gib": pipe.recv(),
+        }
+        process.join()
+    return told
+
+
+def _run(contender: Contender, pipe: Connection, threads: int) -> None:
+    import torch  # noqa: PLC0415 - in the contender's process only
+
+    torch.set_num_threads(threads)
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - what trainers print is not read
+    try:
+        ready = contender.make(**contender.settings)
+        while (turn := pipe.recv()) is not None:
+            watch = Watch()
+            go = ready(turn, watch)
+            with watch:
+                amount = go()
+            pipe.send((amount / watch.clock, amount / watch.processor, watch.notes))
+        pipe.send(peak_gib())
+    except Exception as error:  # the race ends with this line
+        pipe.send(f"{type(error).__name__}: {error}")
+        raise
+
+
+def peak_gib() -> float:
+    """The most memory this process ever had, in GiB."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "python": platform.python_version(),
+        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+    }
+
+
+def _processor() -> str:
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def write(name: str, threads: int, figures: Mapping[str, Any]) -> None:
+    """Writes `results/<name>.json`."""
+    RESULTS.mkdir(exist_ok=True)
+    told = {"name": name, "machine": machine(threads), "figures": figures}
+    (RESULTS / f"{name}.json").write_text(json.dumps(told, indent=1) + "\n")
+
+
+def say(line: str) -> None:
+    """A line of progress."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def main(run: Callable[[int, int], None], description: str) -> None:
+    """The command line of a race."""
+    parser = argparse.ArgumentParser(description=description.split("\n", 1)[0])
+    parser.add_argument("--turns", type=int, default=5, help="turns of each contender (default: 5)")
+    parser.add_argument("--threads", type=int, default=2, help="threads of each (default: 2)")
+    told = parser.parse_args()
+    run(told.turns, told.threads)

@@ -1,0 +1,159 @@
+"""A round of SAIE as a whole: what a slow partner adds, what the orchestration costs, and whether memory grows.
+
+512 episodes of one turn. The partner is a server that takes 200 ms a call, 64 calls under way at once, all of them on a
+ledger; or, for the learner alone, a program. The partner alone is asked as often by nobody who has to think. The
+orchestration is all of a round that is neither the sampler's nor the trainer's: episodes, journal, files.
+
+    python -m benchmarks.rounds
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.ledger import IN_FLIGHT, LATENCY, asked, server
+from benchmarks.measure import Contender, Go, Watch, main, race, write
+
+EPISODES = 512
+SIZES = {"tiny": None, "256 x 4": (256, 4)}
+
+
+def playing(url: str | None, size: tuple[int, int] | None, episodes: int) -> Callable[[int, Watch], Go]:
+    """A round of so many episodes by a learner of this size (hidden, layers), with a program or a server as partner."""
+    from sparring.display import Display  # noqa: PLC0415 - in the contender's process only
+    from sparring.recipe import Recipe  # noqa: PLC0415
+    from sparring.run import train  # noqa: PLC0415
+    from sparring.tiny import tiny_model, tiny_tokenizer  # noqa: PLC0415
+
+    folder = Path(tempfile.mkdtemp())
+    if size is not None:
+        tiny_model(0, hidden=size[0], layers=size[1]).save_pretrained(folder / "model")
+        tiny_tokenizer().save_pretrained(folder / "model")
+    partner = (
+        {"by": "task"} if url is None else {"by": "endpoint", "model": "m", "base_url": url, "in_flight": IN_FLIGHT}
+    )
+    recipe = Recipe.of(
+        {
+            "learner": {"model": "tiny" if size is None else str(folder / "model")},
+            "task": {"kind": "multistep_arithmetic", "range": "easy", "train": episodes},
+            "phase": [{"method": "saie", "turns": 1, "problems": episodes, "discussant": partner}],
+            "run": {"evaluate_problems": 0, "test_problems": 0, "max_learner_failures": 1.0},
+        }
+    )
+    inside = _Inside()
+
+    def ready(turn: int, watch: Watch) -> Go:
+        run = folder / f"run-{turn}"
+        recipe_now = replace(recipe, run=replace(recipe.run, seed=turn))
+        inside.seconds, begun = 0.0, time.process_time()
+        train(recipe_now, run, display=Display(live=False))
+        lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+        told = next(line for line in lines if line["kind"] == "round")
+        seconds = told["seconds_playing"] + told["seconds_learning"]
+        watch.clock += seconds
+        watch.processor += time.process_time() - begun
+        watch.notes.append({"outside": 1 - inside.seconds / seconds})
+        return lambda: float(episodes)
+
+    return ready
+
+
+class _Inside:
+    """Counts the seconds that the sampler and the trainer take."""
+
+    def __init__(self) -> None:
+        from sparring.sampler import Sampler  # noqa: PLC0415
+        from sparring.trainer import Trainer  # noqa: PLC0415
+
+        self.seconds = 0.0
+        for kind, name in ((Sampler, "step"), (Trainer, "_step")):
+            setattr(kind, name, self._timed(getattr(kind, name)))
+
+    def _timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            begun = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.seconds += time.perf_counter() - begun
+
+        return timed
+
+
+def calling(url: str, calls: int) -> Callable[[int, Watch], Go]:
+    """The partner alone: its calls, on a ledger."""
+    from sparring.chat import question  # noqa: PLC0415
+    from sparring.ledger import Ledger, Recorded  # noqa: PLC0415
+    from sparring.speaker import Sampling  # noqa: PLC0415
+    from sparring.speakers.endpoint import Endpoint  # noqa: PLC0415
+
+    folder = tempfile.mkdtemp()
+
+    async def ask(turn: int) -> None:
+        with Ledger(Path(folder) / f"{turn}.sqlite", "race") as ledger:
+            partner = Recorded(Endpoint("m", url, in_flight=IN_FLIGHT), ledger, "discussant")
+            await asyncio.gather(
+                *(partner.reply(question(asked(turn, number)), Sampling(0.0)) for number in range(calls))
+            )
+
+    def ready(turn: int, watch: Watch) -> Go:
+        def go() -> float:
+            asyncio.run(ask(turn))
+            return float(calls)
+
+        return go
+
+    return ready
+
+
+def overlap(turns: int, threads: int) -> dict[str, Any]:
+    """By size of the learner: seconds of learner, partner and both, and both as a multiple of the longer."""
+    found = {}
+    with server() as url:
+        for name, size in SIZES.items():
+            rates = race(
+                [
+                    Contender("learner alone", playing, {"url": None, "size": size, "episodes": EPISODES}),
+                    Contender("partner alone", calling, {"url": url, "calls": EPISODES}),
+                    Contender("both", playing, {"url": url, "size": size, "episodes": EPISODES}),
+                ],
+                turns,
+                threads,
+            )
+            seconds = {who: EPISODES / told["median"] for who, told in rates.items()}
+            longer = max(seconds["learner alone"], seconds["partner alone"])
+            outside = sorted(note["outside"] for note in rates["learner alone"]["notes"])
+            found[name] = {
+                "seconds": seconds,
+                "times_the_longer": seconds["both"] / longer,
+                "orchestration": outside[len(outside) // 2],
+            }
+    return found
+
+
+def memory(threads: int) -> dict[str, float]:
+    """Peak memory (GiB) of rounds of 512 and of 5,120 episodes."""
+    contenders = [
+        Contender(f"{count} episodes", playing, {"url": None, "size": None, "episodes": count})
+        for count in (EPISODES, 10 * EPISODES)
+    ]
+    return {name: told["peak_gib"] for name, told in race(contenders, 1, threads, warm_up=False).items()}
+
+
+def run(turns: int, threads: int) -> None:
+    """Measures, and writes `results/rounds.json`."""
+    peaks = memory(threads)
+    few, many = peaks.values()
+    figures = {"latency": LATENCY, "in_flight": IN_FLIGHT, "episodes": EPISODES, **{"overlap": overlap(turns, threads)}}
+    write("rounds", threads, {**figures, "memory": {**peaks, "ratio": many / few}})
+
+
+if __name__ == "__main__":
+    main(run, __doc__)

@@ -1,0 +1,156 @@
+"""Sampling beside `transformers.generate` and `generate_batch`: tokens of replies per second.
+
+Replies have lengths of their own, drawn beforehand: ours and `generate_batch` are told each; a batch of `generate` goes
+on, as it must, to the end of its longest.
+
+    python -m benchmarks.sampling
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+
+from benchmarks.measure import Contender, Go, Watch, main, race, say, write
+from benchmarks.models import ids, llama
+from sparring.sampler import Request, Sampler
+from sparring.speaker import Sampling
+
+
+@dataclass(frozen=True)
+class Workload:
+    """`prompts` questions of so many tokens, `k` replies to each, of exponential length with this mean and cap."""
+
+    name: str
+    hidden: int
+    layers: int
+    prompts: int
+    k: int
+    shortest: int = 20
+    longest: int = 120
+    mean: float = 48
+    cap: int = 192
+    vocabulary: int = 128
+    seed: int = 1
+    goal: float | None = None
+
+    def requests(self) -> list[Request]:
+        """What is asked for."""
+        draw = random.Random(self.seed)
+        found = []
+        for number in range(self.prompts):
+            prompt = ids(draw, draw.randint(self.shortest, self.longest), self.vocabulary)
+            for sample in range(self.k):
+                limit = max(1, min(self.cap, round(draw.expovariate(1 / self.mean))))
+                found.append(Request(prompt, Sampling(max_tokens=limit), number * 1000 + sample))
+        return found
+
+
+WORKLOADS = (
+    Workload("long tail, K = 8, 128 x 2", 128, 2, 64, 8, goal=5.0),
+    Workload("long tail, K = 8, 256 x 4", 256, 4, 64, 8, goal=4.5),
+    Workload("long tail, K = 1, 128 x 2", 128, 2, 512, 1, goal=3.5),
+    Workload("short, K = 1, 128 x 2", 128, 2, 1000, 1, 10, 20, 25, 128),
+    Workload("long prompts, K = 8, 128 x 2", 128, 2, 32, 8, 500, 1000),
+    Workload("vocabulary 32,000, K = 8, 256 x 4", 256, 4, 16, 8, vocabulary=32_000),
+    Workload("vocabulary 128,000, batch 4, K = 1, 256 x 4", 256, 4, 16, 1, vocabulary=128_000),
+)
+USUAL = 32  # rows in a batch of `generate`
+BATCHES = (8, 16, 32, 64, 128)  # of which the best is raced as well
+TRIED = 256  # requests that the best batch is found on
+FEW = 64  # requests of `generate_batch`, which is slow on a CPU; all of the mean length, which spares it the long tail
+
+
+def ours(workload: Workload, slots: int) -> Callable[[int, Watch], Go]:
+    """The slot sampler."""
+    model, requests = llama(workload.hidden, workload.layers, workload.vocabulary).eval(), workload.requests()
+
+    def go() -> float:
+        sampler, tokens = Sampler(model, (), lambda found: "", slots=slots), 0
+        for request in requests:
+            sampler.submit(request)
+        while sampler.busy:
+            tokens += sum(len(sampled.ids) for _, sampled in sampler.step())
+        return float(tokens)
+
+    return lambda turn, watch: go
+
+
+def generate(workload: Workload, batch: int) -> Callable[[int, Watch], Go]:
+    """`transformers.generate`, `batch` rows at a time, in the order asked."""
+    model, requests = llama(workload.hidden, workload.layers, workload.vocabulary).eval(), workload.requests()
+
+    def go() -> float:
+        for rows in _split(requests, batch):
+            width = max(len(row.ids) for row in rows)
+            ids_BT = torch.tensor([[0] * (width - len(row.ids)) + list(row.ids) for row in rows])
+            longest = max(row.sampling.max_tokens for row in rows)
+            with torch.inference_mode():
+                model.generate(
+                    ids_BT,
+                    attention_mask=(ids_BT != 0).long(),
+                    do_sample=True,
+                    top_k=0,
+                    max_new_tokens=longest,
+                    min_new_tokens=longest,
+                    eos_token_id=None,
+                    pad_token_id=0,
+                )
+        return float(sum(row.sampling.max_tokens for row in requests))
+
+    return lambda turn, watch: go
+
+
+def _split(requests: list[Request], batch: int) -> Iterator[list[Request]]:
+    for start in range(0, len(requests), batch):
+        yield requests[start : start + batch]
+
+
+def generate_batch(workload: Workload) -> Callable[[int, Watch], Go]:
+    """`generate_batch`, the continuous batching of transformers, on FEW requests."""
+    from transformers import GenerationConfig  # noqa: PLC0415
+
+    model, requests = llama(workload.hidden, workload.layers, workload.vocabulary).eval(), workload.requests()[:FEW]
+    length = round(workload.mean)
+    how = GenerationConfig(max_new_tokens=length, do_sample=True, eos_token_id=-1, pad_token_id=0)
+
+    def go() -> float:
+        found = model.generate_batch([list(request.ids) for request in requests], generation_config=how)
+        return float(sum(len(one.generated_tokens) for one in found.values()))
+
+    return lambda turn, watch: go
+
+
+def best_batch(workload: Workload, threads: int) -> int:
+    """The batch with which `generate` is fastest on the first requests."""
+    part = replace(workload, prompts=max(1, min(workload.prompts, TRIED // workload.k)))
+    contenders = [Contender(str(batch), generate, {"workload": part, "batch": batch}) for batch in BATCHES]
+    rates = race(contenders, 1, threads)
+    return int(max(rates, key=lambda batch: rates[batch]["median"]))
+
+
+def run(turns: int, threads: int) -> None:
+    """Races all workloads, and writes `results/sampling.json`."""
+    figures = {}
+    for number, workload in enumerate(WORKLOADS):
+        say(workload.name)
+        best = best_batch(workload, threads)
+        contenders = [
+            Contender("sparring", ours, {"workload": workload, "slots": 128}),
+            Contender(f"generate, batch {USUAL}", generate, {"workload": workload, "batch": USUAL}),
+        ]
+        if best != USUAL:
+            told = {"workload": workload, "batch": best}
+            contenders.append(Contender(f"generate, best batch ({best})", generate, told))
+        if number == 0:
+            contenders.append(Contender("generate_batch", generate_batch, {"workload": workload}))
+        raced = race(contenders, turns, threads)
+        figures[workload.name] = {"of": "tokens", "goal": workload.goal, "contenders": raced}
+        write("sampling", threads, figures)
+
+
+if __name__ == "__main__":
+    main(run, __doc__)

@@ -1,0 +1,186 @@
+"""Learning beside TRL: a DPO round (reference pass and one epoch) and supervised fine-tuning, on the same rows.
+
+Prompts of 80–120 tokens, replies of 20–200, 16 pieces a step. What is timed is the reference pass and the steps;
+loading and tokenising are not. TRL is raced at its defaults (with `precompute_ref_log_probs` for DPO, without which a
+second model is kept) and at the best settings found for it.
+
+    python -m benchmarks.training
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from benchmarks.measure import Contender, Go, Watch, main, race, say, write
+from benchmarks.models import llama, tokenizer, words
+from sparring.chat import LEARNER, Message, Part, question
+from sparring.experience import Demonstration, Experience, Preference
+from sparring.learner import Learner
+from sparring.model import LanguageModel, ModelSource
+from sparring.objective import DPO, Likelihood
+from sparring.trainer import Trainer, TrainerSettings
+
+
+@dataclass(frozen=True)
+class Workload:
+    """So many pieces of experience for a model of this size."""
+
+    name: str
+    kind: Literal["dpo", "sft"]
+    vocabulary: int
+    pieces: int
+    batch: int = 16
+    hidden: int = 256
+    layers: int = 4
+    prompt: tuple[int, int] = (80, 120)
+    reply: tuple[int, int] = (20, 200)
+    seed: int = 1
+    goal: float | None = None
+    memory_goal: float | None = None
+
+    def texts(self) -> list[tuple[str, list[str]]]:
+        """Prompts, each with one reply to imitate, or with a chosen and a rejected one."""
+        draw = random.Random(self.seed)
+        count = 2 if self.kind == "dpo" else 1
+        return [
+            (
+                words(draw, draw.randint(*self.prompt), self.vocabulary),
+                [words(draw, draw.randint(*self.reply), self.vocabulary) for _ in range(count)],
+            )
+            for _ in range(self.pieces)
+        ]
+
+    def amount(self) -> float:
+        """What is counted: pairs, or tokens of prompts and replies."""
+        if self.kind == "dpo":
+            return self.pieces
+        return sum(len(prompt.split()) + len(reply.split()) for prompt, (reply,) in self.texts())
+
+
+WORKLOADS = (
+    Workload("DPO, vocabulary 32,000", "dpo", 32_000, 32, goal=5.0, memory_goal=0.35),
+    Workload("DPO, vocabulary 128", "dpo", 128, 64, goal=1.4),
+    Workload("DPO, vocabulary 128,000, batch 4", "dpo", 128_000, 4, batch=4),
+    Workload("likelihood, vocabulary 32,000", "sft", 32_000, 32, goal=5.0, memory_goal=0.35),
+    Workload("likelihood, vocabulary 128", "sft", 128, 128, goal=1.4),
+    Workload("likelihood, vocabulary 128,000, batch 4", "sft", 128_000, 8, batch=4),
+    Workload("likelihood, long prompts, vocabulary 32,000", "sft", 32_000, 8, prompt=(800, 1200)),
+)
+
+
+def ours(workload: Workload) -> Callable[[int, Watch], Go]:
+    """The product's own trainer."""
+    experience = [_piece(number, *texts, workload) for number, texts in enumerate(workload.texts())]
+    objective = DPO() if workload.kind == "dpo" else Likelihood()
+
+    def ready(turn: int, watch: Watch) -> Go:
+        network = llama(workload.hidden, workload.layers, workload.vocabulary, turn)
+        learner = Learner(LanguageModel(network, tokenizer(workload.vocabulary), ModelSource("llama", device="cpu")))
+        trainer = Trainer(learner, TrainerSettings(batch=workload.batch))
+        lesson = trainer.lesson(experience, objective, workload.pieces, 1, (turn,))
+
+        def go() -> float:
+            for _ in trainer.learn(replace(lesson, reference=trainer.reference(lesson))):
+                pass
+            return workload.amount()
+
+        return go
+
+    return ready
+
+
+def _piece(number: int, prompt: str, replies: list[str], workload: Workload) -> Experience:
+    asked = question(prompt)
+    said = [Message(LEARNER, (Part(reply, LEARNER, weight=1.0),)) for reply in replies]
+    if workload.kind == "dpo":
+        return Preference(str(number), asked, *said)
+    return Demonstration(str(number), asked.then(*said))
+
+
+def trl(workload: Workload, **settings: Any) -> Callable[[int, Watch], Go]:
+    """TRL's trainer, a new one each turn."""
+    os.environ.update(TQDM_DISABLE="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1", WANDB_DISABLED="true")
+    from datasets import Dataset  # noqa: PLC0415 - only in this contender's process
+    from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer  # noqa: PLC0415
+
+    dpo = workload.kind == "dpo"
+    rows = Dataset.from_list([_row(prompt, replies) for prompt, replies in workload.texts()])
+    stopwatch = Watch()
+
+    class Referring(DPOTrainer):
+        """DPOTrainer makes its reference pass while it is made: its seconds count."""
+
+        def _precompute_ref_logps(self, *args: Any) -> Any:
+            with stopwatch:
+                return super()._precompute_ref_logps(*args)
+
+    def ready(turn: int, watch: Watch) -> Go:
+        nonlocal stopwatch
+        stopwatch = watch
+        common = dict(
+            output_dir=tempfile.mkdtemp(),
+            per_device_train_batch_size=workload.batch,
+            num_train_epochs=1,
+            max_length=None,
+            report_to="none",
+            save_strategy="no",
+            disable_tqdm=True,
+            use_cpu=True,
+            bf16=False,
+            seed=turn,
+            **settings,
+        )
+        made: Any
+        if dpo:
+            config, made = DPOConfig(precompute_ref_log_probs=True, **common), Referring
+        else:
+            config, made = SFTConfig(**common), SFTTrainer
+        network = llama(workload.hidden, workload.layers, workload.vocabulary, turn)
+        trainer = made(network, args=config, train_dataset=rows, processing_class=tokenizer(workload.vocabulary))
+
+        def go() -> float:
+            trainer.train()
+            return workload.amount()
+
+        return go
+
+    return ready
+
+
+def _row(prompt: str, replies: list[str]) -> dict[str, Any]:
+    asked = [{"role": "user", "content": prompt}]
+    said = [[{"role": "assistant", "content": reply}] for reply in replies]
+    names = ("chosen", "rejected") if len(said) == 2 else ("completion",)
+    return {"prompt": asked, **dict(zip(names, said, strict=True))}
+
+
+BEST = {"train_sampling_strategy": "group_by_length", "disable_dropout": True}  # of those tried (docs/log.md)
+
+
+def run(turns: int, threads: int) -> None:
+    """Races all workloads, and writes `results/training.json`."""
+    figures = {}
+    for workload in WORKLOADS:
+        say(workload.name)
+        best = {key: value for key, value in BEST.items() if workload.kind == "dpo" or key != "disable_dropout"}
+        contenders = [
+            Contender("sparring", ours, {"workload": workload}),
+            Contender("TRL", trl, {"workload": workload}),
+            Contender("TRL, best settings", trl, {"workload": workload, **best}),
+        ]
+        figures[workload.name] = {
+            "of": "pairs" if workload.kind == "dpo" else "tokens",
+            "goal": workload.goal,
+            "memory_goal": workload.memory_goal,
+            "contenders": race(contenders, turns, threads),
+        }
+        write("training", threads, figures)
+
+
+if __name__ == "__main__":
+    main(run, __doc__)
