@@ -7,6 +7,7 @@ Figures go to `results/<race>.json`.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import multiprocessing
 import os
@@ -102,7 +103,8 @@ def _run(contender: Contender, pipe: Connection, threads: int) -> None:
     try:
         ready = contender.make(**contender.settings)
         while (turn := pipe.recv()) is not None:
-            watch = Watch()
+            watch, go = Watch(), None  # the turn before is over, and what it had is let go
+            gc.collect()
             go = ready(turn, watch)
             with watch:
                 amount = go()

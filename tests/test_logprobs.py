@@ -193,6 +193,16 @@ def test_logits_come_in_chunks_and_once_where_the_gradient_was_foretold(expected
         torch.testing.assert_close(found[key], gradient, rtol=1e-6, atol=1e-6, msg=lambda m, key=key: f"{key}: {m}")
 
 
+def test_logits_of_one_chunk_wait_for_the_backward_pass():
+    model = network("granite")
+    module = TokenLogProbs(model, chunk=60 * VOCABULARY)
+    with Products() as products:
+        found = gradients(model, module(*rows()))
+    assert sum(products.sizes) == int(rows()[2].sum()) * VOCABULARY
+    for key, gradient in gradients(model, plainly(model, *rows())).items():
+        torch.testing.assert_close(found[key], gradient, rtol=1e-6, atol=1e-6, msg=lambda m, key=key: f"{key}: {m}")
+
+
 def test_a_head_that_stands_still_needs_its_logits_once():
     model = network()
     expected = gradients(model, TokenLogProbs(model)(*rows()))

@@ -141,8 +141,8 @@ def test_a_reply_cut_at_its_limit_has_no_stop_token_to_know_of():
 
 def test_a_run_takes_its_reference_from_the_sampler_and_says_so(tmp_path, capsys, monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    import sparring  # noqa: PLC0415
-    from sparring.display import Display  # noqa: PLC0415
+    import sparring
+    from sparring.display import Display
 
     recipe = sparring.Recipe.read(
         {

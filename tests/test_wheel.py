@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import subprocess
@@ -13,8 +12,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
-from tests.test_demo import shrunk
 
 ROOT = Path(__file__).parent.parent
 
@@ -88,27 +85,6 @@ def test_a_recipe_of_the_wheel_is_listed_and_trained(program, tmp_path):
     assert (tmp_path / "first" / "checkpoints" / "best" / "model.safetensors").exists()
 
 
-SMALL_DEMO = f"""
-import sys
-from typing import Any
-import sparring.demo
-from sparring.cli import main
-from sparring.recipe import load_table
-
-{inspect.getsource(shrunk)}
-sparring.demo.load_table = shrunk
-sys.argv = ["sparring", "demo", "--methods", "sft", "--run", "here"]
-main()
-"""
-
-
-def test_a_small_demo_runs_outside_the_repository(program, tmp_path):
-    assert "talk to a learner" in program("-c", SMALL_DEMO, name="python")
-    told = json.loads((tmp_path / "here" / "summary.json").read_text())
-    assert list(told["methods"]) == ["sft"]
-
-
-@pytest.mark.long
 def test_the_demo_runs_outside_the_repository(program, tmp_path):
     program("demo", "--methods", "sft", "--run", "here")
     told = json.loads((tmp_path / "here" / "summary.json").read_text())

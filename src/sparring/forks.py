@@ -56,7 +56,8 @@ class Fork:
 
 
 def shared(rows: Sequence[Row]) -> list[int] | None:
-    """How many tokens each two of `rows` have in common before the first trained one; None where forking does not pay."""
+    """How many tokens each two of `rows` have in common before the first trained one; None where forking does not
+    pay."""
     found = [_common(rows[place], rows[place + 1]) for place in range(0, len(rows), 2)]
     longest = max(len(rows[2 * pair].ids) + len(rows[2 * pair + 1].ids) - same for pair, same in enumerate(found))
     pays = sum(found) >= SAVED * sum(len(row.ids) for row in rows) and longest <= LONGEST

@@ -22,7 +22,7 @@ from sparring.anatomy import check_head, hidden, inner, logits, shaping
 from sparring.forks import Fork
 from sparring.projection import Head
 
-CHUNKS = {"cpu": 2**23}  # logits at a time: here the cache counts, on a GPU that its weights are read seldom
+CHUNKS = {"cpu": 2**24}  # logits at a time: here the cache counts, on a GPU that its weights are read seldom
 CHUNK = 2**26
 
 

@@ -208,9 +208,12 @@ class LanguageModel:
                     future.set_exception(error)
 
     def forget_copy(self) -> None:
-        """Drops the copy that replies are sampled from, if there is one: the weights are about to be moved."""
+        """Drops what replies are sampled from besides the weights, which are about to be moved: a copy of them, if
+        there is one, and keys and values."""
         if self.mixed:
             self._forget_sampler()
+        elif "sampler" in vars(self):
+            self.sampler.forget()
 
     def _forget_sampler(self) -> None:
         vars(self).pop("sampler", None)

@@ -3,7 +3,7 @@
 A chunk's logits are used up at once. The library would keep them for the backward pass, or compute them again there.
 Here the gradient of a log-probability by its hidden state is taken while the logits are there ([N, D], whatever it is
 to be multiplied with), and so is the gradient by the head's own weights where the loss foretells, up to a factor, what
-that will be. Only where it cannot are the logits computed once more.
+that will be. Where it cannot, a single chunk waits for the backward pass, and more than one are computed once more.
 
 Axes: N trained token, D hidden dimension, V vocabulary.
 """
@@ -11,7 +11,7 @@ Axes: N trained token, D hidden dimension, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -61,15 +61,6 @@ class _Plan:
             scores_NV *= self.scale
         return scores_NV if self.cap is None else scores_NV.div_(self.cap).tanh_().mul_(self.cap)
 
-    def slopes(self, shifted_NV: Tensor, sum_N: Tensor, ids_N: Tensor, bent_NV: Tensor | None) -> Tensor:
-        """The gradient of log p(ids) by what the linear map gives, [N, V], in place of exp(logits − shift), which sum up
-        to `sum_N`; `bent_NV` is the gradient of the cap."""
-        slopes_NV = shifted_NV.mul_(-1 / sum_N[:, None])
-        slopes_NV.scatter_add_(1, ids_N[:, None], torch.ones_like(sum_N)[:, None])
-        if bent_NV is not None:
-            slopes_NV *= bent_NV
-        return slopes_NV if self.scale == 1 else slopes_NV.mul_(self.scale)
-
     def bent(self, logits_NV: Tensor) -> Tensor | None:
         """The gradient of the cap where it gave `logits_NV`."""
         return None if self.cap is None else 1 - (logits_NV / self.cap).square()
@@ -103,63 +94,89 @@ class _HeadGradient:
 
 
 @dataclass
-class _Sweep:
-    """One pass over all chunks: log-probabilities, their gradient by hidden state (`pull_ND`) if asked for, and by the
-    head into `gradient` if there is one."""
+class _Soft:
+    """A chunk's logits as a softmax wants them: exp(logits − shift), [N, V], what these sum up to, and the gradient of
+    the cap; and the log-probabilities of the chosen tokens."""
 
+    shifted_NV: Tensor
+    sum_N: Tensor
+    bent_NV: Tensor | None
     logprobs_N: Tensor
-    normaliser_N: Tensor
-    pull_ND: Tensor | None = field(default=None)
 
-    @classmethod
-    def over(cls, plan: _Plan, states_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, ids_N: Tensor,
-             pulling: bool, gradient: _HeadGradient | None = None, normaliser_N: Tensor | None = None) -> _Sweep:  # fmt: skip
-        weight_VD = weight_VD.to(states_ND.dtype)
-        bias_V = None if bias_V is None else bias_V.to(states_ND.dtype)
-        wide = torch.promote_types(states_ND.dtype, torch.float32)
-        found = cls(states_ND.new_empty(len(ids_N), dtype=wide), states_ND.new_empty(len(ids_N), dtype=wide))
-        found.pull_ND = torch.empty_like(states_ND) if pulling else None
-        for some in plan.chunks(len(ids_N)):
-            logits_NV = plan.logits(states_ND[some], weight_VD, bias_V)
-            bent_NV = plan.bent(logits_NV) if pulling else None
-            chosen_N = logits_NV.gather(1, ids_N[some, None])[:, 0]
-            shift_N = logits_NV.amax(dim=1) if normaliser_N is None else normaliser_N[some]
-            shifted_NV = logits_NV.sub_(shift_N[:, None]).exp_()
-            sum_N = shifted_NV.sum(dim=1)
-            found.normaliser_N[some] = shift_N + sum_N.log()
-            found.logprobs_N[some] = chosen_N - found.normaliser_N[some]
-            if found.pull_ND is not None:
-                slopes_NV = plan.slopes(shifted_NV, sum_N, ids_N[some], bent_NV)
-                found.pull_ND[some] = slopes_NV.to(states_ND.dtype) @ weight_VD
-                if gradient is not None:
-                    gradient.add(some, slopes_NV, states_ND)
-        return found
+
+class _Projection:
+    """A head over some hidden states."""
+
+    def __init__(self, plan: _Plan, states_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, ids_N: Tensor) -> None:
+        self.plan, self.states_ND, self.ids_N = plan, states_ND, ids_N
+        self.weight_VD = weight_VD.to(states_ND.dtype)
+        self.bias_V = None if bias_V is None else bias_V.to(states_ND.dtype)
+
+    def soft(self, some: slice) -> _Soft:
+        """What the head makes of one chunk."""
+        logits_NV = self.plan.logits(self.states_ND[some], self.weight_VD, self.bias_V)
+        bent_NV = self.plan.bent(logits_NV) if self.plan.learning else None
+        chosen_N, shift_N = logits_NV.gather(1, self.ids_N[some, None])[:, 0], logits_NV.amax(dim=1)
+        shifted_NV = logits_NV.sub_(shift_N[:, None]).exp_()
+        sum_N = shifted_NV.sum(dim=1)
+        return _Soft(shifted_NV, sum_N, bent_NV, chosen_N - shift_N - sum_N.log())
+
+    def pull(self, some: slice, soft: _Soft, gradient: _HeadGradient | None) -> Tensor:
+        """The gradient of the log-probabilities by hidden state, [N, D]; that by the head is added to `gradient`. Uses
+        `soft` up."""
+        slopes_NV = soft.shifted_NV.mul_(-1 / soft.sum_N[:, None])
+        slopes_NV.scatter_add_(1, self.ids_N[some, None], torch.ones_like(soft.sum_N)[:, None])
+        if soft.bent_NV is not None:
+            slopes_NV *= soft.bent_NV
+        if self.plan.scale != 1:
+            slopes_NV *= self.plan.scale
+        pull_ND = slopes_NV.to(self.states_ND.dtype) @ self.weight_VD
+        if gradient is not None:
+            gradient.add(some, slopes_NV, self.states_ND)
+        return pull_ND
 
 
 class _LogProbs(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, states_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, ids_N: Tensor,
-                expected_N: Tensor | None, plan: _Plan) -> Tensor:  # fmt: skip
+    def forward(  # noqa: PLR0917 - the library hands them on by place
+        ctx: Any,
+        states_ND: Tensor,
+        weight_VD: Tensor,
+        bias_V: Tensor | None,
+        ids_N: Tensor,
+        expected_N: Tensor | None,
+        plan: _Plan,
+    ) -> Tensor:
         moves = plan.learning and weight_VD.requires_grad
         gradient = None if not moves or expected_N is None else _HeadGradient.zero(weight_VD, bias_V, expected_N)
-        pulling = plan.learning and (gradient is not None or not moves)
-        found = _Sweep.over(plan, states_ND, weight_VD, bias_V, ids_N, pulling, gradient)
-        ctx.save_for_backward(states_ND, weight_VD, bias_V, ids_N, found.normaliser_N, found.pull_ND)
-        ctx.plan, ctx.gradient = plan, gradient
-        return found.logprobs_N
+        at_once = plan.learning and (gradient is not None or not moves)
+        projection, kept = _Projection(plan, states_ND, weight_VD, bias_V, ids_N), None
+        logprobs_N = states_ND.new_empty(len(ids_N), dtype=torch.promote_types(states_ND.dtype, torch.float32))
+        pull_ND = torch.empty_like(states_ND) if at_once else None
+        for some in plan.chunks(len(ids_N)):
+            soft = projection.soft(some)
+            logprobs_N[some] = soft.logprobs_N
+            if pull_ND is not None:
+                pull_ND[some] = projection.pull(some, soft, gradient)
+            elif plan.learning and len(ids_N) <= plan.rows:
+                kept = soft
+        ctx.save_for_backward(states_ND, weight_VD, bias_V, ids_N, pull_ND)
+        ctx.plan, ctx.gradient, ctx.kept = plan, gradient, kept
+        return logprobs_N
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, by_N: Tensor) -> tuple[Tensor | None, ...]:
-        states_ND, weight_VD, bias_V, ids_N, normaliser_N, pull_ND = ctx.saved_tensors
-        gradient, ctx.gradient = ctx.gradient, None
+        states_ND, weight_VD, bias_V, ids_N, pull_ND = ctx.saved_tensors
+        gradient, kept, ctx.gradient, ctx.kept = ctx.gradient, ctx.kept, None, None  # both are used up
         factor = None if gradient is None else _factor(by_N, gradient.factor_N)
         if factor is not None:
             gradient = gradient.times(factor)
         elif weight_VD.requires_grad:
-            gradient = _HeadGradient.zero(weight_VD, bias_V, by_N)
-            swept = _Sweep.over(ctx.plan, states_ND, weight_VD, bias_V, ids_N, True, gradient, normaliser_N)
-            pull_ND = swept.pull_ND
+            gradient, pull_ND = _HeadGradient.zero(weight_VD, bias_V, by_N), torch.empty_like(states_ND)
+            projection = _Projection(ctx.plan, states_ND, weight_VD, bias_V, ids_N)
+            for some in ctx.plan.chunks(len(ids_N)):
+                pull_ND[some] = projection.pull(some, kept or projection.soft(some), gradient)
         by_states_ND = (by_N[:, None] * pull_ND).to(states_ND.dtype)
         if gradient is None:
             return by_states_ND, None, None, None, None, None

@@ -42,10 +42,10 @@ class TrainerSettings:
     """How weights are moved.
 
     `optimizer`: "adamw_8bit" keeps its state in eight bits; `gradient_checkpointing` computes activations again rather
-    than keep them; `batch`: pieces of experience a step; `batch_tokens`: padded tokens a forward pass (None: as suits the device); `warm_up`:
-    problems over which the learning rate rises; `schedule`: how it falls over the rest of the phase or round. A run
-    stops when more than `max_dropped` of a round's experience cannot be trained on (longer than the model, or nothing
-    to train).
+    than keep them; `batch`: pieces of experience a step; `batch_tokens`: padded tokens a forward pass (None: as suits
+    the device); `warm_up`: problems over which the learning rate rises; `schedule`: how it falls over the rest of the
+    phase or round. A run stops when more than `max_dropped` of a round's experience cannot be trained on (longer than
+    the model, or nothing to train).
     """
 
     learning_rate: Annotated[float, Gt(0)] = 1e-5
@@ -67,8 +67,9 @@ class TrainerSettings:
 
 @dataclass(frozen=True)
 class Reference:
-    """The reference's log-probability of each row of each piece. `sampled` is the share of pieces for which those of the
-    sampler were taken, `gap` how far these lay from the trainer's in the probe (nats a row; None: none to compare)."""
+    """The reference's log-probability of each row of each piece. `sampled` is the share of pieces for which those of
+    the sampler were taken, `gap` how far these lay from the trainer's in the probe (nats a row; None: none to
+    compare)."""
 
     sums: tuple[tuple[float, ...], ...]
     sampled: float = 0.0

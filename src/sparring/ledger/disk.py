@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sparring.errors import ConfigError, RunStopped
+from sparring.files import writing
 
 BUSY = 60.0  # seconds to wait for another process that is writing
 _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "fuse.sshfs")
@@ -36,7 +37,8 @@ def open_for_writing(path: Path, schema: str) -> sqlite3.Connection:
     """A connection to `path` in WAL mode, every commit on the disk when it returns; raises ConfigError."""
     if (kind := file_system(path)) in _NETWORK:
         raise ConfigError(_on_a_network(path, kind))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with refusing(path):
         connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
         try:

@@ -30,7 +30,7 @@ from sparring.task import Task
 from sparring.template import check, fill
 
 BARREN = 100  # replies in a row that bring nothing new: the speaker has no more to say
-_ITEM = re.compile(r"(\d{1,4})[.)]\s+(\S.*)")
+_ITEM = re.compile(r"([0-9]{1,4})[.)]\s+(\S.*)")
 
 
 @dataclass(frozen=True)
