@@ -16,10 +16,11 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.ledger import IN_FLIGHT, LATENCY, asked, server
-from benchmarks.measure import Contender, Go, Watch, main, race, write
+from benchmarks.measure import Contender, Go, Watch, main, race, say, write
 
 EPISODES = 512
 SIZES = {"tiny": None, "256 x 4": (256, 4)}
@@ -113,29 +114,22 @@ def calling(url: str, calls: int) -> Callable[[int, Watch], Go]:
     return ready
 
 
-def overlap(turns: int, threads: int) -> dict[str, Any]:
-    """By size of the learner: seconds of learner, partner and both, and both as a multiple of the longer."""
-    found = {}
-    with server() as url:
-        for name, size in SIZES.items():
-            rates = race(
-                [
-                    Contender("learner alone", playing, {"url": None, "size": size, "episodes": EPISODES}),
-                    Contender("partner alone", calling, {"url": url, "calls": EPISODES}),
-                    Contender("both", playing, {"url": url, "size": size, "episodes": EPISODES}),
-                ],
-                turns,
-                threads,
-            )
-            seconds = {who: EPISODES / told["median"] for who, told in rates.items()}
-            longer = max(seconds["learner alone"], seconds["partner alone"])
-            outside = sorted(note["outside"] for note in rates["learner alone"]["notes"])
-            found[name] = {
-                "seconds": seconds,
-                "times_the_longer": seconds["both"] / longer,
-                "orchestration": outside[len(outside) // 2],
-            }
-    return found
+def overlap(size: tuple[int, int] | None, url: str, turns: int, threads: int) -> dict[str, Any]:
+    """Seconds of a learner of this size, of the partner and of both, and both as a multiple of the longer; the share of
+    the learner's that is orchestration."""
+    rates = race(
+        [
+            Contender("learner alone", playing, {"url": None, "size": size, "episodes": EPISODES}),
+            Contender("partner alone", calling, {"url": url, "calls": EPISODES}),
+            Contender("both", playing, {"url": url, "size": size, "episodes": EPISODES}),
+        ],
+        turns,
+        threads,
+    )
+    seconds = {who: EPISODES / told["median"] for who, told in rates.items()}
+    longer = max(seconds["learner alone"], seconds["partner alone"])
+    outside = median(note["outside"] for note in rates["learner alone"]["notes"])
+    return {"seconds": seconds, "times_the_longer": seconds["both"] / longer, "orchestration": outside}
 
 
 def memory(threads: int) -> dict[str, float]:
@@ -149,9 +143,13 @@ def memory(threads: int) -> dict[str, float]:
 
 def run(turns: int, threads: int) -> None:
     """Measures, and writes `results/rounds.json`."""
-    peaks = memory(threads)
-    few, many = peaks.values()
-    figures = {"latency": LATENCY, "in_flight": IN_FLIGHT, "episodes": EPISODES, **{"overlap": overlap(turns, threads)}}
+    figures: dict[str, Any] = {"latency": LATENCY, "in_flight": IN_FLIGHT, "episodes": EPISODES, "overlap": {}}
+    with server() as url:
+        for name, size in SIZES.items():
+            say(name)
+            figures["overlap"][name] = overlap(size, url, turns, threads)
+            write("rounds", threads, figures)
+    few, many = (peaks := memory(threads)).values()
     write("rounds", threads, {**figures, "memory": {**peaks, "ratio": many / few}})
 
 

@@ -71,10 +71,10 @@ def _rounds(figures: Figures) -> Iterator[str]:
             f"| {name} | {alone:.1f} s | {partner:.1f} s | {both:.1f} s | {told['times_the_longer']:.2f} × | ≤ 1.15 × |"
             f" {told['orchestration']:.1%} | ≤ 5 % |"
         )
-    peaks = dict(figures["memory"])
-    ratio = peaks.pop("ratio")
-    yield ""
-    yield f"Peak memory: {', '.join(f'{gib:.2f} GiB for {name}' for name, gib in peaks.items())}: {ratio:.2f} ×."
+    if peaks := dict(figures.get("memory", {})):
+        ratio = peaks.pop("ratio")
+        yield ""
+        yield f"Peak memory: {', '.join(f'{gib:.2f} GiB for {name}' for name, gib in peaks.items())}: {ratio:.2f} ×."
 
 
 def _ledger(figures: Figures) -> Iterator[str]:
