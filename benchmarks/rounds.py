@@ -1,8 +1,9 @@
 """A round of SAIE as a whole: what a slow partner adds, what the orchestration costs, and whether memory grows.
 
 512 episodes of one turn. The partner is a server that takes 200 ms a call, 64 calls under way at once, all of them on a
-ledger; or, for the learner alone, a program. The partner alone is asked as often by nobody who has to think. The
-orchestration is all of a round that is neither the sampler's nor the trainer's: episodes, journal, files.
+ledger; or, for the learner alone, a script that says the same at once. The partner alone is asked as often by nobody
+who has to think. The orchestration is all of a round that is neither the sampler's nor the trainer's: episodes,
+journal, files.
 
     python -m benchmarks.rounds
 """
@@ -19,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.ledger import IN_FLIGHT, LATENCY, asked, server
+from benchmarks.ledger import IN_FLIGHT, LATENCY, VERDICT, asked, server
 from benchmarks.measure import Contender, Go, Watch, main, race, say, write
 
 EPISODES = 512
@@ -37,9 +38,9 @@ def playing(url: str | None, size: tuple[int, int] | None, episodes: int) -> Cal
     if size is not None:
         tiny_model(0, hidden=size[0], layers=size[1]).save_pretrained(folder / "model")
         tiny_tokenizer().save_pretrained(folder / "model")
-    partner = (
-        {"by": "task"} if url is None else {"by": "endpoint", "model": "m", "base_url": url, "in_flight": IN_FLIGHT}
-    )
+    partner: dict[str, Any] = {"by": "scripted", "replies": [VERDICT]}
+    if url is not None:
+        partner = {"by": "endpoint", "model": "m", "base_url": url, "in_flight": IN_FLIGHT}
     recipe = Recipe.of(
         {
             "learner": {"model": "tiny" if size is None else str(folder / "model")},
