@@ -34,10 +34,8 @@ from sparring.chat import Chat, question
 from sparring.ledger import Ledger, Recorded, totals
 from sparring.speaker import PARTNER, Reply, Sampling, said
 from sparring.speakers.endpoint import Endpoint
-from sparring.together import together
 
 LATENCY, IN_FLIGHT = 0.2, 64
-AT_ONCE = 512  # calls that ours is asked for at a time, as many as a run plays episodes
 THREADS = 1
 VERDICT = "Response A names the step that goes wrong and mends it; response B repeats it. [[A]]"
 PROMPT = "Compare two responses to a user's query. " * 20  # 820 characters, and a number that makes it another call
@@ -107,11 +105,8 @@ def ours(url: str, calls: int, folder: str) -> Callable[[int, Watch], Go]:
         endpoint = Endpoint("m", url, in_flight=IN_FLIGHT, retries=0)
         with Ledger(Path(folder) / f"{turn}.sqlite", "race") as ledger:
             judge = Recorded(endpoint, ledger, "judge")
-
-            async def one(number: int) -> Reply:
-                return await judge.reply(question(asked(turn, number)), SAMPLING)
-
-            for reply in await together(one, range(calls), AT_ONCE):
+            replies = (judge.reply(question(asked(turn, number)), SAMPLING) for number in range(calls))
+            for reply in await asyncio.gather(*replies):
                 assert reply.text == VERDICT
         recorded = totals(Path(folder) / f"{turn}.sqlite")
         assert sum(total.calls for total in recorded) == calls
