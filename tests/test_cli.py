@@ -297,6 +297,15 @@ def test_evaluate_asks_another_split_and_changes_the_runs_own_task(run, tmp_path
     assert json.loads((tmp_path / "f").read_text())["problems"] == 3
 
 
+def test_evaluate_refuses_a_task_without_answers_before_it_asks(run, tmp_path):
+    (tmp_path / "open.jsonl").write_text("".join(f'{{"instruction": "Write {n} words."}}\n' for n in range(40)))
+    said = sparring_("evaluate", run, "--task", "instructions", "--set", f"train={tmp_path / 'open.jsonl'}")
+    assert said.code == 2
+    assert "the task instructions has no right answers" in said.err
+    refused = sparring_("evaluate", "nowhere", "--task", "instructions", "--set", f"train={tmp_path / 'open.jsonl'}")
+    assert refused == said  # no learner was loaded
+
+
 def test_evaluate_asks_a_model_that_no_run_has_trained(tmp_path):
     said = sparring_("evaluate", "tiny", "--task", "word_sorting", "--problems", 2, "--output", tmp_path / "f")
     assert said.code == 0, said

@@ -278,3 +278,9 @@ def test_a_ledger_that_is_off_neither_reads_nor_writes_and_keeps_the_budget(path
         with pytest.raises(BudgetReached):
             ask(speaker, "a")
     assert not path.exists()
+
+
+def test_a_ledger_in_a_place_where_no_folder_can_be_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RunStopped, match="cannot write .*ledger.sqlite: "):
+        Ledger(tmp_path / "file" / "ledger.sqlite", "run")

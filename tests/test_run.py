@@ -21,7 +21,8 @@ import sparring
 from sparring import checkpoint
 from sparring.attempts import Serving
 from sparring.display import Display
-from sparring.errors import ConfigError, RunStopped, Unavailable
+from sparring.errors import ConfigError, Failure, RunStopped, Skipped, Unavailable
+from sparring.interaction import Episode
 from sparring.methods.saie import SAIE
 from sparring.model import LanguageModel
 from sparring.play import check_failures, play
@@ -308,6 +309,16 @@ def test_a_partner_that_fails_too_often_stops_the_run_with_the_commonest_causes(
     )
     with pytest.raises(RunStopped, match="the learner failed in 16 of 16"):
         check_failures(cut, 0.2, 0.9)
+
+
+def test_what_a_person_skips_is_no_failure_that_stops_a_run():
+    problems = small().task.problems("train")[:4]
+    skipped = Failure.of(Skipped("ann: skipped"), "discussant")
+    check_failures([Episode(p, p.chat, failures=(skipped,), failed=True) for p in problems], 0.2, 0.9)
+    lost = Failure.of(Unavailable("the line is dead"), "discussant")
+    found = [Episode(p, p.chat, failures=(skipped, lost), failed=True) for p in problems]
+    with pytest.raises(RunStopped, match=r"under .run.\): 4 × discussant: Unavailable: the line is dead$"):
+        check_failures(found, 0.2, 0.9)
 
 
 def test_it_runs_inside_a_running_event_loop(tmp_path):
