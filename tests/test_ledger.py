@@ -282,5 +282,5 @@ def test_a_ledger_that_is_off_neither_reads_nor_writes_and_keeps_the_budget(path
 
 def test_a_ledger_in_a_place_where_no_folder_can_be_is_one_line(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(RunStopped, match="cannot write .*ledger.sqlite: "):
+    with pytest.raises(RunStopped, match=r"cannot write .*ledger\.sqlite: File exists"):
         Ledger(tmp_path / "file" / "ledger.sqlite", "run")
