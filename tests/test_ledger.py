@@ -79,6 +79,27 @@ def test_the_same_call_under_way_is_one_call_whichever_role_asks(path):
     assert parrot.calls == ["a"]
 
 
+def test_of_many_asked_at_once_the_first_leave_while_the_others_are_made_ready(path):
+    made, sent = [], []
+
+    class Counted(Parrot):
+        def request(self, chat, sampling, sample=0):
+            made.append(sample)
+            return super().request(chat, sampling, sample)
+
+        async def reply(self, chat, sampling, sample=0):
+            sent.append(len(made))
+            return await super().reply(chat, sampling, sample)
+
+    async def main(judge):
+        await asyncio.gather(*(judge.reply(question(str(number)), PLAIN) for number in range(1000)))
+
+    with Ledger(path) as ledger:
+        asyncio.run(main(Recorded(Counted(), ledger, "judge")))
+    assert len(sent) == 1000
+    assert sent[0] < 100
+
+
 def test_one_that_stops_waiting_takes_the_call_from_nobody(path):
     parrot = Parrot(seconds=0.05)
 

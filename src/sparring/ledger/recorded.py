@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
+from weakref import WeakKeyDictionary
 
 from sparring import attempts
 from sparring.attempts import REPLIED, Attempt, Recordable, Tokens, clean
@@ -31,6 +32,7 @@ from sparring.speaker import Reply, Sampling
 Mode = Literal["record", "replay", "off"]
 _REPLY = adapter(Reply)
 _KINDS = {kind.__name__: kind for kind in (CutOff, Skipped, TooLong, Unreadable)}  # others are an endpoint's own words
+PREPARED = 16  # calls made ready between two looks at the network: of thousands asked at once the first leave early
 
 
 class NotRecorded(RunStopped):
@@ -62,12 +64,15 @@ class Ledger:
         )
         self._used, self._noted = used, set[bytes]()
         self._under_way: dict[tuple[asyncio.AbstractEventLoop, bytes], tuple[_Call, asyncio.Task[Reply]]] = {}
+        self._preparing = WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]()
         self.asks_first: set[type] = set()  # the kinds of speakers that ask `admit` before they send
         self.settling = False
 
     async def reply(self, speaker: Recordable, role: str, chat: Chat, sampling: Sampling, sample: int) -> Reply:
         """The reply that is held, or that of the same call under way, or that of a new call."""
-        call = _Call(self, speaker, role, speaker.request(chat, sampling, sample), sample)
+        async with self._preparing.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(PREPARED)):
+            call = _Call(self, speaker, role, speaker.request(chat, sampling, sample), sample)
+            await asyncio.sleep(0)
         ask = partial(self._ask, call, partial(speaker.reply, chat, sampling, sample))
         if self.store is None:
             return await ask()

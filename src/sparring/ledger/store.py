@@ -9,10 +9,10 @@ Not here: what a call costs, what is in flight, what a mode allows.
 
 from __future__ import annotations
 
-from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 from sparring.ledger.disk import open_for_reading, open_for_writing, refusing
@@ -92,7 +92,9 @@ class Store:
         self.path = path
         self._writing = None if reading else open_for_writing(path, _SCHEMA)
         self._reading = open_for_reading(path)
-        self._waiting: deque[Entry] = deque()
+        self._waiting: list[Entry] = []
+        self._next: Future[None] | None = None  # the commit that will take along what waits
+        self._changing = Lock()
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
 
     def reply(self, key: bytes) -> str | None:
@@ -111,21 +113,27 @@ class Store:
 
     def add(self, entry: Entry) -> Future[None]:
         """Hands `entry` in; done when it is on the disk. Where its call has a reply already, that one stays."""
-        self._waiting.append(entry)
-        return self._writer.submit(self._commit)
+        with self._changing:
+            self._waiting.append(entry)
+            if self._next is None:
+                self._next = self._writer.submit(self._commit)
+            return self._next
 
     def _commit(self) -> None:
         """Writes all that waits; what cannot be written goes on waiting."""
-        group = [vars(self._waiting.popleft()) for _ in range(len(self._waiting))]
+        with self._changing:
+            group, self._waiting, self._next = self._waiting, [], None
         if not group or self._writing is None:
-            return  # an earlier commit took it along
+            return
         try:
             with refusing(self.path), self._writing:
                 self._writing.execute("BEGIN IMMEDIATE")
-                self._writing.executemany(_ADD_CALL, group)
-                self._writing.executemany(_ADD_ATTEMPT, group)
+                told = [vars(entry) for entry in group]
+                self._writing.executemany(_ADD_CALL, told)
+                self._writing.executemany(_ADD_ATTEMPT, told)
         except BaseException:
-            self._waiting.extendleft(Entry(**entry) for entry in reversed(group))
+            with self._changing:
+                self._waiting = group + self._waiting
             raise
 
     def close(self) -> None:
