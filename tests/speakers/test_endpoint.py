@@ -1,6 +1,8 @@
 """The endpoint speaker against a server that fails on a script."""
 
 import asyncio
+import gzip
+import json
 import logging
 import time
 import traceback
@@ -16,7 +18,7 @@ from sparring.errors import ConfigError, Unavailable
 from sparring.speaker import Sampling, Speaker, opened
 from sparring.speakers import endpoint
 from sparring.speakers.endpoint import Endpoint
-from tests.fault_server import cut, flood, late, never, raw, say, serving, status
+from tests.fault_server import completion, cut, flood, late, never, raw, say, serving, status
 
 CANARY = "sk-canary-0123456789abcdef"
 PLAIN = Sampling()
@@ -57,6 +59,19 @@ def ask(*script, chat=ASKED, sampling=PLAIN, sample=0, after=None, **settings):
 
     log = Log()
     return asyncio.run(main())
+
+
+@pytest.mark.parametrize(("together", "connections"), [(1, 1), (8, 8), (40, 40)])
+def test_there_are_no_more_connections_than_calls_under_way(together, connections):
+    async def main():
+        async with serving(after=late(0.05)) as server:
+            speaker = Endpoint("m", server.url, in_flight=64)
+            for _ in range(3):
+                replies = await asyncio.gather(*(speaker.reply(ASKED, PLAIN, k) for k in range(together)))
+                assert [reply.text for reply in replies] == ["fine"] * together
+            return server.connected
+
+    assert asyncio.run(main()) == connections
 
 
 def test_an_endpoint_is_a_speaker_whose_calls_can_be_recorded():
@@ -184,6 +199,14 @@ def test_a_large_body_is_not_read_to_its_end():
     error, _, server = ask(flood(50))
     assert "more than 8 MB" in str(error)
     assert server.requests[0].flooded < 20 * 2**20
+
+
+def test_a_compressed_body_is_read_and_none_that_is_huge_when_unpacked():
+    packed = {"content-encoding": "gzip"}
+    reply, _, _ = ask(raw(gzip.compress(json.dumps(completion("42")).encode()), headers=packed))
+    assert reply.text == "42"
+    error, _, _ = ask(raw(gzip.compress(b" " * 200 * 2**20, 1), headers=packed))
+    assert "too large" in str(error)
 
 
 def test_tries_end_and_the_last_reason_is_told():

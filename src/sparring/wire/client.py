@@ -1,4 +1,4 @@
-"""Exchanges with a server through the `openai` client, one HTTP client for each event loop.
+"""Exchanges with a server through the `openai` client, in connection pools of each event loop's own.
 
 The client's own retries are off, since every try is admitted and recorded; bodies are read up to a limit. A key comes
 from the environment, goes into a header, and is taken out of whatever a server says back.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from ssl import SSLContext
 from typing import Any
 
 import httpx2
@@ -20,6 +21,8 @@ from sparring.wire.completion import complaint, parsed
 from sparring.wire.trouble import Trouble, of_status
 
 LARGEST_BODY = 8 * 2**20  # bytes; a reply of 100,000 tokens is below 1 MB
+PACKED = 100  # times less is read of a body that is compressed although we ask for none: unpacked, it grows
+POOLED = 8  # calls under way in one connection pool: it looks at all its connections for each of them
 _NO_KEY = b"none"
 _UNREACHABLE = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError, httpx2.UnsupportedProtocol)
 
@@ -35,62 +38,64 @@ def key_in(variable: str) -> SecretStr:
 
 
 class Line:
-    """What one event loop uses to reach servers: a connection pool, and the room for calls under way."""
+    """What one event loop uses to reach servers: connection pools, and the room for calls under way."""
 
     def __init__(self, in_flight: int, timeout: float, key: SecretStr) -> None:
         self.room = asyncio.Semaphore(in_flight)
         self._key = key
         self._timeout = timeout
-        self._http = openai.DefaultAsyncHttpxClient(
-            timeout=timeout,
-            headers={"Accept-Encoding": "identity"},  # a small body stays small
-            event_hooks={"response": [self._refuse]},
-        )
-        self._clients: dict[str, openai.AsyncOpenAI] = {}
+        context = httpx2.create_ssl_context()
+        self._pools = [self._pool(context) for _ in range(-(-in_flight // POOLED))]
+        self._under_way = [0] * len(self._pools)
+        self._clients: dict[tuple[str, int], openai.AsyncOpenAI] = {}
 
     async def post(self, url: str, body: Mapping[str, Any]) -> bytes:
         """The body of the response to the chat completion `body` at `url`; raises Trouble."""
-        completions = self._client(url).chat.completions.with_streaming_response
+        pool = next((pool for pool, calls in enumerate(self._under_way) if calls < POOLED), 0)
+        self._under_way[pool] += 1
         try:
-            async with (
-                asyncio.timeout(self._timeout),  # of the whole call; the client's own is one of each read
-                # the whole body as extra: the client checks typed fields key by key, a seventh of the time of a call
-                completions.create(model=body["model"], messages=[], extra_body=body) as response,
-            ):
-                return await self._bounded(response.http_response)
+            async with asyncio.timeout(self._timeout):  # of the whole call; the client's own is one of each read
+                # not by `chat.completions`: checking typed fields, and a reply's, is a fifth of the time of a call
+                response = await self._client(url, pool).post("/chat/completions", cast_to=httpx2.Response, body=body)
+            return self._without_key(response.content)
         except TimeoutError:
             raise self._late() from None
         except openai.APIConnectionError as error:
             raise self._lost(error.__cause__) from None
         except httpx2.RequestError as error:
             raise self._lost(error) from None
+        finally:
+            self._under_way[pool] -= 1
 
-    def _client(self, url: str) -> openai.AsyncOpenAI:
-        if url not in self._clients:
-            self._clients[url] = openai.AsyncOpenAI(
-                base_url=url, api_key=self._key.get_secret_value(), http_client=self._http, max_retries=0
+    def _pool(self, context: SSLContext) -> httpx2.AsyncClient:
+        return openai.DefaultAsyncHttpxClient(
+            timeout=self._timeout,
+            verify=context,
+            headers={"Accept-Encoding": "identity"},
+            event_hooks={"response": [_bound, self._refuse]},
+        )
+
+    def _client(self, url: str, pool: int) -> openai.AsyncOpenAI:
+        if (url, pool) not in self._clients:
+            self._clients[url, pool] = openai.AsyncOpenAI(
+                base_url=url, api_key=self._key.get_secret_value(), http_client=self._pools[pool], max_retries=0
             )
-        return self._clients[url]
+        return self._clients[url, pool]
 
     async def _refuse(self, response: httpx2.Response) -> None:
-        """Turns an error status into Trouble before anybody reads its body without a limit."""
+        """Turns an error status into Trouble with the words of its body, which nobody else reads."""
         if response.is_success or response.has_redirect_location:
             return
-        body = await self._bounded(response)
+        body = self._without_key(await response.aread())
         try:
             words = complaint(parsed(body))
         except Trouble:
             words = " ".join(body[:500].decode(errors="replace").split())
         raise of_status(response.status_code, response.headers, words)
 
-    async def _bounded(self, response: httpx2.Response) -> bytes:
-        body = bytearray()
-        async for chunk in response.aiter_bytes():
-            body += chunk
-            if len(body) > LARGEST_BODY:
-                raise Trouble("too large", f"a body of more than {LARGEST_BODY // 2**20} MB", again=False)
+    def _without_key(self, body: bytes) -> bytes:
         secret = self._key.get_secret_value().encode()
-        return bytes(body).replace(secret, b"[key]") if secret != _NO_KEY else bytes(body)
+        return body.replace(secret, b"[key]") if secret != _NO_KEY else body
 
     def _late(self) -> Trouble:
         return Trouble("timed out", f"no reply within {self._timeout:g} s", sick=True)
@@ -104,7 +109,31 @@ class Line:
 
     async def close(self) -> None:
         """Closes the connections."""
-        await self._http.aclose()
+        for pool in self._pools:
+            await pool.aclose()
+
+
+async def _bound(response: httpx2.Response) -> None:
+    """Whoever reads the body of `response` reads so much of it at most."""
+    assert isinstance(response.stream, httpx2.AsyncByteStream)
+    packed = response.headers.get("content-encoding", "identity") != "identity"
+    response.stream = _Bounded(response.stream, LARGEST_BODY // PACKED if packed else LARGEST_BODY)
+
+
+class _Bounded(httpx2.AsyncByteStream):
+    def __init__(self, body: httpx2.AsyncByteStream, most: int) -> None:
+        self._body, self._most = body, most
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        read = 0
+        async for chunk in self._body:
+            read += len(chunk)
+            if read > self._most:
+                raise Trouble("too large", f"a body of more than {self._most / 2**20:.2g} MB", again=False)
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._body.aclose()
 
 
 class Lines:
