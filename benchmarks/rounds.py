@@ -2,8 +2,8 @@
 
 512 episodes of one turn. The partner is a server that takes 200 ms a call, 64 calls under way at once, all of them on a
 ledger; or, for the learner alone, a script that says the same at once. The partner alone is asked as often by nobody
-who has to think. The orchestration is all of a round that is neither the sampler's nor the trainer's: episodes,
-journal, files.
+who has to think. The orchestration is all of a round that is neither the sampler's, nor the trainer's, nor the task's
+check of an answer: episodes, journal, files. What these checks take is told apart.
 
     python -m benchmarks.rounds
 """
@@ -14,6 +14,7 @@ import asyncio
 import json
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -54,37 +55,44 @@ def playing(url: str | None, size: tuple[int, int] | None, episodes: int) -> Cal
     def ready(turn: int, watch: Watch) -> Go:
         run = folder / f"run-{turn}"
         recipe_now = replace(recipe, run=replace(recipe.run, seed=turn))
-        inside.seconds, begun = 0.0, time.process_time()
+        inside.seconds.clear()
+        begun = time.process_time()
         train(recipe_now, run, display=Display(live=False))
         lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
         told = next(line for line in lines if line["kind"] == "round")
         seconds = told["seconds_playing"] + told["seconds_learning"]
         watch.clock += seconds
         watch.processor += time.process_time() - begun
-        watch.notes.append({"outside": 1 - inside.seconds / seconds})
+        shares = {what: spent / seconds for what, spent in inside.seconds.items()}
+        watch.notes.append({**shares, "orchestration": 1 - sum(shares.values())})
         return lambda: float(episodes)
 
     return ready
 
 
 class _Inside:
-    """Counts the seconds that the sampler and the trainer take."""
+    """Counts the seconds that the sampler, the trainer and the task's checks take."""
 
     def __init__(self) -> None:
         from sparring.sampler import Sampler  # noqa: PLC0415
+        from sparring.tasks.multistep_arithmetic import MultistepArithmetic  # noqa: PLC0415
         from sparring.trainer import Trainer  # noqa: PLC0415
 
-        self.seconds = 0.0
-        for kind, name in ((Sampler, "step"), (Trainer, "_step")):
-            setattr(kind, name, self._timed(getattr(kind, name)))
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        for kind, name, what in (
+            (Sampler, "step", "sampler"),
+            (Trainer, "_step", "trainer"),
+            (MultistepArithmetic, "is_right", "checks"),
+        ):
+            setattr(kind, name, self._timed(getattr(kind, name), what))
 
-    def _timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _timed(self, function: Callable[..., Any], what: str) -> Callable[..., Any]:
         def timed(*args: Any, **kwargs: Any) -> Any:
             begun = time.perf_counter()
             try:
                 return function(*args, **kwargs)
             finally:
-                self.seconds += time.perf_counter() - begun
+                self.seconds[what] += time.perf_counter() - begun
 
         return timed
 
@@ -129,8 +137,9 @@ def overlap(size: tuple[int, int] | None, url: str, turns: int, threads: int) ->
     )
     seconds = {who: EPISODES / told["median"] for who, told in rates.items()}
     longer = max(seconds["learner alone"], seconds["partner alone"])
-    outside = median(note["outside"] for note in rates["learner alone"]["notes"])
-    return {"seconds": seconds, "times_the_longer": seconds["both"] / longer, "orchestration": outside}
+    notes = rates["learner alone"]["notes"]
+    shares = {what: median(note[what] for note in notes) for what in ("orchestration", "checks")}
+    return {"seconds": seconds, "times_the_longer": seconds["both"] / longer, **shares}
 
 
 def memory(threads: int) -> dict[str, float]:

@@ -63,13 +63,13 @@ def _training(figures: Figures) -> Iterator[str]:
 
 
 def _rounds(figures: Figures) -> Iterator[str]:
-    yield "| learner | alone | partner alone | both | of the longer | goal | orchestration | goal |"
-    yield "|---|---:|---:|---:|---:|---:|---:|---:|"
+    yield "| learner | alone | partner alone | both | of the longer | goal | orchestration | goal | checks |"
+    yield "|---|---:|---:|---:|---:|---:|---:|---:|---:|"
     for name, told in figures["overlap"].items():
         alone, partner, both = (told["seconds"][who] for who in ("learner alone", "partner alone", "both"))
         yield (
             f"| {name} | {alone:.1f} s | {partner:.1f} s | {both:.1f} s | {told['times_the_longer']:.2f} × | ≤ 1.15 × |"
-            f" {told['orchestration']:.1%} | ≤ 5 % |"
+            f" {told['orchestration']:.1%} | ≤ 5 % | {told['checks']:.1%} |"
         )
     if peaks := dict(figures.get("memory", {})):
         ratio = peaks.pop("ratio")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 
 import pytest
 import torch
@@ -12,11 +13,12 @@ from sparring.chat import LEARNER, Part, question
 from sparring.errors import ConfigError, TooLong
 from sparring.journal import Journal
 from sparring.learner import Learner
-from sparring.model import LanguageModel, Lora, ModelSource, Voice, load
+from sparring.model import LanguageModel, Lora, ModelSource, load
 from sparring.sampler import Sampled
 from sparring.speaker import Sampling, opened
 from sparring.speakers.local import Local
 from sparring.tiny import tiny_model, tiny_tokenizer
+from sparring.voice import Voice
 
 ASKED = question("2+2=")
 
@@ -96,6 +98,19 @@ def test_what_was_sampled_is_remembered(folder, tmp_path):
     assert (again, model.tokens_sampled) == (first, sampled)
     reply(Voice(model, LEARNER, (0,), "other weights", Journal(tmp_path / "journal.jsonl")))
     assert model.tokens_sampled > sampled
+
+
+def test_a_journal_keeps_its_replies_on_the_disk(tmp_path):
+    journal, replies = Journal(tmp_path / "j"), []
+    for number in range(100):
+        sampled = Sampled((number,) * 1000, (-0.1 * number,) * 1000, "stop")
+        journal.put(str(number), sampled)
+        replies.append(weakref.ref(sampled))
+        assert journal.get(str(number // 2)).ids[0] == number // 2  # reading in between moves no writing
+    del sampled
+    assert not any(reply() for reply in replies)
+    assert journal.get("99") == Sampled((99,) * 1000, (-0.1 * 99,) * 1000, "stop")
+    assert journal.get("100") is None
 
 
 def test_a_journal_cut_in_mid_line_keeps_what_is_whole(tmp_path):

@@ -15,11 +15,11 @@ from sparring.chat import LEARNER
 from sparring.errors import ConfigError
 from sparring.evaluation import Evaluation, Rate, evaluate
 from sparring.files import write_json
-from sparring.model import Voice
 from sparring.recipe import with_settings
 from sparring.task import Split, Task
 from sparring.together import wait_for
 from sparring.use import open_learner
+from sparring.voice import Voice
 
 
 def examine(

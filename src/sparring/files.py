@@ -37,11 +37,16 @@ def writing(path: Path) -> Iterator[None]:
 
 def write_whole(path: Path, content: str | bytes) -> None:
     """Writes `content` to `path` so that a reader sees all of it or none."""
+    write_lines(path, [content.encode() if isinstance(content, str) else content])
+
+
+def write_lines(path: Path, lines: Iterable[bytes]) -> None:
+    """Writes `lines` one after the other, so that a reader sees all of them or none."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + ".partial")
         with partial.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.writelines(lines)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
@@ -60,7 +65,7 @@ def read_json(path: Path) -> Any:
 def write_jsonl(path: Path, items: Iterable[Any], kind: Any) -> None:
     """Writes `items`, each of type `kind`, one JSON object a line."""
     dump = adapter(kind).dump_json
-    write_whole(path, b"".join(dump(item, exclude_defaults=True) + b"\n" for item in items))
+    write_lines(path, (dump(item, exclude_defaults=True) + b"\n" for item in items))
 
 
 def read_jsonl(path: Path, kind: Any) -> list[Any]:

@@ -23,38 +23,52 @@ def key(weights: str, request: Request) -> str:
 
 
 class Journal:
-    """Replies by key, in a file of one JSON object a line that is only ever added to."""
+    """Replies by key, one JSON object a line of a file that is only ever added to; memory holds where each begins."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._known: dict[str, Sampled] = {}
-        self._file: IO[str] | None = None
+        self._starts: dict[str, int] = {}
+        self._end = 0
+        self._file: IO[bytes] | None = None
         if path.exists():
             self._read()
 
     def _read(self) -> None:
-        with self.path.open("r+") as file:
-            while line := file.readline():
-                if not line.endswith("\n"):  # the process died in mid-line
-                    file.seek(file.tell() - len(line))
-                    file.truncate()
+        with self.path.open("r+b") as file:
+            for line in file:
+                if not line.endswith(b"\n"):  # the process died in mid-line
+                    file.truncate(self._end)
                     break
-                ids, logprobs, finish, retokenised = (entry := json.loads(line))["reply"]
-                self._known[entry["key"]] = Sampled(tuple(ids), tuple(logprobs), finish, retokenised)
+                self._note(json.loads(line)["key"], line)
+
+    def _note(self, name: str, line: bytes) -> None:
+        self._starts[name] = self._end
+        self._end += len(line)
+
+    def _opened(self) -> IO[bytes]:
+        if self._file is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("a+b")
+        return self._file
 
     def get(self, name: str) -> Sampled | None:
         """The reply called `name`, if it was sampled before."""
-        return self._known.get(name)
+        if name not in self._starts:
+            return None
+        file = self._opened()
+        file.seek(self._starts[name])
+        ids, logprobs, finish, retokenised = json.loads(file.readline())["reply"]
+        return Sampled(tuple(ids), tuple(logprobs), finish, retokenised)
 
     def put(self, name: str, sampled: Sampled) -> None:
         """Writes a reply down; it is on its way to the disk when this returns."""
+        reply = [sampled.ids, sampled.logprobs, sampled.finish, sampled.retokenised]  # `astuple` copies every number
+        line = f"{json.dumps({'key': name, 'reply': reply})}\n".encode()
         with writing(self.path):
-            if self._file is None:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self.path.open("a")
-            self._file.write(json.dumps({"key": name, "reply": astuple(sampled)}) + "\n")
-            self._file.flush()
-        self._known[name] = sampled
+            file = self._opened()
+            file.write(line)
+            file.flush()
+        self._note(name, line)
 
     def close(self, keep: bool = True) -> None:
         """Closes the file, and unless `keep` removes it: what came of it is saved elsewhere."""

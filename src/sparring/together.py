@@ -15,21 +15,23 @@ Got = TypeVar("Got")
 
 async def together(ask: Callable[[Asked], Awaitable[Got]], things: Iterable[Asked], at_once: int) -> list[Got]:
     """`ask` of each of `things`, `at_once` at a time."""
-    places = asyncio.Semaphore(at_once)
+    places = list(enumerate(things))
+    waiting, found = iter(places), dict[int, Got]()
 
-    async def one(thing: Asked) -> Got:
-        async with places:
-            return await ask(thing)
+    async def work() -> None:
+        for place, thing in waiting:
+            found[place] = await ask(thing)
 
     try:
         async with asyncio.TaskGroup() as group:
-            asked = [group.create_task(one(thing)) for thing in things]
+            for _ in range(min(at_once, len(places))):
+                group.create_task(work())
     except BaseExceptionGroup as errors:
         known = errors.subgroup(SparringError)
         if known is None:
             raise
         raise _first(known) from errors
-    return [task.result() for task in asked]
+    return [found[place] for place, _ in places]
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

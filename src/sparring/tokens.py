@@ -22,6 +22,7 @@ from transformers import PreTrainedTokenizerBase
 from sparring.chat import SYSTEM, Chat, Part, Turn
 from sparring.errors import ConfigError
 
+REMEMBERED = 4096  # texts whose ids, and chats whose renderings, need not be made again
 _PLACEHOLDER = re.compile(r"\u2402(\d+)\u2403")  # the pictures of STX and ETX: in no template, and never stripped
 
 
@@ -58,8 +59,8 @@ class Dialect:
         self.tokenizer = tokenizer
         self.template_kwargs = dict(template_kwargs or {})
         self.keeps_thoughts = keeps_thoughts
-        self._encode = lru_cache(maxsize=65_536)(self._encoded)
-        self._rendered = lru_cache(maxsize=65_536)(self._render)
+        self._encode = lru_cache(maxsize=REMEMBERED)(self._encoded)
+        self._rendered = lru_cache(maxsize=REMEMBERED)(self._render)
         self._takes_system = self._accepts([{"role": SYSTEM, "content": "s"}, {"role": "user", "content": "u"}])
         self.stop_id = self._end_of_turn()
         self.stop_ids = frozenset({self.stop_id, *self._ends_of_text()})

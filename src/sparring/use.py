@@ -12,10 +12,11 @@ from sparring.chat import LEARNER, Chat, question
 from sparring.errors import nearest
 from sparring.evaluation import Answers
 from sparring.method import Answered
-from sparring.model import LanguageModel, ModelSource, Voice, load
+from sparring.model import LanguageModel, ModelSource, load
 from sparring.steps import Layout, layout
 from sparring.tables import build
 from sparring.together import wait_for
+from sparring.voice import Voice
 
 PROTOCOLS = Catalogue("sparring.protocols", "protocol")
 AS_TRAINED = "as_trained"

@@ -16,8 +16,9 @@ from annotated_types import Gt
 from sparring.attempts import as_messages
 from sparring.chat import Chat
 from sparring.errors import ConfigError
-from sparring.model import LanguageModel, ModelSource, Quantization, Thoughts, Voice, load
+from sparring.model import LanguageModel, ModelSource, Quantization, Thoughts, load
 from sparring.speaker import PARTNER, Reply, Sampling
+from sparring.voice import Voice
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,48 @@
+"""Many conversations at once."""
+
+import asyncio
+
+import pytest
+
+from sparring.errors import RunStopped
+from sparring.together import together
+
+
+def test_results_come_in_the_order_asked_and_so_many_are_under_way():
+    under_way, most = set(), 0
+
+    async def ask(number):
+        nonlocal most
+        under_way.add(number)
+        most = max(most, len(under_way))
+        await asyncio.sleep((number * 7 % 5) / 1000)
+        under_way.remove(number)
+        return number * 10
+
+    assert asyncio.run(together(ask, range(50), 8)) == [number * 10 for number in range(50)]
+    assert most == 8
+
+
+def test_what_waits_takes_no_task():
+    tasks = []
+
+    async def ask(number):
+        await asyncio.sleep(0)
+        tasks.append(len(asyncio.all_tasks()))
+
+    asyncio.run(together(ask, range(1000), 4))
+    assert max(tasks) <= 5  # and the one that waits for them
+
+
+def test_an_error_ends_the_others_and_is_raised_as_it_is():
+    done = []
+
+    async def ask(number):
+        if number == 3:
+            raise RunStopped("enough")
+        await asyncio.sleep(0.01)
+        done.append(number)
+
+    with pytest.raises(RunStopped, match="enough"):
+        asyncio.run(together(ask, range(100), 10))
+    assert not done
