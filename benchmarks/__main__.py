@@ -12,7 +12,7 @@ import sys
 
 from benchmarks import tables
 
-RACES = ("sampling", "training", "rounds", "ledger", "schedules")
+RACES = ("sampling", "training", "online", "rounds", "ledger", "schedules")
 
 
 def main() -> None:

@@ -16,7 +16,8 @@ import torch
 
 from benchmarks.measure import Contender, Go, Watch, main, race, say, write
 from benchmarks.models import ids, llama
-from sparring.sampler import Request, Sampler
+from sparring.ongoing import Request
+from sparring.sampler import Sampler
 from sparring.speaker import Sampling
 
 
@@ -61,6 +62,7 @@ WORKLOADS = (
 USUAL = 32  # rows in a batch of `generate`
 BATCHES = (8, 16, 32, 64, 128)  # of which the best is raced as well
 TRIED = 256  # requests that the best batch is found on
+PAGED = tuple((requests, page) for requests in (8, 16, 32) for page in (32, 256))  # settings of `generate_batch` tried
 FEW = 64  # requests of `generate_batch`, which is slow on a CPU; all of the mean length, which spares it the long tail
 
 
@@ -109,16 +111,21 @@ def _split(requests: list[Request], batch: int) -> Iterator[list[Request]]:
         yield requests[start : start + batch]
 
 
-def generate_batch(workload: Workload) -> Callable[[int, Watch], Go]:
-    """`generate_batch`, the continuous batching of transformers, on FEW requests."""
+def generate_batch(workload: Workload, paged: tuple[int, int] | None = None) -> Callable[[int, Watch], Go]:
+    """`generate_batch`, the continuous batching of transformers, on FEW requests; `paged`: so many at once, and tokens
+    in a page (None: its defaults)."""
     from transformers import GenerationConfig  # noqa: PLC0415
+    from transformers.generation.configuration_utils import ContinuousBatchingConfig  # noqa: PLC0415
 
     model, requests = llama(workload.hidden, workload.layers, workload.vocabulary).eval(), workload.requests()[:FEW]
     length = round(workload.mean)
     how = GenerationConfig(max_new_tokens=length, do_sample=True, eos_token_id=-1, pad_token_id=0)
 
+    batching = paged and ContinuousBatchingConfig(max_requests_per_batch=paged[0], page_size=paged[1])
+
     def go() -> float:
-        found = model.generate_batch([list(request.ids) for request in requests], generation_config=how)
+        asked = [list(request.ids) for request in requests]
+        found = model.generate_batch(asked, generation_config=how, continuous_batching_config=batching)
         return float(sum(len(one.generated_tokens) for one in found.values()))
 
     return lambda turn, watch: go
@@ -130,6 +137,13 @@ def best_batch(workload: Workload, threads: int) -> int:
     contenders = [Contender(str(batch), generate, {"workload": part, "batch": batch}) for batch in BATCHES]
     rates = race(contenders, 1, threads)
     return int(max(rates, key=lambda batch: rates[batch]["median"]))
+
+
+def best_paged(workload: Workload, threads: int) -> tuple[int, int]:
+    """The settings with which `generate_batch` is fastest."""
+    contenders = [Contender(str(paged), generate_batch, {"workload": workload, "paged": paged}) for paged in PAGED]
+    rates = race(contenders, 1, threads)
+    return max(PAGED, key=lambda paged: float(rates[str(paged)]["median"]))
 
 
 def run(turns: int, threads: int) -> None:
@@ -147,6 +161,9 @@ def run(turns: int, threads: int) -> None:
             contenders.append(Contender(f"generate, best batch ({best})", generate, told))
         if number == 0:
             contenders.append(Contender("generate_batch", generate_batch, {"workload": workload}))
+            at_once, page = paged = best_paged(workload, threads)
+            name = f"generate_batch, best settings ({at_once} at once, pages of {page})"
+            contenders.append(Contender(name, generate_batch, {"workload": workload, "paged": paged}))
         raced = race(contenders, turns, threads)
         figures[workload.name] = {"of": "tokens", "goal": workload.goal, "contenders": raced}
         write("sampling", threads, figures)

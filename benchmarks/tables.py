@@ -95,6 +95,7 @@ def _ledger(figures: Figures) -> Iterator[str]:
 TABLES: dict[str, Callable[[Figures], Iterator[str]]] = {
     "sampling": _sampling,
     "training": _training,
+    "online": _training,
     "rounds": _rounds,
     "ledger": _ledger,
 }

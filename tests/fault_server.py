@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -167,3 +168,26 @@ async def serving(*script: Answer, after: Answer | None = None, longest: float =
             for connection in connections:
                 connection.cancel()
             await asyncio.gather(*connections, return_exceptions=True)
+
+
+@contextmanager
+def standing(after: Answer, longest: float = LONGEST) -> Iterator[Server]:
+    """The same in a thread of its own, for programs that have an event loop themselves."""
+    running: list[Server] = []
+    ready, done = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        async with serving(after=after, longest=longest) as found:
+            running.append(found)
+            ready.set()
+            while not done.is_set():
+                await asyncio.sleep(0.01)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield running[0]
+    finally:
+        done.set()
+        thread.join()

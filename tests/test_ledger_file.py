@@ -67,17 +67,19 @@ asyncio.run(main())
     connection.close()
 
 
-def test_many_open_a_new_ledger_at_once(path):
-    errors = []
+def test_many_open_a_new_ledger_at_once(tmp_path):
+    errors, together = [], threading.Barrier(4)
 
     def work():
-        try:
-            with Ledger(path) as ledger:
-                ask(Recorded(Parrot(), ledger, "critic"), "a")
-        except Exception as error:
-            errors.append(error)
+        for number in range(50):
+            together.wait(30)
+            try:
+                with Ledger(tmp_path / f"{number}.sqlite") as ledger:
+                    ask(Recorded(Parrot(), ledger, "critic"), "a")
+            except Exception as error:
+                errors.append(error)
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
+    threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

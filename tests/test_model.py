@@ -14,7 +14,7 @@ from sparring.errors import ConfigError, TooLong
 from sparring.journal import Journal
 from sparring.learner import Learner
 from sparring.model import LanguageModel, Lora, ModelSource, load
-from sparring.sampler import Sampled
+from sparring.ongoing import Sampled
 from sparring.speaker import Sampling, opened
 from sparring.speakers.local import Local
 from sparring.tiny import tiny_model, tiny_tokenizer

@@ -13,7 +13,6 @@ import os
 import random
 import shutil
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -27,7 +26,7 @@ from sparring.display import Display
 from sparring.ledger import entries, totals
 from sparring.recipe import Recipe
 from sparring.run import train
-from tests.fault_server import Server, say, serving
+from tests.fault_server import Server, say, standing
 from tests.test_paid_run import partner, weights
 from tests.test_run import metrics
 
@@ -39,28 +38,14 @@ LONGEST = 600.0  # seconds that the server of one test stands
 @contextmanager
 def server() -> Iterator[Server]:
     """The partner on a real socket, in a thread of its own; it takes up to 40 ms for a reply."""
-    running: list[Server] = []
-    ready, done, draw = threading.Event(), threading.Event(), random.Random(0)
+    draw = random.Random(0)
 
     async def answer(request, writer):
         await asyncio.sleep(draw.random() * 0.04)
         await say(partner(request))(request, writer)
 
-    async def serve():
-        async with serving(after=answer, longest=LONGEST) as found:
-            running.append(found)
-            ready.set()
-            while not done.is_set():
-                await asyncio.sleep(0.01)
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    try:
-        assert ready.wait(10)
-        yield running[0]
-    finally:
-        done.set()
-        thread.join()
+    with standing(answer, LONGEST) as found:
+        yield found
 
 
 def table(url: str) -> dict:

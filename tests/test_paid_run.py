@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +16,7 @@ from sparring.errors import ConfigError
 from sparring.ledger import BudgetReached, NotRecorded, entries, totals
 from sparring.recipe import Recipe
 from sparring.run import train
-from tests.fault_server import Request, say, serving
+from tests.fault_server import Request, say, standing
 
 QUIET = Display(quiet=True)
 KEY = "sk-canary-0123456789"
@@ -41,28 +39,12 @@ def partner(request: Request) -> str:
 @contextmanager
 def server() -> Iterator[tuple[str, list[Request]]]:
     """The partner on a real socket in a thread of its own: its URL, and all that it was asked."""
-    heard: list[Request] = []
-    ready, done, urls = threading.Event(), threading.Event(), []
 
     async def answer(request, writer):
-        heard.append(request)
         await say(partner(request))(request, writer)
 
-    async def serve():
-        async with serving(after=answer) as running:
-            urls.append(running.url)
-            ready.set()
-            while not done.is_set():
-                await asyncio.sleep(0.01)
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    try:
-        assert ready.wait(10)
-        yield urls[0], heard
-    finally:
-        done.set()
-        thread.join()
+    with standing(answer) as found:
+        yield found.url, found.requests
 
 
 def recipe(url: str, ledger: Path, **changes) -> Recipe:

@@ -21,7 +21,8 @@ from transformers import (
 from sparring import sampler as module
 from sparring.anatomy import cache_bytes
 from sparring.errors import ConfigError, RunStopped
-from sparring.sampler import Request, Sampled, Sampler
+from sparring.ongoing import Request, Sampled
+from sparring.sampler import Sampler
 from sparring.speaker import Sampling
 
 VOCABULARY = 40
@@ -303,6 +304,29 @@ def test_a_bound_in_gib_is_kept_to_the_byte_by_admitting_fewer():
         assert len(ended) == 12
         assert held <= 150 * token
         assert 3 <= together <= 7
+
+
+def test_without_a_bound_the_cache_keeps_to_a_share_of_what_the_device_has_free_now(monkeypatch):
+    token = 2 * 2 * 2 * 8 * 4
+    sampler, most = Sampler(network(), [], letters), []
+    for share in (None, 150, None, 60):
+        free = share and share * token / module.FREE
+        monkeypatch.setattr(module, "free_bytes", lambda device, free=free: free)
+        sampler.forget()
+        for i, ids in enumerate(prompts(12)):
+            sampler.submit(Request(ids, Sampling(max_tokens=20), i))
+        held, ended = 0, []
+        while sampler.busy:
+            ended += sampler.step()
+            held = max(held, sum(t.nbytes for pair in sampler._slots.kept.values() for t in pair) // token)
+        assert len(ended) == 12
+        most.append(held)
+    assert most[1] <= 150 < most[0]
+    assert most[3] <= 60
+    bounded = Sampler(network(), [], letters, cache_tokens=100)
+    bounded.submit(Request((3, 4), Sampling(max_tokens=5), 0))
+    bounded.step()
+    assert bounded._most_tokens == 100
 
 
 def test_a_request_larger_than_the_bound_is_served_alone_and_the_others_after_it():

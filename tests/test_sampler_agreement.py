@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 import torch
 
-from sparring.sampler import Request
+from sparring.ongoing import Request
 from sparring.speaker import Sampling
 from tests.test_sampler import CONFIGS, STOP, network, prompts, recomputed, replies
 

@@ -9,7 +9,8 @@ import torch
 from transformers import DynamicCache
 
 from sparring import sampler as module
-from sparring.sampler import Request, Sampled, Sampler
+from sparring.ongoing import Request, Sampled
+from sparring.sampler import Sampler
 from sparring.speaker import Sampling
 from tests.test_sampler import CONFIGS, exact, letters, network, prompts, replies
 

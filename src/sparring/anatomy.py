@@ -58,6 +58,14 @@ def cache_bytes(model: Any) -> int:
     return sum(tensor.nbytes for tensor in kept if tensor is not None)
 
 
+def free_bytes(device: torch.device) -> int | None:
+    """What may still be allocated on a GPU; None for the memory of the CPU, which others share."""
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
 def state(model: Any) -> list[float]:
     """The sum of each of the weights of `model`, which differ once these were moved. As fast as the weights are read.
 

@@ -18,20 +18,22 @@ from sparring.errors import ConfigError
 from sparring.experience import Experience
 from sparring.files import adapter, read_json, read_jsonl, write_json, write_jsonl, writing
 from sparring.learner import Learner
+from sparring.model import Quantization, Thoughts
 
 USAGE = "sparring.json"
 
 
 @dataclass(frozen=True)
 class Usage:
-    """How a learner is to be used: its method with the settings of `answer`, the layout of its answers, and how its own
-    thoughts are treated."""
+    """How a learner is to be used: its method with the settings of `answer`, the layout of its answers, how its own
+    thoughts are treated, and in how few bits its adapters knew the weights that they adapt."""
 
     method: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     layout: str = "lines"
-    thinking: str = "off"
+    thinking: Thoughts = "off"
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    quantization: Quantization | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def save(folder: Path, learner: Learner, usage: Usage, state: State | None = Non
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     learner.save(partial)
-    write_json(partial / USAGE, asdict(usage))
+    note(partial, usage)
     if state is not None:
         with writing(partial):
             (partial / "state").mkdir()
@@ -69,6 +71,11 @@ def save(folder: Path, learner: Learner, usage: Usage, state: State | None = Non
     with writing(folder):
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
+
+
+def note(folder: Path, usage: Usage) -> None:
+    """Writes down how the learner in `folder` is to be used."""
+    write_json(folder / USAGE, asdict(usage))
 
 
 def usage(folder: Path) -> Usage | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -35,5 +35,5 @@ def merge(place: Path, output: Path) -> None:
     with writing(output):
         merged.save_pretrained(output)
         AutoTokenizer.from_pretrained(folder).save_pretrained(output)
-        if (folder / checkpoint.USAGE).exists():
-            shutil.copy(folder / checkpoint.USAGE, output / checkpoint.USAGE)
+        if (usage := checkpoint.usage(folder)) is not None:
+            checkpoint.note(output, replace(usage, quantization=None))  # the weights written are whole

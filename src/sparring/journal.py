@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from sparring.files import writing
-from sparring.sampler import Request, Sampled
+from sparring.ongoing import Request, Sampled
 from sparring.seeds import digest
 
 

@@ -21,7 +21,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from sparring import bits
 from sparring.errors import ConfigError
-from sparring.sampler import Request, Sampled, Sampler
+from sparring.ongoing import Request, Sampled
+from sparring.sampler import Sampler
 from sparring.seeds import stream
 from sparring.tiny import tiny_model, tiny_tokenizer
 from sparring.tokens import Dialect
@@ -257,6 +258,15 @@ def load(source: ModelSource, seed: int = 0, *, trained: bool = False, offload: 
     return LanguageModel(network, tokenizer, source, source.torch_device(), source.torch_dtype(), offload=offload)
 
 
+def check_place(model: str) -> None:
+    """ConfigError where `model` is meant for a folder and is none, or is one without a model."""
+    place = Path(model)
+    if place.exists() and not any((place / file).exists() for file in ("config.json", "adapter_config.json")):
+        raise ConfigError(f"model = {model!r} holds no model: it has no config.json; {_MODELS}")
+    if not place.exists() and (model.startswith((".", "/", "~")) or model.count("/") > 1):
+        raise ConfigError(f"model = {model!r} cannot be loaded: there is no folder {model}; {_MODELS}")
+
+
 def _tiny(seed: int, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     network = tiny_model(seed)
     for weight in network.parameters():  # not the buffers: frequencies of positions stay exact
@@ -267,12 +277,9 @@ def _tiny(seed: int, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTok
 def _pretrained(
     source: ModelSource, device: torch.device, dtype: torch.dtype
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    check_place(source.model)
     place = Path(source.model)
     name = str(place.resolve()) if place.exists() else source.model  # adapters remember where their base lies
-    if place.exists() and not any((place / file).exists() for file in ("config.json", "adapter_config.json")):
-        raise ConfigError(f"model = {source.model!r} holds no model: it has no config.json; {_MODELS}")
-    if not place.exists() and (source.model.startswith((".", "/", "~")) or source.model.count("/") > 1):
-        raise ConfigError(f"model = {source.model!r} cannot be loaded: there is no folder {source.model}; {_MODELS}")
     how = {"quantization_config": bits.nf4(dtype), "device_map": device} if source.quantization else {}
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)

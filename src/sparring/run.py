@@ -343,9 +343,8 @@ class Run:
     def _usage(self, method: Method) -> Usage:
         source = self.recipe.learner
         settings = plain(method, without=tuple(role_fields(type(method))))
-        return Usage(
-            name_of(method), settings, self.recipe.task.layout.name, source.thinking, dict(source.chat_template_kwargs)
-        )
+        layout, kwargs = self.recipe.task.layout.name, dict(source.chat_template_kwargs)
+        return Usage(name_of(method), settings, layout, source.thinking, kwargs, source.quantization)
 
     def _save(self, method: Method) -> None:
         if not self.trainer.finite():

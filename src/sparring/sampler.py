@@ -20,21 +20,18 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from sparring.anatomy import arguments, cache_bytes, evaluating, obstacle, state, windows
-from sparring.draw import Draw
-from sparring.errors import ConfigError, RunStopped
+from sparring.anatomy import arguments, cache_bytes, evaluating, free_bytes, obstacle, state, windows
+from sparring.errors import ConfigError
 from sparring.generate import generate
-from sparring.slots import Move, Slots, Spans, attending_by_span, settled, starts
-from sparring.speaker import Sampling
+from sparring.ongoing import Batch, Request, Row, Sampled
+from sparring.slots import Move, Slots, attending_by_span, settled
 from sparring.stops import cut
 
 PATIENCE = 8  # steps that a request waits at most for others to be prefilled with, while there is room
@@ -43,99 +40,12 @@ BY_SPAN = ("cpu", torch.float32, "sdpa")  # where attention span by span is the 
 PADDING = 32  # padded tokens that cost as much as one more forward pass; on a GPU, 32 times as many
 PREFILL = 8192  # tokens of one prefill at most, for the memory that it takes
 REUSED = 24  # tokens that a prompt must share with a place of the cache for its keys and values to be taken from there
+FREE = 0.4  # of what a GPU has free goes to a cache that nobody bounds: while it grows, there are two
 IDLE = 8192  # columns of the largest cache that is kept while there is nothing to do
 
+_UNBOUNDED = 2**62
+
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Request:
-    """A prompt to be gone on with; `stream` seeds this request's own random numbers."""
-
-    ids: tuple[int, ...]
-    sampling: Sampling
-    stream: int
-
-
-@dataclass(frozen=True)
-class Sampled:
-    """What was sampled: `ids`, with the stop token where one ended it, and the `logprobs` of each (natural logarithm,
-    temperature 1, unfiltered). `retokenised`: a stop string began inside a token, which was dropped whole."""
-
-    ids: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    finish: Literal["stop", "length"]
-    retokenised: bool = False
-
-
-@dataclass(eq=False)
-class Row:
-    """A request on its way."""
-
-    ticket: int
-    request: Request
-    ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    ended: bool = False
-
-    @property
-    def position(self) -> int:
-        """Where the token stands that is to be computed next; how many columns of the cache are filled."""
-        return len(self.request.ids) + len(self.ids) - 1
-
-    @property
-    def need(self) -> int:
-        """The columns that it may come to fill."""
-        return len(self.request.ids) + self.request.sampling.max_tokens
-
-
-class Batch:
-    """The rows of a step, and what the step needs of them as arrays."""
-
-    def __init__(self, rows: Sequence[Row], device: torch.device) -> None:
-        self.rows, self.device = rows, device
-        self._written = np.array([row.ids[-1] if row.ids else row.request.ids[-1] for row in rows], dtype=np.int64)
-        self.ids_B = torch.from_numpy(self._written).to(device)
-        self.positions = np.array([row.position for row in rows], dtype=np.int64)
-        self.columns = self.positions.copy()  # where each row writes
-        self._going = np.ones(len(rows), dtype=np.int64)
-        self.starts = starts(self.positions) if device.type == "cpu" else [0]
-        requests = [row.request for row in rows]
-        streams, counts = [request.stream for request in requests], [len(row.ids) for row in rows]
-        self._draw = Draw([request.sampling for request in requests], streams, counts, device)
-
-    @property
-    def written(self) -> NDArray[np.int64]:
-        """The token that each row is about to write; -1 for those that ended."""
-        return np.where(self._going, self._written, -1)
-
-    @property
-    def spans(self) -> Spans:
-        """The rows in spans of like age, for attention."""
-        widths = np.maximum.reduceat(self.positions, self.starts) + 1
-        return list(zip(self.starts, [*self.starts[1:], len(self.rows)], widths.tolist(), strict=True))
-
-    def take(self, logits_BV: Tensor) -> Iterator[tuple[int, Row]]:
-        """Gives each row one more token; yields those that had not ended, by their places."""
-        self.ids_B, logprobs_B = self._draw(logits_BV)
-        self.positions += 1
-        self.columns += self._going
-        ids, logprobs = self.ids_B.tolist(), logprobs_B.tolist()
-        if math.isnan(sum(logprobs)):
-            raise RunStopped("the model computes logits that are not numbers; go on from an earlier checkpoint")
-        self._written = np.array(ids, dtype=np.int64)
-        for place, (row, token, logprob) in enumerate(zip(self.rows, ids, logprobs, strict=True)):
-            if not row.ended:
-                row.ids.append(token)
-                row.logprobs.append(logprob)
-                yield place, row
-
-    def end(self, place: int) -> None:
-        """The row at `place` has ended: from now on no columns are read for its sake, and only its last is written."""
-        self.rows[place].ended = True
-        self.positions[place] = 0  # it counts on, but stays behind the others, which all go on
-        self.columns[place] -= 1
-        self._going[place] = 0
 
 
 @cache
@@ -147,9 +57,9 @@ def tell(reason: str) -> None:
 class Sampler:
     """Takes requests at any time; every `step` gives each row one more token.
 
-    `slots` bounds the rows of a step; `cache_tokens` and `cache_gib` what the cache may hold. They are kept to by
-    admitting fewer requests; one that is larger by itself is served alone. `fallback` says why `model` cannot be served
-    this way, if so: then `model.generate` does it in batches.
+    `slots` bounds the rows of a step; `cache_tokens` and `cache_gib` what the cache may hold. With neither, a
+    GPU's free memory does. They are kept to by admitting fewer requests; one that is larger by itself is served alone.
+    `fallback` says why `model` cannot be served this way, if so: then `model.generate` does it in batches.
     """
 
     def __init__(
@@ -165,8 +75,8 @@ class Sampler:
     ) -> None:
         self._model, self._stop_ids, self._decode, self._pad_id = model, frozenset(stop_ids), decode, pad_id
         self._most_rows = slots
-        in_gib = int(cache_gib * 2**30 / max(1, cache_bytes(model))) if cache_gib else 2**62
-        self._most_tokens = min(cache_tokens or 2**62, in_gib)
+        in_gib = int(cache_gib * 2**30 / self._token_bytes) if cache_gib else _UNBOUNDED
+        self._most_tokens = self._bound = min(cache_tokens or _UNBOUNDED, in_gib)
         self._config = model.config.get_text_config(decoder=True)
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in arguments(model) else {}
         self._waiting: deque[Row] = deque()
@@ -182,6 +92,10 @@ class Sampler:
         self.fallback = obstacle(model)
         if self.fallback:
             tell(self.fallback)
+
+    @cached_property
+    def _token_bytes(self) -> int:
+        return max(1, cache_bytes(self._model))
 
     def submit(self, request: Request) -> int:
         """Puts `request` in the queue; returns the ticket under which `step` will return its reply."""
@@ -230,10 +144,16 @@ class Sampler:
         if self._state != before:
             self.forget()
 
+    def _measure(self) -> None:
+        """Sets the bound that nobody gave by what the device has free now."""
+        free = free_bytes(self._device) if self._bound == _UNBOUNDED else None
+        self._most_tokens = self._bound if free is None else int(FREE * free / self._token_bytes)
+
     def _arrange(self) -> None:
         """Admits waiting requests and closes the gaps of rows that ended, when enough rows are concerned."""
         if not self._batch.rows:
             self._check_state()
+            self._measure()
         live = [row for row in self._batch.rows if not row.ended]
         room = min(len(self._going_on) + len(self._waiting), self._most_rows - len(live))
         self._waited = self._waited + 1 if room else 0

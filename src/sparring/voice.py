@@ -10,7 +10,7 @@ from sparring.chat import Chat, Part
 from sparring.errors import TooLong
 from sparring.journal import Journal, key
 from sparring.model import LanguageModel
-from sparring.sampler import Request, Sampled
+from sparring.ongoing import Request, Sampled
 from sparring.seeds import Name, digest, stream
 from sparring.speaker import Reply, Sampling
 

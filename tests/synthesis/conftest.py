@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 
-from tests.fault_server import Answer, Request, say, serving
+from tests.fault_server import Answer, Request, Server, say, standing
 
 
-@dataclass
+@dataclass(frozen=True)
 class Writer:
     """A server in a thread of its own: where it is, and what it was asked."""
 
-    url: str = ""
-    heard: list[Request] = field(default_factory=list)
+    server: Server
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    @property
+    def heard(self) -> list[Request]:
+        return self.server.requests
 
     @property
     def speaker(self) -> dict[str, object]:
@@ -28,28 +33,13 @@ class Writer:
 @contextmanager
 def writing(answer: Callable[[Request], str | Answer]) -> Iterator[Writer]:
     """A server that says what `answer` says to each request."""
-    writer, ready, done = Writer(), threading.Event(), threading.Event()
 
     async def respond(request, stream):
-        writer.heard.append(request)
         found = answer(request)
         await (say(found) if isinstance(found, str) else found)(request, stream)
 
-    async def serve():
-        async with serving(after=respond) as running:
-            writer.url = running.url
-            ready.set()
-            while not done.is_set():
-                await asyncio.sleep(0.01)
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    try:
-        assert ready.wait(10)
-        yield writer
-    finally:
-        done.set()
-        thread.join()
+    with standing(respond) as server:
+        yield Writer(server)
 
 
 @pytest.fixture

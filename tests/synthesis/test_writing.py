@@ -22,9 +22,9 @@ from sparring.run import train
 from sparring.synthesis import Order, write
 from sparring.synthesis.order import WRITERS
 from sparring.tables import keys
+from tests.cli.program import refused, sparring_
 from tests.fault_server import late, say
 from tests.synthesis.test_instructions import SEEDS, new
-from tests.test_cli import refused, sparring_
 
 QUIET = Console(quiet=True)
 KEY = "sk-canary-0123456789"

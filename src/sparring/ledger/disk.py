@@ -7,7 +7,9 @@ late or corrupts the file, so they are refused by name before anything is paid.
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,7 +44,7 @@ def open_for_writing(path: Path, schema: str) -> sqlite3.Connection:
     with refusing(path):
         connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
         try:
-            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            mode = _write_ahead(connection)
             if mode != "wal":
                 raise ConfigError(_on_a_network(path, f"its journal stays {mode!r}"))
             connection.execute("PRAGMA synchronous = FULL")
@@ -51,6 +53,20 @@ def open_for_writing(path: Path, schema: str) -> sqlite3.Connection:
             connection.close()
             raise
     return connection
+
+
+def _write_ahead(connection: sqlite3.Connection) -> str:
+    """Turns write-ahead logging on; the mode that is then set. Where several open a new file at the same moment SQLite
+    refuses all but one at once, without waiting as it does elsewhere."""
+    until = time.monotonic() + BUSY
+    while True:
+        try:
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            return str(mode)
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(random.uniform(0.001, 0.01))
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:

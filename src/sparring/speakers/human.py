@@ -47,6 +47,10 @@ class Human:
 
     person: str = "human"
 
+    def ready(self) -> None:
+        """ConfigError where there is no terminal. A replay needs none."""
+        _terminal()
+
     def request(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Mapping[str, Any]:
         """All that the person sees (see `attempts.Recordable`)."""
         return {"model": self.person, "messages": as_messages(chat, PARTNER), "sample": sample}

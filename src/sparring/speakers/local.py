@@ -16,7 +16,7 @@ from annotated_types import Gt
 from sparring.attempts import as_messages
 from sparring.chat import Chat
 from sparring.errors import ConfigError
-from sparring.model import LanguageModel, ModelSource, Quantization, Thoughts, load
+from sparring.model import LanguageModel, ModelSource, Quantization, Thoughts, check_place, load
 from sparring.speaker import PARTNER, Reply, Sampling
 from sparring.voice import Voice
 
@@ -43,6 +43,10 @@ class Local:
         if self.model == "tiny":
             raise ConfigError("model = 'tiny': a tiny model is made for each run and knows nothing; give a trained one")
         self._source()
+
+    def ready(self) -> None:
+        """ConfigError where the model is meant for a folder and is none. A replay needs none."""
+        check_place(self.model)
 
     @cached_property
     def _voice(self) -> Voice:

@@ -70,6 +70,10 @@ class Reward:
                 "give its 40 hexadecimal digits as revision"
             )
 
+    def ready(self) -> None:
+        """Loads the model; ConfigError where it is none that scores. A replay needs none."""
+        _ = self._scorer
+
     @cached_property
     def _scorer(self) -> Scorer:
         name = repr(self)

@@ -1,0 +1,269 @@
+"""The verbs, as a user types them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import sparring
+from sparring.assembly import METHODS, PARTNERS, SPEAKERS, TASKS
+from sparring.errors import CutOff
+from sparring.recipe import shipped_recipes
+from sparring.use import PROTOCOLS
+from tests.cli.program import refused, sparring_, tree
+
+# ── help and lists ──────────────────────────────────────────────────────────────────────────────────────────
+
+VERBS = (
+    "demo", "train", "estimate", "evaluate", "talk", "merge", "ledger", "bundle", "replay", "write", "list"
+)  # fmt: skip
+
+
+def test_help_answers_in_under_a_second():
+    def seconds() -> float:
+        begun = time.monotonic()
+        subprocess.run([sys.executable, "-m", "sparring.cli", "--help"], check=True, capture_output=True)
+        return time.monotonic() - begun
+
+    assert min(seconds() for _ in range(3)) < 1
+
+
+def test_help_of_the_program_names_every_verb():
+    said = sparring_("--help")
+    assert said.code == 0
+    for verb in VERBS:
+        assert verb in said.out
+    assert sparring_("-h") == said
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb):
+    said = sparring_(verb, "--help")
+    assert said.code == 0
+    assert f"sparring {verb}" in said.out
+    assert said.err == ""
+
+
+def test_nothing_typed_shows_the_help():
+    said = sparring_()
+    assert "Usage" in said.out + said.err
+    assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("methods", METHODS),
+        ("tasks", TASKS),
+        ("partners", PARTNERS),
+        ("speakers", SPEAKERS),
+        ("protocols", PROTOCOLS),
+        ("recipes", shipped_recipes()),
+    ],
+)
+def test_list_shows_every_name_with_a_line_about_it(kind, names):
+    said = sparring_("list", kind)
+    assert said.code == 0
+    told = {line.split()[0]: line.split(maxsplit=1)[1] for line in said.out.splitlines()}
+    assert list(told) == list(names)
+    for line in told.values():
+        assert line.endswith("."), f"cut in the middle of a sentence: {line!r}"
+
+
+def test_list_alone_shows_everything():
+    said = sparring_("list")
+    assert said.code == 0
+    for kind in ("methods", "tasks", "partners", "speakers", "protocols", "recipes"):
+        assert f"{kind}\n" in said.out
+        assert sparring_("list", kind).out.rstrip() in said.out
+
+
+# ── train ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_train_makes_a_folder_with_a_learner_in_it(run):
+    assert json.loads((run / "run.json").read_text())["status"] == "finished"
+    assert (run / "checkpoints" / "best" / "model.safetensors").exists()
+
+
+def test_set_reaches_tables_phases_by_number_and_by_method_and_words_numbers_and_lists(recipe, tmp_path):
+    said = sparring_(
+        "train", recipe(), "--run", tmp_path / "run",
+        "--set", "phase.1.epochs=2", "--set", "phase.sft.max_tokens=20", "--set", "trainer.schedule=linear",
+        "--set", 'task.range="easy"', "--set", "task.train=16", "--set", "trainer.adam_betas=[0.9, 0.95]",
+        "--set", "run.test_problems = 2", "--set", "phase.1.trainer.batch=4",
+    )  # fmt: skip
+    assert said.code == 0, said
+    told = sparring.Recipe.read(str(tmp_path / "run" / "recipe.toml")).table()
+    assert (told["phase"][0]["epochs"], told["phase"][0]["max_tokens"]) == (2, 20)
+    assert (told["trainer"]["schedule"], told["trainer"]["adam_betas"]) == ("linear", [0.9, 0.95])
+    assert (told["task"]["train"], told["run"]["test_problems"]) == (16, 2)
+    assert (told["trainer"]["batch"], told["phase"][0]["trainer"]["batch"]) == (8, 4)
+    assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["problems"] == 2
+
+
+def test_a_shipped_recipe_is_trained_by_its_name(tmp_path):
+    small = ("task.train=16", "task.development=4", "task.test=4", "phase.1.epochs=1", "phase.2.rounds=1")
+    said = sparring_(
+        "train", "sft", "--run", tmp_path / "run", *(word for setting in small for word in ("--set", setting))
+    )
+    assert said.code == 0, said
+
+
+def test_resume_leaves_a_finished_run_as_it_is(run):
+    before = tree(run / "checkpoints")
+    said = sparring_("train", run.parent / "recipe.toml", "--run", run, "--resume")
+    assert said.code == 0, said
+    assert tree(run / "checkpoints") == before
+
+
+def test_a_run_can_be_resumed_from_its_own_recipe(run):
+    assert sparring_("train", run / "recipe.toml", "--run", run, "--resume").code == 0
+
+
+# ── evaluate ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_evaluate_asks_a_run_its_own_test_problems_and_writes_the_figures(run, tmp_path):
+    said = sparring_("evaluate", run, "--output", tmp_path / "figures.json")
+    assert said.code == 0, said
+    told = json.loads((tmp_path / "figures.json").read_text())
+    assert told["problems"] == len(told["outcomes"]) == 8
+    assert 0 <= told["low"] <= told["accuracy"] <= told["high"] <= 1
+    assert set(told["bins"]) == {outcome["bin"] for outcome in told["outcomes"]}
+    during = json.loads((run / "evaluation.json").read_text())
+    assert {key: told[key] for key in ("accuracy", "low", "high", "bins")} == {
+        key: during[key] for key in ("accuracy", "low", "high", "bins")
+    }
+    assert f"{told['accuracy']:.1%}" in said.out
+    for name in (*told["bins"], "all", "95 % interval"):
+        assert name in said.out
+
+
+def test_evaluate_asks_another_task_with_settings(run, tmp_path):
+    said = sparring_(
+        "evaluate", run, "--task", "word_sorting", "--set", "range=easy", "--problems", 5, "--output", tmp_path / "f"
+    )
+    assert said.code == 0, said
+    assert json.loads((tmp_path / "f").read_text())["problems"] == 5
+
+
+def test_evaluate_asks_another_split_and_changes_the_runs_own_task(run, tmp_path):
+    said = sparring_(
+        "evaluate", run, "--split", "development", "--set", "development=3", "--protocol", "solo",
+        "--output", tmp_path / "f",
+    )  # fmt: skip
+    assert said.code == 0, said
+    assert json.loads((tmp_path / "f").read_text())["problems"] == 3
+
+
+def test_evaluate_refuses_a_task_without_answers_before_it_asks(run, tmp_path):
+    (tmp_path / "open.jsonl").write_text("".join(f'{{"instruction": "Write {n} words."}}\n' for n in range(40)))
+    said = sparring_("evaluate", run, "--task", "instructions", "--set", f"train={tmp_path / 'open.jsonl'}")
+    assert said.code == 2
+    assert "the task instructions has no right answers" in said.err
+    refused = sparring_("evaluate", "nowhere", "--task", "instructions", "--set", f"train={tmp_path / 'open.jsonl'}")
+    assert refused == said  # no learner was loaded
+
+
+def test_evaluate_asks_a_model_that_no_run_has_trained(tmp_path):
+    said = sparring_("evaluate", "tiny", "--task", "word_sorting", "--problems", 2, "--output", tmp_path / "f")
+    assert said.code == 0, said
+    assert json.loads((tmp_path / "f").read_text())["problems"] == 2
+
+
+# ── talk ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_talk_answers_each_line_until_there_is_none(run, end):
+    said = sparring_("talk", run, stdin=f"(1+(2+3))=\n(4-(2*3))=\n{end}")
+    assert said.code == 0, said
+    assert said.out.count("learner:") + said.out.count("no answer:") == 2
+    assert "Traceback" not in said.err
+
+
+def test_talk_says_what_open_learner_answers(run):
+    learner = sparring.open_learner(run)
+    try:
+        answer = learner.answer("(1+(2+3))=")
+    except sparring.SparringError:
+        answer = "no answer"
+    said = sparring_("talk", run, stdin="(1+(2+3))=\n")
+    assert " ".join(answer.split()) in " ".join(said.out.split())
+
+
+def test_talk_shows_words_that_look_like_markup_as_they_are(run, monkeypatch):
+    async def reply(self, chat):
+        return sparring.Answered(chat, "[bold]x[/bold] [/nothing] :smile:", ("x",))
+
+    monkeypatch.setattr(sparring.Used, "reply", reply)
+    said = sparring_("talk", run, stdin="[/red] :smile:\n")
+    assert said.code == 0, said
+    assert "[bold]x[/bold] [/nothing] :smile:" in said.out
+
+
+def test_talk_goes_on_after_a_line_to_which_there_is_no_answer(run, monkeypatch):
+    calls = []
+
+    async def reply(self, chat):
+        calls.append(chat.text)
+        raise CutOff("the reply was cut at its limit after 24 tokens")
+
+    monkeypatch.setattr(sparring.Used, "reply", reply)
+    said = sparring_("talk", run, stdin="one\ntwo\n")
+    assert said.code == 0, said
+    assert calls == ["one", "two"]
+    assert said.out.count("no answer: the reply was cut at its limit") == 2
+
+
+# ── merge ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_merge_folds_adapters_in_so_that_plain_transformers_gives_the_same_logits(adapted, tmp_path):
+    from peft import AutoPeftModelForCausalLM
+
+    best = adapted / "checkpoints" / "best"
+    assert (best / "adapter_config.json").exists()
+    assert not (best / "model.safetensors").exists()
+    said = sparring_("merge", adapted, tmp_path / "merged")
+    assert said.code == 0, said
+    merged, tokenizer = (kind.from_pretrained(tmp_path / "merged") for kind in (AutoModelForCausalLM, AutoTokenizer))
+    with_adapters = AutoPeftModelForCausalLM.from_pretrained(best)
+    base = AutoModelForCausalLM.from_pretrained(
+        json.loads((best / "adapter_config.json").read_text())["base_model_name_or_path"]
+    )
+    asked = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "(1+(2+3))="}], add_generation_prompt=True, return_tensors="pt"
+    )["input_ids"]
+    with torch.no_grad():
+        logits, expected, before = (model(asked).logits for model in (merged, with_adapters, base))
+    assert torch.allclose(logits, expected, atol=1e-4)
+    assert not torch.allclose(logits, before, atol=1e-3)
+    assert not hasattr(merged, "peft_config")
+
+
+def test_a_merged_model_answers_as_the_run_does(adapted, tmp_path):
+    assert sparring_("merge", adapted / "checkpoints" / "best", tmp_path / "merged").code == 0
+    told = []
+    for place in (adapted, tmp_path / "merged"):
+        output = tmp_path / "figures.json"
+        said = sparring_("evaluate", place, "--task", "multistep_arithmetic", "--problems", 6, "--output", output)
+        assert said.code == 0, said
+        told.append(json.loads(output.read_text()))
+    assert told[0] == told[1]
+
+
+def test_merge_refuses_what_has_no_adapters_and_a_folder_that_exists(run, adapted, tmp_path):
+    refused("merge", run, tmp_path / "out", says=("has no LoRA adapters", str(run)))
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "file").write_text("precious")
+    refused("merge", adapted, tmp_path / "there", says=(f"{tmp_path / 'there'} exists", "choose a folder"))
+    assert tree(tmp_path / "there") == {"file": b"precious"}
+    assert not (tmp_path / "out").exists()
