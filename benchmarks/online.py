@@ -2,7 +2,7 @@
 program prefers one, a DPO epoch follows.
 
 A vocabulary of 64 of which one token ends a reply, so that replies of untrained weights have exponential lengths, 64 on
-average. TRL samples for each step of 16 pairs; ours for the whole round. The rate is of pairs that were trained on:
+average. TRL samples for each step of 16 pairs, or for 4 of them at a time; ours for the whole round. The rate is of pairs that were trained on:
 those of which a reply is cut at its limit ours leaves out (one in a hundred is).
 
     python -m benchmarks.online
@@ -104,8 +104,8 @@ def ours(workload: Workload) -> Callable[[int, Watch], Go]:
     return ready
 
 
-def trl(workload: Workload, batch: int = BATCH) -> Callable[[int, Watch], Go]:
-    """TRL's trainer, a new one each turn, with steps of `batch` pairs."""
+def trl(workload: Workload, micro_batch: int = BATCH) -> Callable[[int, Watch], Go]:
+    """TRL's trainer, a new one each turn; `micro_batch` prompts are sampled for at once."""
     os.environ.update(
         TQDM_DISABLE="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1", WANDB_DISABLED="true", TRL_EXPERIMENTAL_SILENCE="1"
     )
@@ -120,7 +120,8 @@ def trl(workload: Workload, batch: int = BATCH) -> Callable[[int, Watch], Go]:
     def ready(turn: int, watch: Watch) -> Go:
         config = OnlineDPOConfig(
             output_dir=tempfile.mkdtemp(),
-            per_device_train_batch_size=batch,
+            per_device_train_batch_size=micro_batch,
+            gradient_accumulation_steps=BATCH // micro_batch,
             num_train_epochs=1,
             max_new_tokens=LIMIT,
             temperature=1.0,
@@ -133,8 +134,8 @@ def trl(workload: Workload, batch: int = BATCH) -> Callable[[int, Watch], Go]:
             seed=turn,
         )
         network = llama(workload.hidden, workload.layers, VOCABULARY, turn)
-        made: Any = OnlineDPOTrainer
-        trainer = made(network, rewards, args=config, train_dataset=rows, processing_class=tokenizer(VOCABULARY))
+        known = {"args": config, "train_dataset": rows, "processing_class": tokenizer(VOCABULARY)}
+        trainer: Any = OnlineDPOTrainer(network, reward_funcs=rewards, **known)
 
         def go() -> float:
             trainer.train()
@@ -152,8 +153,8 @@ def run(turns: int, threads: int) -> None:
         say(workload.name)
         contenders = [
             Contender("sparring", ours, {"workload": workload}),
-            Contender(f"TRL, {BATCH} pairs a step", trl, {"workload": workload}),
-            Contender("TRL, all pairs in a step", trl, {"workload": workload, "batch": workload.prompts}),
+            Contender(f"TRL, {BATCH} prompts at once", trl, {"workload": workload}),
+            Contender("TRL, 4 prompts at once", trl, {"workload": workload, "micro_batch": 4}),
         ]
         raced = race(contenders, turns, threads)
         figures[workload.name] = {"of": "pairs", "goal": None, "memory_goal": None, "contenders": raced}
