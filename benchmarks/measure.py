@@ -152,6 +152,12 @@ def write(name: str, threads: int, figures: Mapping[str, Any]) -> None:
     (RESULTS / f"{name}.json").write_text(json.dumps(told, indent=1) + "\n")
 
 
+def known(name: str) -> dict[str, Any]:
+    """The figures in `results/<name>.json`, of all workloads that were ever measured."""
+    path = RESULTS / f"{name}.json"
+    return dict(json.loads(path.read_text())["figures"]) if path.exists() else {}
+
+
 def say(line: str) -> None:
     """A line of progress."""
     print(line, file=sys.stderr, flush=True)
@@ -159,8 +165,18 @@ def say(line: str) -> None:
 
 def main(run: Callable[[int, int], None], description: str) -> None:
     """The command line of a race."""
-    parser = argparse.ArgumentParser(description=description.split("\n", 1)[0])
+    run(**vars(_told(description, argparse.ArgumentParser())))
+
+
+def main_by_workload(run: Callable[[int, int, str], None], description: str) -> None:
+    """The same for a race of which some workloads can be run alone."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", default="", metavar="TEXT", help="only workloads with this in their names")
+    run(**vars(_told(description, parser)))
+
+
+def _told(description: str, parser: argparse.ArgumentParser) -> argparse.Namespace:
+    parser.description = description.split("\n", 1)[0]
     parser.add_argument("--turns", type=int, default=5, help="turns of each contender (default: 5)")
     parser.add_argument("--threads", type=int, default=2, help="threads of each (default: 2)")
-    told = parser.parse_args()
-    run(told.turns, told.threads)
+    return parser.parse_args()

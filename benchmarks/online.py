@@ -2,8 +2,8 @@
 program prefers one, a DPO epoch follows.
 
 A vocabulary of 64 of which one token ends a reply, so that replies of untrained weights have exponential lengths, 64 on
-average. TRL samples for each step of 16 pairs, or for 4 of them at a time; ours for the whole round. The rate is of pairs that were trained on:
-those of which a reply is cut at its limit ours leaves out (one in a hundred is).
+average. TRL samples for each step of 16 pairs, or for 4 of them at a time; ours for the whole round. The rate is of
+pairs that were trained on: those of which a reply is cut at its limit ours leaves out (one in a hundred is).
 
     python -m benchmarks.online
 """
@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import Contender, Go, Watch, main, race, say, write
+from benchmarks.measure import Contender, Go, Watch, known, main_by_workload, race, say, write
 from benchmarks.models import llama, tokenizer, words
 from sparring.attempts import Serving
 from sparring.chat import question
@@ -146,10 +146,10 @@ def trl(workload: Workload, micro_batch: int = BATCH) -> Callable[[int, Watch], 
     return ready
 
 
-def run(turns: int, threads: int) -> None:
-    """Races all workloads, and writes `results/online.json`."""
-    figures = {}
-    for workload in WORKLOADS:
+def run(turns: int, threads: int, only: str) -> None:
+    """Races the workloads whose names have `only` in them, and writes `results/online.json`."""
+    figures = known("online") if only else {}
+    for workload in (workload for workload in WORKLOADS if only in workload.name):
         say(workload.name)
         contenders = [
             Contender("sparring", ours, {"workload": workload}),
@@ -162,4 +162,4 @@ def run(turns: int, threads: int) -> None:
 
 
 if __name__ == "__main__":
-    main(run, __doc__)
+    main_by_workload(run, __doc__)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from benchmarks.measure import Contender, Go, Watch, main, race, say, write
+from benchmarks.measure import Contender, Go, Watch, known, main_by_workload, race, say, write
 from benchmarks.models import ids, llama
 from sparring.ongoing import Request
 from sparring.sampler import Sampler
@@ -146,10 +146,10 @@ def best_paged(workload: Workload, threads: int) -> tuple[int, int]:
     return max(PAGED, key=lambda paged: float(rates[str(paged)]["median"]))
 
 
-def run(turns: int, threads: int) -> None:
-    """Races all workloads, and writes `results/sampling.json`."""
-    figures = {}
-    for number, workload in enumerate(WORKLOADS):
+def run(turns: int, threads: int, only: str) -> None:
+    """Races the workloads whose names have `only` in them, and writes `results/sampling.json`."""
+    figures = known("sampling") if only else {}
+    for workload in (workload for workload in WORKLOADS if only in workload.name):
         say(workload.name)
         best = best_batch(workload, threads)
         contenders = [
@@ -159,7 +159,7 @@ def run(turns: int, threads: int) -> None:
         if best != USUAL:
             told = {"workload": workload, "batch": best}
             contenders.append(Contender(f"generate, best batch ({best})", generate, told))
-        if number == 0:
+        if workload is WORKLOADS[0]:
             contenders.append(Contender("generate_batch", generate_batch, {"workload": workload}))
             at_once, page = paged = best_paged(workload, threads)
             name = f"generate_batch, best settings ({at_once} at once, pages of {page})"
@@ -170,4 +170,4 @@ def run(turns: int, threads: int) -> None:
 
 
 if __name__ == "__main__":
-    main(run, __doc__)
+    main_by_workload(run, __doc__)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from benchmarks.measure import Contender, Go, Watch, main, race, say, write
+from benchmarks.measure import Contender, Go, Watch, known, main_by_workload, race, say, write
 from benchmarks.models import llama, tokenizer, words
 from sparring.chat import LEARNER, Message, Part, question
 from sparring.experience import Demonstration, Experience, Preference
@@ -167,10 +167,10 @@ BEST = {
 }
 
 
-def run(turns: int, threads: int) -> None:
-    """Races all workloads, and writes `results/training.json`."""
-    figures = {}
-    for workload in WORKLOADS:
+def run(turns: int, threads: int, only: str) -> None:
+    """Races the workloads whose names have `only` in them, and writes `results/training.json`."""
+    figures = known("training") if only else {}
+    for workload in (workload for workload in WORKLOADS if only in workload.name):
         say(workload.name)
         contenders = [
             Contender("sparring", ours, {"workload": workload}),
@@ -187,4 +187,4 @@ def run(turns: int, threads: int) -> None:
 
 
 if __name__ == "__main__":
-    main(run, __doc__)
+    main_by_workload(run, __doc__)

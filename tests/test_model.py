@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from unittest.mock import Mock
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
 from sparring.chat import LEARNER, Part, question
-from sparring.errors import ConfigError, TooLong
+from sparring.errors import ConfigError, RunStopped, TooLong
 from sparring.journal import Journal
 from sparring.learner import Learner
 from sparring.model import LanguageModel, Lora, ModelSource, load
@@ -111,6 +112,23 @@ def test_a_journal_keeps_its_replies_on_the_disk(tmp_path):
     assert not any(reply() for reply in replies)
     assert journal.get("99") == Sampled((99,) * 1000, (-0.1 * 99,) * 1000, "stop")
     assert journal.get("100") is None
+
+
+def test_a_journal_whose_write_failed_goes_on_at_its_end(tmp_path, monkeypatch):
+    journal, replies = Journal(tmp_path / "j"), [Sampled((n,), (-1.0,), "stop") for n in range(3)]
+    journal.put("0", replies[0])
+    file, write = journal._file, journal._file.write
+
+    def fails(line):
+        write(line)
+        raise OSError(28, "full")
+
+    monkeypatch.setattr(journal, "_file", Mock(wraps=file, write=fails))
+    with pytest.raises(RunStopped, match="cannot write"):
+        journal.put("1", replies[1])
+    monkeypatch.setattr(journal, "_file", file)
+    journal.put("2", replies[2])
+    assert [journal.get(name) for name in "012"] == [replies[0], None, replies[2]]
 
 
 def test_a_journal_cut_in_mid_line_keeps_what_is_whole(tmp_path):

@@ -9,16 +9,15 @@ from sparring.run import train
 from tests.reward_model import save_reward_model
 
 
-def begun(partner, tmp_path, mode="record"):
+def begun(partner, tmp_path, resume=False):
     recipe = Recipe.of(
         {
             "task": {"kind": "multistep_arithmetic", "range": "easy", "train": 4},
             "phase": [{"method": "response_preference", "problems": 4, "judge": partner}],
             "run": {"evaluate_problems": 0, "test_problems": 0},
-            "ledger": {"mode": mode, "path": str(tmp_path / "ledger.sqlite")},
         }
     )
-    train(recipe, tmp_path / "run", display=Display(live=False))
+    train(recipe, tmp_path / "run", resume=resume, display=Display(live=False))
 
 
 @pytest.mark.parametrize(

@@ -306,27 +306,34 @@ def test_a_bound_in_gib_is_kept_to_the_byte_by_admitting_fewer():
         assert 3 <= together <= 7
 
 
-def test_without_a_bound_the_cache_keeps_to_a_share_of_what_the_device_has_free_now(monkeypatch):
+def test_without_a_bound_the_cache_leaves_room_to_grow_on_what_the_device_has_free(monkeypatch):
     token = 2 * 2 * 2 * 8 * 4
-    sampler, most = Sampler(network(), [], letters), []
-    for share in (None, 150, None, 60):
-        free = share and share * token / module.FREE
-        monkeypatch.setattr(module, "free_bytes", lambda device, free=free: free)
-        sampler.forget()
+
+    def held(sampler):
+        return sum(tensor.nbytes for pair in sampler._slots.kept.values() for tensor in pair)
+
+    most = []
+    for tokens in (None, 400, 200):
+        sampler, grown = Sampler(network(), [], letters), []
+        monkeypatch.setattr(
+            module, "free_bytes", lambda device, s=sampler, all_=tokens: all_ and all_ * token - held(s)
+        )
         for i, ids in enumerate(prompts(12)):
             sampler.submit(Request(ids, Sampling(max_tokens=20), i))
-        held, ended = 0, []
+        before, ended = 0, []
         while sampler.busy:
             ended += sampler.step()
-            held = max(held, sum(t.nbytes for pair in sampler._slots.kept.values() for t in pair) // token)
+            if (now := held(sampler)) != before:
+                grown.append((before + now) // token)  # both exist while one is copied into the other
+                before = now
         assert len(ended) == 12
-        most.append(held)
-    assert most[1] <= 150 < most[0]
-    assert most[3] <= 60
+        most.append((max(grown), before // token))
+    assert most[0][1] > 200
+    assert most[1][0] <= 400
+    assert most[2][0] <= 200
+    assert most[1][1] > most[2][1] >= 60  # and it is made use of
     bounded = Sampler(network(), [], letters, cache_tokens=100)
-    bounded.submit(Request((3, 4), Sampling(max_tokens=5), 0))
-    bounded.step()
-    assert bounded._most_tokens == 100
+    assert bounded._most() == 100
 
 
 def test_a_request_larger_than_the_bound_is_served_alone_and_the_others_after_it():

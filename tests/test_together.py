@@ -46,3 +46,38 @@ def test_an_error_ends_the_others_and_is_raised_as_it_is():
     with pytest.raises(RunStopped, match="enough"):
         asyncio.run(together(ask, range(100), 10))
     assert not done
+
+
+def test_a_conversation_that_is_cancelled_is_told_and_takes_no_results_along():
+    async def ask(number):
+        if number == 3:
+            raise asyncio.CancelledError
+        return number
+
+    async def main():
+        with pytest.raises(asyncio.CancelledError):
+            await together(ask, range(10), 4)
+        return True
+
+    assert asyncio.run(main())
+
+
+def test_others_have_their_turn_where_nobody_waits_for_anything():
+    passes = 0
+
+    async def count():
+        nonlocal passes
+        while True:
+            passes += 1
+            await asyncio.sleep(0)
+
+    async def ask(number):
+        return number
+
+    async def main():
+        counting = asyncio.create_task(count())
+        await together(ask, range(1000), 4)
+        counting.cancel()
+
+    asyncio.run(main())
+    assert passes > 100

@@ -8,6 +8,7 @@ bits are kept by remembering, not by hoping. A journal lasts until what came of 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import astuple
 from pathlib import Path
 from typing import IO
@@ -66,6 +67,7 @@ class Journal:
         line = f"{json.dumps({'key': name, 'reply': reply})}\n".encode()
         with writing(self.path):
             file = self._opened()
+            self._end = file.seek(0, os.SEEK_END)  # not where it should be, after a write that failed
             file.write(line)
             file.flush()
         self._note(name, line)

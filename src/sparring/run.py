@@ -86,7 +86,8 @@ class Run:
         self.settings = recipe.run
         self.choice = Choice(recipe)
         self._check(resume)
-        ready(recipe)
+        if not (folder / "recipe.toml").exists():  # a run that goes on may have all replies that it needs
+            ready(recipe)
         if self.settings.threads:
             torch.set_num_threads(self.settings.threads)
         self.learner = Learner.load(recipe.learner, self.settings.seed)

@@ -76,7 +76,7 @@ class Sampler:
         self._model, self._stop_ids, self._decode, self._pad_id = model, frozenset(stop_ids), decode, pad_id
         self._most_rows = slots
         in_gib = int(cache_gib * 2**30 / self._token_bytes) if cache_gib else _UNBOUNDED
-        self._most_tokens = self._bound = min(cache_tokens or _UNBOUNDED, in_gib)
+        self._bound = min(cache_tokens or _UNBOUNDED, in_gib)
         self._config = model.config.get_text_config(decoder=True)
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in arguments(model) else {}
         self._waiting: deque[Row] = deque()
@@ -144,16 +144,10 @@ class Sampler:
         if self._state != before:
             self.forget()
 
-    def _measure(self) -> None:
-        """Sets the bound that nobody gave by what the device has free now."""
-        free = free_bytes(self._device) if self._bound == _UNBOUNDED else None
-        self._most_tokens = self._bound if free is None else int(FREE * free / self._token_bytes)
-
     def _arrange(self) -> None:
         """Admits waiting requests and closes the gaps of rows that ended, when enough rows are concerned."""
         if not self._batch.rows:
             self._check_state()
-            self._measure()
         live = [row for row in self._batch.rows if not row.ended]
         room = min(len(self._going_on) + len(self._waiting), self._most_rows - len(live))
         self._waited = self._waited + 1 if room else 0
@@ -177,13 +171,20 @@ class Sampler:
     def _admitted(self, live: Sequence[Row]) -> list[Row]:
         """The next requests, as many as there are places and memory for beside the rows `live`."""
         new: list[Row] = []
-        width = max((row.need for row in live), default=0)
+        width, most = max((row.need for row in live), default=0), self._most()
         while (queue := self._going_on or self._waiting) and len(live) + len(new) < self._most_rows:
             width = max(width, queue[0].need)
-            if (live or new) and (len(live) + len(new) + 1) * width > self._most_tokens:
+            if (live or new) and (len(live) + len(new) + 1) * width > most:
                 break
             new.append(queue.popleft())
         return new
+
+    def _most(self) -> int:
+        """The tokens that the cache may hold: as given, or as suits what the device has free beside it."""
+        free = free_bytes(self._device) if self._bound == _UNBOUNDED else None
+        if free is None:
+            return self._bound
+        return int(FREE * free / self._token_bytes + math.prod(self._slots.size) * (1 - FREE))
 
     def _found(self, places: Sequence[int]) -> tuple[dict[int, int], list[Move], list[Move]]:
         """How the new rows at `places` come by the keys and values of their prompts: those to be prefilled, and after
@@ -213,7 +214,7 @@ class Sampler:
         most = max(row.need for row in self._batch.rows)
         room = min(2 * rows, self._most_rows), min(columns + columns // 2 + 16, most)
         size = max(self._slots.size[0], room[0]), max(self._slots.size[1], room[1])
-        return size if size[0] * size[1] <= self._most_tokens else (rows, most)
+        return size if size[0] * size[1] <= self._most() else (rows, most)
 
     def _prefill(self, first: Mapping[int, int]) -> None:
         """Computes the prompts of the rows at the places `first`, after so many tokens, up to their last ones."""

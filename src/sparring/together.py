@@ -21,6 +21,7 @@ async def together(ask: Callable[[Asked], Awaitable[Got]], things: Iterable[Aske
     async def work() -> None:
         for place, thing in waiting:
             found[place] = await ask(thing)
+            await asyncio.sleep(0)  # where all is known already nobody waits for anything, and others want a turn
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -31,6 +32,8 @@ async def together(ask: Callable[[Asked], Awaitable[Got]], things: Iterable[Aske
         if known is None:
             raise
         raise _first(known) from errors
+    if len(found) < len(places):
+        raise asyncio.CancelledError("a conversation was cancelled")
     return [found[place] for place, _ in places]
 
 

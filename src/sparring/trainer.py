@@ -19,6 +19,7 @@ from accelerate import Accelerator
 from annotated_types import Ge, Gt, Interval
 
 from sparring import bits
+from sparring.allocator import keep_freed
 from sparring.anatomy import forkable
 from sparring.batch import bucketed, pad
 from sparring.catalogue import Catalogue
@@ -116,6 +117,8 @@ class Trainer:
     def __init__(self, learner: Learner, settings: TrainerSettings) -> None:
         self.learner = learner
         self.settings = settings
+        if learner.model.device.type == "cpu":
+            keep_freed()
         self.accelerator = Accelerator(mixed_precision="no", cpu=learner.model.device.type == "cpu")
         self.module = self.accelerator.prepare(learner.log_probs)
         self._forkable = forkable(learner.model.network)

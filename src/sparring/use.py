@@ -53,8 +53,8 @@ def open_learner(place: str | Path, protocol: str = AS_TRAINED, source: ModelSou
     else:
         source = replace(source, model=str(place))
     if usage is not None:
-        kwargs = dict(usage.chat_template_kwargs)
-        source = replace(source, thinking=usage.thinking, chat_template_kwargs=kwargs, quantization=usage.quantization)
+        kwargs, bits = dict(usage.chat_template_kwargs), source.quantization or usage.quantization
+        source = replace(source, thinking=usage.thinking, chat_template_kwargs=kwargs, quantization=bits)
     trained = usage is not None and protocol == AS_TRAINED
     way: Answers = (
         for_use(usage.method, usage.settings)

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import logging
+import random
 import time
 import traceback
 import warnings
@@ -201,12 +202,27 @@ def test_a_large_body_is_not_read_to_its_end():
     assert server.requests[0].flooded < 20 * 2**20
 
 
-def test_a_compressed_body_is_read_and_none_that_is_huge_when_unpacked():
+@pytest.mark.parametrize("code", [200, 500])
+def test_a_compressed_body_is_read_as_far_as_a_plain_one(code):
     packed = {"content-encoding": "gzip"}
-    reply, _, _ = ask(raw(gzip.compress(json.dumps(completion("42")).encode()), headers=packed))
+    words = "".join(random.Random(0).choices("abcdefgh", k=300_000))  # more than 100 KB when it is packed
+    told = {"error": {"message": words}} if code == 500 else completion(words)
+    found, _, _ = ask(raw(gzip.compress(json.dumps(told).encode()), code, packed), retries=0)
+    assert words[:400] in (str(found) if code == 500 else found.text)
+    bomb = gzip.compress(b" " * 100 * 2**20, 1)
+    error, log, _ = ask(raw(bomb, code, packed))
+    assert "too large: a body of more than 8 MB" in str(error)
+    assert log.outcomes == ["too large"]
+    twice = gzip.compress(gzip.compress(b" " * 2**20))
+    error, _, _ = ask(raw(twice, code, {"content-encoding": "gzip, gzip"}))
+    assert "compressed more than once" in str(error)
+
+
+def test_a_compressed_body_without_its_end_is_a_cut_connection():
+    whole = gzip.compress(json.dumps(completion("42")).encode())
+    reply, log, _ = ask(raw(b"no gzip" + whole, headers={"content-encoding": "gzip"}), say("42"))
     assert reply.text == "42"
-    error, _, _ = ask(raw(gzip.compress(b" " * 200 * 2**20, 1), headers=packed))
-    assert "too large" in str(error)
+    assert log.outcomes == ["cut connection", "replied"]
 
 
 def test_tries_end_and_the_last_reason_is_told():
@@ -235,8 +251,11 @@ def test_a_body_that_trickles_does_not_outlast_the_timeout():
 
 @pytest.mark.parametrize("form", ["seconds", "date"])
 def test_retry_after_is_honoured(form):
-    said = "1" if form == "seconds" else formatdate(time.time() + 2, usegmt=True)
-    reply, _, server = ask(status(429, retry_after=said), say("42"))
+    async def later(request, writer):
+        said = "1" if form == "seconds" else formatdate(time.time() + 2, usegmt=True)  # of whole seconds
+        await status(429, retry_after=said)(request, writer)
+
+    reply, _, server = ask(later, say("42"))
     assert reply.text == "42"
     assert 0.9 < server.requests[1].at - server.requests[0].at < 3
 

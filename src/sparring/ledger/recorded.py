@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
-from weakref import WeakKeyDictionary
 
 from sparring import attempts
 from sparring.attempts import REPLIED, Attempt, Recordable, Tokens, clean
@@ -64,7 +63,7 @@ class Ledger:
         )
         self._used, self._noted = used, set[bytes]()
         self._under_way: dict[tuple[asyncio.AbstractEventLoop, bytes], tuple[_Call, asyncio.Task[Reply]]] = {}
-        self._preparing = WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]()
+        self._preparing: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
         self.asks_first: set[type] = set()  # the kinds of speakers that ask `admit` before they send
         self.settling = False
 

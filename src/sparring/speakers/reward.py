@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -71,8 +72,9 @@ class Reward:
             )
 
     def ready(self) -> None:
-        """Loads the model; ConfigError where it is none that scores. A replay needs none."""
-        _ = self._scorer
+        """ConfigError where the model is none that scores, as far as can be told without its weights. A replay needs
+        none."""
+        _tokenizer(self)
 
     @cached_property
     def _scorer(self) -> Scorer:
@@ -210,30 +212,46 @@ def _in_none(rows: Sequence[Sequence[int]]) -> int:
 _LOADED: dict[str, Scorer] = {}  # judges with the same settings share it
 
 
-def _load(reward: Reward) -> Scorer:
-    """The model that `reward` names, checked before its weights are read; ConfigError if it is no reward model."""
-    source = ModelSource(reward.model, dtype=reward.dtype, device=reward.device)
+@contextmanager
+def _loading(reward: Reward) -> Iterator[dict[str, Any]]:
+    """How the parts of a model are loaded; what the library says against it becomes ConfigError."""
     how: dict[str, Any] = {"trust_remote_code": reward.trust_remote_code}
     if reward.revision is not None:
         how |= {"revision": reward.revision, "code_revision": reward.revision}  # code of another repository included
-    where = f"model = {reward.model!r}"
     try:
-        labels = AutoConfig.from_pretrained(reward.model, **how).num_labels
-        if labels != 1:
-            raise ConfigError(f"{where} has {labels} outputs, and a score is one; {_WANTED}")
-        tokenizer = AutoTokenizer.from_pretrained(reward.model, **how)
-        if not tokenizer.chat_template:
-            raise ConfigError(f"{where} has no chat template, so nothing says how it is shown a chat; {_WANTED}")
-        network, loading = AutoModelForSequenceClassification.from_pretrained(
-            reward.model, dtype=source.torch_dtype(), output_loading_info=True, **how
-        )
+        yield how
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(". ")
         remedy = _PINNED if "custom code" in reason else _WANTED
-        raise ConfigError(f"{where} cannot be loaded: {reason}; {remedy}") from error
+        raise ConfigError(f"model = {reward.model!r} cannot be loaded: {reason}; {remedy}") from error
+
+
+def _tokenizer(reward: Reward) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model that has one output and shows a chat in words; ConfigError for others."""
+    where = f"model = {reward.model!r}"
+    with _loading(reward) as how:
+        labels = AutoConfig.from_pretrained(reward.model, **how).num_labels
+        if labels != 1:
+            raise ConfigError(f"{where} has {labels} outputs, and a score is one; {_WANTED}")
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(reward.model, **how)
+    if not tokenizer.chat_template:
+        raise ConfigError(f"{where} has no chat template, so nothing says how it is shown a chat; {_WANTED}")
+    return tokenizer
+
+
+def _load(reward: Reward) -> Scorer:
+    """The model that `reward` names; ConfigError if it is no reward model."""
+    source = ModelSource(reward.model, dtype=reward.dtype, device=reward.device)
+    tokenizer = _tokenizer(reward)
+    with _loading(reward) as how:
+        network, loading = AutoModelForSequenceClassification.from_pretrained(
+            reward.model, dtype=source.torch_dtype(), output_loading_info=True, **how
+        )
     if loading["missing_keys"]:
         lacking = ", ".join(sorted(loading["missing_keys"])[:3])
-        raise ConfigError(f"{where} lacks the weights {lacking}, so its scores would be noise; {_WANTED}")
+        raise ConfigError(
+            f"model = {reward.model!r} lacks the weights {lacking}, so its scores would be noise; {_WANTED}"
+        )
     network.config.use_cache = False
     return Scorer(network.to(source.torch_device()).eval().requires_grad_(False), tokenizer, reward.batch_tokens)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
 from ssl import SSLContext
 from typing import Any
 
@@ -21,7 +21,6 @@ from sparring.wire.completion import complaint, parsed
 from sparring.wire.trouble import Trouble, of_status
 
 LARGEST_BODY = 8 * 2**20  # bytes; a reply of 100,000 tokens is below 1 MB
-PACKED = 100  # times less is read of a body that is compressed although we ask for none: unpacked, it grows
 POOLED = 8  # calls under way in one connection pool: it looks at all its connections for each of them
 _NO_KEY = b"none"
 _UNREACHABLE = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError, httpx2.UnsupportedProtocol)
@@ -58,6 +57,8 @@ class Line:
                 # not by `chat.completions`: checking typed fields, and a reply's, is a fifth of the time of a call
                 response = await self._client(url, pool).post("/chat/completions", cast_to=httpx2.Response, body=body)
             return self._without_key(response.content)
+        except _Unpacked as unpacked:
+            return unpacked.body
         except TimeoutError:
             raise self._late() from None
         except openai.APIConnectionError as error:
@@ -72,7 +73,7 @@ class Line:
             timeout=self._timeout,
             verify=context,
             headers={"Accept-Encoding": "identity"},
-            event_hooks={"response": [_bound, self._refuse]},
+            event_hooks={"response": [self._receive]},
         )
 
     def _client(self, url: str, pool: int) -> openai.AsyncOpenAI:
@@ -82,11 +83,21 @@ class Line:
             )
         return self._clients[url, pool]
 
-    async def _refuse(self, response: httpx2.Response) -> None:
-        """Turns an error status into Trouble with the words of its body, which nobody else reads."""
-        if response.is_success or response.has_redirect_location:
+    async def _receive(self, response: httpx2.Response) -> None:
+        """Sees to it that no body is read without a limit. An error status becomes Trouble with the words of its body;
+        a body that is compressed, although we ask for none, is read here, where what it grows to is seen."""
+        coding = response.headers.get("content-encoding", "identity")
+        if response.has_redirect_location:
             return
-        body = self._without_key(await response.aread())
+        if response.is_success and coding == "identity":
+            assert isinstance(response.stream, httpx2.AsyncByteStream)
+            response.stream = _Bounded(response.stream)
+            return
+        if "," in coding:
+            raise Trouble("not JSON", f"a body that is compressed more than once ({coding[:60]})", again=False)
+        body = self._without_key(b"".join([chunk async for chunk in _bounded(response.aiter_bytes())]))
+        if response.is_success:
+            raise _Unpacked(body)
         try:
             words = complaint(parsed(body))
         except Trouble:
@@ -113,24 +124,30 @@ class Line:
             await pool.aclose()
 
 
-async def _bound(response: httpx2.Response) -> None:
-    """Whoever reads the body of `response` reads so much of it at most."""
-    assert isinstance(response.stream, httpx2.AsyncByteStream)
-    packed = response.headers.get("content-encoding", "identity") != "identity"
-    response.stream = _Bounded(response.stream, LARGEST_BODY // PACKED if packed else LARGEST_BODY)
+class _Unpacked(Exception):
+    """The body of a compressed response."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(f"{len(body)} bytes")
+        self.body = body
+
+
+async def _bounded(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """`chunks`; raises Trouble where they are more than LARGEST_BODY."""
+    read = 0
+    async for chunk in chunks:
+        read += len(chunk)
+        if read > LARGEST_BODY:
+            raise Trouble("too large", f"a body of more than {LARGEST_BODY // 2**20} MB", again=False)
+        yield chunk
 
 
 class _Bounded(httpx2.AsyncByteStream):
-    def __init__(self, body: httpx2.AsyncByteStream, most: int) -> None:
-        self._body, self._most = body, most
+    def __init__(self, body: httpx2.AsyncByteStream) -> None:
+        self._body = body
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        read = 0
-        async for chunk in self._body:
-            read += len(chunk)
-            if read > self._most:
-                raise Trouble("too large", f"a body of more than {self._most / 2**20:.2g} MB", again=False)
-            yield chunk
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _bounded(self._body)
 
     async def aclose(self) -> None:
         await self._body.aclose()
