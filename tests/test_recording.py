@@ -2,6 +2,7 @@
 
 import pytest
 
+from sparring import run
 from sparring.display import Display
 from sparring.errors import ConfigError
 from sparring.recipe import Recipe
@@ -42,3 +43,11 @@ def test_a_reward_model_with_two_outputs_is_told_before_a_round_is_played(tmp_pa
     with pytest.raises(ConfigError, match="has 2 outputs, and a score is one"):
         begun({"by": "reward", "model": str(model)}, tmp_path)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_goes_on_is_not_asked_for_partners_whose_replies_it_may_have(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(run, "ready", asked.append)
+    for resume in (False, True):
+        begun({"by": "task"}, tmp_path, resume)
+    assert len(asked) == 1
