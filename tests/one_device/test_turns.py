@@ -168,6 +168,14 @@ def test_what_was_interrupted_is_forgotten(folder):
     assert asyncio.run(again()) == (expected, True)  # and the turn is given to whoever waits for it
 
 
+def test_keys_and_values_are_let_go_before_weights_move():
+    found = learner()
+    greedy(found)
+    assert found.model.sampler._slots.kept
+    taught(found)
+    assert not found.model.sampler._slots.kept
+
+
 # ── all in one recipe ───────────────────────────────────────────────────────────────────────────────────────
 
 
