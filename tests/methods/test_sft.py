@@ -13,7 +13,7 @@ from tests.methods.conftest import account, play
 
 def lesson(method, problem, task, script):
     episode = play(method, problem, task, script(["never asked"]))
-    return episode, method.harvest([episode], [], random.Random(0))
+    return episode, method.harvest([episode], [], COMPACT, random.Random(0))
 
 
 def test_it_imitates_the_worked_answer(problem, arithmetic, script, golden):

@@ -34,13 +34,13 @@ REPLIES = ["<think>3+7=11</think>16", "<think>3+7=10</think>15", "no marker 15",
 def test_the_best_is_preferred_to_the_worst_thought_and_all(problem, arithmetic, script, golden):
     method = thinking(TaskJudge(arithmetic))
     episode = play(method, problem, arithmetic, script(REPLIES))
-    golden("thought_preference", account(episode, method.harvest([episode], [], random.Random(0))))
+    golden("thought_preference", account(episode, method.harvest([episode], [], COMPACT, random.Random(0))))
 
 
 def test_the_baseline_answers_directly_and_is_trained_alike(problem, arithmetic, script, golden):
     method = ResponsePreference(TaskJudge(arithmetic), samples=4)
     episode = play(method, problem, arithmetic, script(["16", "15", "15", ""]))
-    golden("response_preference", account(episode, method.harvest([episode], [], random.Random(0))))
+    golden("response_preference", account(episode, method.harvest([episode], [], COMPACT, random.Random(0))))
 
 
 def test_no_byte_of_a_thought_reaches_the_judge(problem, arithmetic, script):
@@ -64,7 +64,7 @@ def test_an_episode_without_a_readable_reply_has_failed(problem, arithmetic, scr
 
 
 def harvest(method, episodes, consulted=()):
-    return method.harvest(episodes, list(consulted), random.Random(0))
+    return method.harvest(episodes, list(consulted), COMPACT, random.Random(0))
 
 
 def test_problems_whose_scores_all_tie_teach_nothing_whatever_their_lengths(problem, arithmetic, script):

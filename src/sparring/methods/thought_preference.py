@@ -113,7 +113,7 @@ class _Preference(ABC):
             return Candidate(said, failure=Failure.of(error, LEARNER))
 
     def harvest(
-        self, episodes: Sequence[Episode], consulted: Sequence[Episode], draw: random.Random
+        self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: Layout, draw: random.Random
     ) -> list[Experience]:
         """The best against the worst of each episode; a bounded share of unreadable replies as rejected sides."""
         penalty = self.penalty(consulted)
