@@ -56,6 +56,21 @@ def close(one: torch.Tensor, other: torch.Tensor) -> bool:
     return float((one - other).norm() / one.norm()) < 1e-6
 
 
+@pytest.mark.parametrize(("updates", "epochs", "sizes"), [
+    (1, 1, [12]), (2, 1, [6, 6]), (4, 1, [3, 3, 3, 3]), (2, 2, [12, 12]), (4, 2, [6, 6, 6, 6]), ("batch", 1, [5, 5, 2]),
+])  # fmt: skip
+def test_a_round_takes_as_many_updates_as_it_is_told_whatever_the_batch(updates, epochs, sizes, monkeypatch):
+    found = trainer(batch=5)
+    lesson = found.lesson(DEMONSTRATIONS, Likelihood(), 12, epochs, (0,), updates=updates)
+    taken = []
+    real = found._step
+    monkeypatch.setattr(
+        found, "_step", lambda lesson, places, *rest: taken.append(len(places)) or real(lesson, places, *rest)
+    )
+    assert len(list(found.learn(lesson))) == lesson.steps == len(sizes)
+    assert taken == sizes
+
+
 @pytest.mark.parametrize(
     ("experience", "objective"), [(DEMONSTRATIONS, Likelihood()), (PREFERENCES, DPO(nll_weight=0.5))]
 )

@@ -7,6 +7,7 @@ asked.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 
 from sparring.errors import ConfigError
@@ -46,7 +47,7 @@ class Choice:
         for at in range(places.start // count, (places.stop - 1) // count + 1):
             passes[at] = list(range(count))
             rng(self.recipe.run.seed, "pass", at).shuffle(passes[at])
-        return [self._train[passes[place // count][place % count]] for place in places]
+        return [replace(self._train[passes[at // count][at % count]], visit=at // count) for at in places]
 
     def consulted(self, phase: Phase, number: int, round_: int) -> list[Problem]:
         """The development problems by which a method chooses its own settings in that round."""

@@ -37,13 +37,15 @@ class Answered:
 class Pace:
     """How a method likes to be run unless the phase says otherwise.
 
-    `problems` a round (None: the whole training split), `epochs` over what a round teaches, and how long optimiser
-    and learning-rate schedule live: a "phase" for on-line methods, a "round" for replay methods.
+    `problems` a round (None: the whole training split), `epochs` over what a round teaches, how long optimiser and
+    learning-rate schedule live (a "phase" for on-line methods, a "round" for replay methods), and into how many steps a
+    round's experience is split (None: as many as the trainer's `batch` makes).
     """
 
     problems: int | None
     epochs: int
     lifetime: Literal["phase", "round"]
+    updates_per_round: int | None = None
 
 
 @runtime_checkable

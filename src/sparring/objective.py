@@ -15,10 +15,10 @@ class Likelihood:
 
 @dataclass(frozen=True)
 class DPO:
-    """Direct preference optimisation (Rafailov et al., arXiv 2305.18290, equation 7) of preferences.
+    """Direct preference optimisation (Rafailov et al., arXiv 2305.18290) of preferences.
 
     `beta` is the strength of the pull towards the reference, which is the policy that the round started from;
-    `nll_weight` adds that much of the chosen side's likelihood per token (IRPO, arXiv 2404.19733, equation 1).
+    `nll_weight` adds that much of the chosen side's likelihood per token (IRPO, arXiv 2404.19733).
     """
 
     loss: ClassVar[str] = "dpo"

@@ -1,6 +1,6 @@
 """From who-beat-whom to one score each, and scores made comparable. Pure arithmetic: no models, no files.
 
-Sources: Bradley-Terry over both orders and the standardised length penalty are section 2.3 of "Thinking LLMs"
+Sources: Bradley-Terry over both orders and the standardised length penalty are those of "Thinking LLMs"
 (arXiv 2410.10630). The prior is ours: without one the likelihood is unbounded whenever one side wins everything.
 """
 
@@ -30,7 +30,7 @@ def bradley_terry(wins: Sequence[Sequence[float]], prior: float = 0.5) -> list[f
 
     `prior` adds that many wins in each direction between every two players that met at all (ours: 0.5,
     Jeffreys' for a single comparison), which keeps an unbeaten player's strength finite. Players that met
-    nobody score 0. Minorisation-maximisation (Hunter 2004, algorithm of section 3), to 1e-10.
+    nobody score 0. Minorisation-maximisation (Hunter 2004), to 1e-10.
     """
     everyone = range(len(wins))
     games = [[wins[i][j] + wins[j][i] for j in everyone] for i in everyone]

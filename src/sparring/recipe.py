@@ -73,7 +73,8 @@ class LedgerSettings:
 @dataclass(frozen=True)
 class Phase:
     """A method and how often: `rounds` of `problems` each, `epochs` over what a round teaches, `replay` pieces of
-    earlier experience with it."""
+    earlier experience with it. `updates_per_round`: the steps that a round's experience is split into, all epochs
+    together, whatever the trainer's `batch`; "batch" leaves it to that."""
 
     method: Method
     trainer: TrainerSettings
@@ -81,6 +82,7 @@ class Phase:
     problems: Annotated[int, Gt(0)] | None = None
     epochs: Annotated[int, Gt(0)] | None = None
     replay: Annotated[int, Ge(0)] = 0
+    updates_per_round: Annotated[int, Gt(0)] | Literal["batch"] | None = None
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,7 @@ def _toml_value(text: str) -> Any:
         return text  # a bare word is a string
 
 
-_PHASE_KEYS = ("method", "rounds", "problems", "epochs", "replay", "trainer")
+_PHASE_KEYS = ("method", "rounds", "problems", "epochs", "replay", "updates_per_round", "trainer")
 
 
 def _phase(table: Table, number: int, task: Task, trainer: TrainerSettings) -> Phase:
@@ -233,10 +235,15 @@ def _phase(table: Table, number: int, task: Task, trainer: TrainerSettings) -> P
     for key in overrides:
         if key not in keys(TrainerSettings):
             raise ConfigError(f"in {where}: {nearest('key of trainer', key, keys(TrainerSettings))}")
-    own = {key: table[key] for key in ("rounds", "problems", "epochs", "replay") if key in table}
+    own = {key: table[key] for key in _PHASE_KEYS if key in table and key not in ("method", "trainer")}
     phase: Phase = build(Phase, own, where, method=method, trainer=replace(trainer, **overrides))
     pace = method.pace
-    return replace(phase, problems=phase.problems or pace.problems, epochs=phase.epochs or pace.epochs)
+    updates, epochs = phase.updates_per_round or pace.updates_per_round or "batch", phase.epochs or pace.epochs
+    if updates != "batch" and updates % epochs:
+        raise ConfigError(
+            f"in {where}: updates_per_round is no multiple of epochs (got {updates} and {epochs}); change one"
+        )
+    return replace(phase, problems=phase.problems or pace.problems, epochs=epochs, updates_per_round=updates)
 
 
 def _role(role: str, kind: Any, table: Table, task: Task, where: str) -> Any:

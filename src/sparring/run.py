@@ -182,7 +182,12 @@ class Run:
         experience, told = await self._experience(folder, phase, scope, name)
         played = time.monotonic()
         lesson = self.trainer.lesson(
-            experience, phase.method.objective, self.choice.count(phase), phase.epochs or 1, scope
+            experience,
+            phase.method.objective,
+            self.choice.count(phase),
+            phase.epochs or 1,
+            scope,
+            updates=phase.updates_per_round or "batch",
         )
         lesson = replace(lesson, reference=self._reference(folder, lesson, name))
         await self._learn(lesson, phase, (number, round_), name)
@@ -274,7 +279,7 @@ class Run:
 
     async def _learn(self, lesson: Lesson, phase: Phase, place: tuple[int, int], name: str) -> None:
         """Takes the round's steps, evaluating and saving where problems say so."""
-        steps = lesson.steps(self.trainer.settings.batch)
+        steps = lesson.steps
         self.display.stage(f"{name}: steps", steps - self.position.step)
         start = self.position.problems - lesson.problems * self.position.step / max(1, steps)
         try:

@@ -1,7 +1,7 @@
 """Worked answers as steps; feedback as step, part and reason; cutting before an error; comparing.
 
 A `Layout` says how steps are told apart and how feedback on them is worded. The numbered layout is the one of
-TriPosT (arXiv 2310.13522, appendix): `(1) …`, nested `(3.1) …`, last `(Final response) So the answer is …`. The
+TriPosT (arXiv 2310.13522, authors' code): `(1) …`, nested `(3.1) …`, last `(Final response) So the answer is …`. The
 compact one, ours, says the same in few characters, for learners that read characters.
 
 Not here: whether a step is right. That is a task's to compute.

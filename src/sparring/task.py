@@ -29,6 +29,7 @@ class Problem:
 
     `chat` is the question, with the system prompt and earlier turns it may have; `gold` the final answer; `rationale`
     a worked answer that ends in it; `bin` the group it is counted in; `data` what its task keeps for itself (JSON).
+    `visit`: how many times the run has asked it before, in whatever phase.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Problem:
     rationale: str | None = None
     bin: str = "all"
     data: Mapping[str, Any] = field(default_factory=dict)
+    visit: int = 0
 
 
 @runtime_checkable

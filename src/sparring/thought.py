@@ -1,6 +1,6 @@
 """Telling a thought from a response, and `Answer`: the only thing a judge is ever handed.
 
-The formats are those of "Thinking LLMs" (arXiv 2410.10630, section 2.1): *generic*, *specific*, and the `<think>`
+The formats are those of "Thinking LLMs" (arXiv 2410.10630): *generic*, *specific*, and the `<think>`
 tags that models and servers have settled on. A text in which the parts cannot be told apart with certainty (a
 marker missing, repeated or out of place, nothing after it) is Unreadable: it is never guessed at.
 """
@@ -67,7 +67,7 @@ def _response(text: str) -> Answer:
     return Answer(text.strip())
 
 
-# After section 2.1 of the paper and its figure of the two prompts; a recipe may reword them with `thought_prompt`.
+# After the two prompts that the paper shows; a recipe may reword them with `thought_prompt`.
 _GENERIC = """Respond to the following user query in a comprehensive and detailed way. You can write down your \
 thought process before responding. Write your thoughts after "Here is my thought process:" and write your response \
 after "Here is my response:".

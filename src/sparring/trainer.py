@@ -79,20 +79,23 @@ class Reference:
 
 @dataclass(frozen=True)
 class Lesson:
-    """A round's experience as rows, and the reference's log-probability of each row where the loss needs it."""
+    """A round's experience as rows, `batch` pieces a step, and the reference's log-probability of each row where the
+    loss needs it."""
 
     name: str
     pieces: tuple[tuple[Row, ...], ...]
     problems: float
     epochs: int
+    batch: int
     seed: tuple[Name, ...]
     loss: Any
     dropped: int = 0
     reference: Reference | None = field(default=None, repr=False)
 
-    def steps(self, batch: int) -> int:
+    @property
+    def steps(self) -> int:
         """How many steps it takes."""
-        return self.epochs * math.ceil(len(self.pieces) / batch)
+        return self.epochs * math.ceil(len(self.pieces) / self.batch)
 
 
 class Step(NamedTuple):
@@ -167,9 +170,11 @@ class Trainer:
         problems: float,
         epochs: int,
         seed: tuple[Name, ...],
+        *,
+        updates: int | Literal["batch"] = "batch",
     ) -> Lesson:
-        """`experience` as rows. What is longer than the model, or has nothing to train, is left out and counted, never
-        cut; RunStopped if that is more than the settings allow."""
+        """`experience` as rows, to be learnt in so many `updates`, or in batches of the settings. What is longer than
+        the model or has nothing to train is left out and counted, never cut; RunStopped if that is too much."""
         loss = LOSSES[objective.loss](objective)
         longest = self.learner.model.max_length
         pieces = []
@@ -185,7 +190,8 @@ class Trainer:
                 f"(now {self.settings.max_dropped:g})"
             )
         name = digest(*(digest(row.ids) for rows in pieces for row in rows))
-        return Lesson(name, tuple(pieces), problems, epochs, seed, loss, dropped)
+        batch = self.settings.batch if updates == "batch" else max(1, math.ceil(len(pieces) * epochs / updates))
+        return Lesson(name, tuple(pieces), problems, epochs, batch, seed, loss, dropped)
 
     def reference(self, lesson: Lesson) -> Reference | None:
         """The log-probability of each row under the weights as they are now; None where no loss asks.
@@ -235,16 +241,15 @@ class Trainer:
 
     def learn(self, lesson: Lesson, done: int = 0) -> Iterator[Step]:
         """Takes the lesson's steps after the first `done`, one an iteration."""
-        batch = self.settings.batch
-        a_step = lesson.problems / max(1, lesson.steps(batch))
+        a_step = lesson.problems / max(1, lesson.steps)
         number = 0
         for epoch in range(lesson.epochs):
             order = list(range(len(lesson.pieces)))
             rng(*lesson.seed, "order", epoch).shuffle(order)
-            for start in range(0, len(order), batch):
+            for start in range(0, len(order), lesson.batch):
                 number += 1
                 if number > done:
-                    yield self._step(lesson, order[start : start + batch], number, a_step)
+                    yield self._step(lesson, order[start : start + lesson.batch], number, a_step)
 
     def _step(self, lesson: Lesson, places: Sequence[int], number: int, problems: float) -> Step:
         self.learner.to_device(self.moments)

@@ -1,5 +1,6 @@
 import asyncio
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -32,7 +33,6 @@ def test_one_discussion_and_what_it_teaches(problem, arithmetic, script, golden)
         ("adversarial", WRONG, "adversarial"),
         ("by_correctness", RIGHT, "adversarial"),
         ("by_correctness", WRONG, "supportive"),
-        ("alternate", RIGHT, "supportive"),
     ],
 )
 def test_stance_rules(rule_attempt_stance, problem, arithmetic, script):
@@ -41,16 +41,27 @@ def test_stance_rules(rule_attempt_stance, problem, arithmetic, script):
     assert episode.chat.text == stance
 
 
-def test_a_random_stance_keeps_its_share():
+def test_a_random_stance_keeps_its_share(problem):
     draw, method = random.Random(0), SAIE(Echo(), adversarial_share=0.25)
-    stances = [method._stance(True, 0, draw) for _ in range(4000)]
+    stances = [method._stance(problem, True, 0, draw) for _ in range(4000)]
     assert stances.count("adversarial") / 4000 == pytest.approx(0.25, abs=0.03)
 
 
-def test_alternate_goes_from_support_to_attack_turn_by_turn(problem, arithmetic, script):
-    episode = play(SAIE(Echo(), stance="alternate", turns=2), problem, arithmetic, script([WRONG, RIGHT]))
-    assert [m.text for m in episode.chat.messages[1:]] == [WRONG, "supportive", RIGHT, "adversarial"]
-    assert episode.notes["repaired_with_support"] is True
+def stances(problem, arithmetic, script, turns):
+    episode = play(SAIE(Echo(), stance="alternate", turns=turns), problem, arithmetic, script([WRONG]))
+    return [said.text for said in episode.chat.messages if said.author == DISCUSSANT]
+
+
+def test_alternate_goes_between_support_and_attack_by_turns_and_by_visits(problem, arithmetic, script):
+    first, second = stances(problem, arithmetic, script, turns=2)
+    assert {first, second} == {"supportive", "adversarial"}
+    visits = [stances(replace(problem, visit=visit), arithmetic, script, turns=1)[0] for visit in range(4)]
+    assert visits == [first, second, first, second]
+
+
+def test_alternate_begins_with_an_attack_for_half_of_the_problems(problem, arithmetic, script):
+    begins = [stances(replace(problem, id=f"p{n}"), arithmetic, script, turns=1)[0] for n in range(200)]
+    assert 70 < begins.count("adversarial") < 130
 
 
 def test_the_remark_can_be_what_is_learnt(problem, arithmetic, script):

@@ -1,4 +1,4 @@
-"""Direct preference optimisation (arXiv 2305.18290, equation 7), with optional likelihood of the chosen side.
+"""Direct preference optimisation (arXiv 2305.18290), with optional likelihood of the chosen side.
 
 Axes: `B` row (chosen and rejected in turn), `T` token, `P` pair.
 """

@@ -4,7 +4,8 @@ The learner answers; a fixed partner supports or attacks the answer; the learner
 on-line, as its answers change. Used afterwards alone.
 
 Not said in the sources we have, so ours:
-1. which stance is taken when (`stance`), and its share;
+1. which stance is taken when (`stance`), and its share; "alternate" goes from one to the other with each turn and with
+   each visit of a problem (`Problem.visit`), and half of the problems begin with an attack;
 2. what is learnt (`learn`): the gold answer after the remark, the remark itself, or the learner's own revision where
    it is right; `gold_weight` adds gold given the question alone, which keeps the skill of answering in one turn;
 3. how many turns, how many problems an update (the phase's `problems`), and the temperature;
@@ -31,6 +32,7 @@ from sparring.interaction import Episode
 from sparring.method import Answered, Method, Pace, answered
 from sparring.objective import Likelihood
 from sparring.partner import DISCUSSANT, Discussant, Stance
+from sparring.seeds import stream
 from sparring.speaker import Sampling, Speaker
 from sparring.steps import Layout
 from sparring.task import Offer, Problem, Task
@@ -45,7 +47,7 @@ class SAIE(Method):
 
     name: ClassVar[str] = "saie"
     needs: ClassVar[frozenset[Offer]] = frozenset({"gold"})
-    pace: ClassVar[Pace] = Pace(problems=64, epochs=1, lifetime="phase")
+    pace: ClassVar[Pace] = Pace(problems=64, epochs=1, lifetime="phase", updates_per_round=1)
 
     discussant: Discussant
     stance: StanceRule = "random"
@@ -73,7 +75,7 @@ class SAIE(Method):
                 reply = (await learner.reply(chat, sampling)).whole()
                 chat = chat.then(reply.by(LEARNER))
                 right.append(task.is_right(problem, reply.text))
-                stances.append(self._stance(right[-1], turn, draw))
+                stances.append(self._stance(problem, right[-1], turn, draw))
                 who = DISCUSSANT
                 remark = await self.discussant.remark(problem, chat, stances[-1], draw)
                 leaked.append(states_gold(task, problem, remark))
@@ -86,14 +88,15 @@ class SAIE(Method):
             return Episode(problem, chat, failures=(Failure.of(error, who),), failed=True)
         return Episode(problem, chat, notes=_notes(right, stances, leaked))
 
-    def _stance(self, right: bool, turn: int, draw: random.Random) -> Stance:
+    def _stance(self, problem: Problem, right: bool, turn: int, draw: random.Random) -> Stance:
         match self.stance:
             case "supportive" | "adversarial":
                 return self.stance
             case "by_correctness":  # challenge what is right, help what is wrong
                 return "adversarial" if right else "supportive"
             case "alternate":
-                return "adversarial" if turn % 2 else "supportive"
+                first = stream("stance", problem.id)
+                return "adversarial" if (first + problem.visit + turn) % 2 else "supportive"
             case "random":
                 return "adversarial" if draw.random() < self.adversarial_share else "supportive"
 

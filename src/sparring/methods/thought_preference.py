@@ -7,7 +7,7 @@ a thought. ("TPO" also names other things, so we do not use it.)
 Departures and choices of ours:
 1. Length is counted in characters of the response.
 2. `length_penalty = "auto"`: the smallest of 0, 0.05, … 0.5 with which chosen responses are on average no longer than
-   rejected ones, chosen on development problems (the paper tunes it by hand, section 2.3).
+   rejected ones, chosen on development problems (the paper tunes it by hand).
 3. Learning rate, batch and beta are not published.
 """
 
@@ -35,7 +35,7 @@ from sparring.steps import Layout
 from sparring.task import Offer, Problem, Task
 from sparring.thought import NONE, ThoughtFormat, thought_format
 
-_PENALTIES = tuple(step / 20 for step in range(11))  # section 3.1: from 0 to 0.5
+_PENALTIES = tuple(step / 20 for step in range(11))  # the paper's range is 0 to 0.5
 
 
 class Pair(NamedTuple):
@@ -53,13 +53,13 @@ class _Preference(ABC):
     pace: ClassVar[Pace] = Pace(problems=None, epochs=1, lifetime="round")
 
     judge: Judge
-    samples: Annotated[int, Ge(2)] = 8  # section 3.1: K
-    temperature: Annotated[float, Gt(0)] = 0.8  # section 3.1
-    top_p: Annotated[float, Interval(gt=0, le=1)] = 0.95  # section 3.1
+    samples: Annotated[int, Ge(2)] = 8  # the paper's K
+    temperature: Annotated[float, Gt(0)] = 0.8  # the paper's
+    top_p: Annotated[float, Interval(gt=0, le=1)] = 0.95  # the paper's
     max_tokens: Annotated[int, Gt(0)] = 1024
     length_penalty: Annotated[float, Interval(ge=0, le=1)] | Literal["auto"] = 0.0
     auto_problems: Annotated[int, Ge(1)] = 64
-    unreadable_share: Annotated[float, Interval(ge=0, le=1)] = 0.1  # section 3.1: of an iteration's pairs
+    unreadable_share: Annotated[float, Interval(ge=0, le=1)] = 0.1  # the paper's: of an iteration's pairs
     beta: Annotated[float, Gt(0)] = 0.1
     nll_weight: Annotated[float, Ge(0)] = 0.0
     answer_tries: Annotated[int, Ge(1)] = 3
@@ -148,7 +148,7 @@ class _Preference(ABC):
         return _PENALTIES[-1]
 
     async def answer(self, question: Chat, learner: Speaker, layout: Layout) -> Answered:
-        """One greedy reply, its thought taken off; one that cannot be read is sampled again (section 3.1)."""
+        """One greedy reply, its thought taken off; one that cannot be read is sampled again, as in the paper."""
         asked = self.asked(question)
         for sample in range(self.answer_tries):
             temperature = self.temperature if sample else 0.0
