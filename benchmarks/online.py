@@ -93,7 +93,7 @@ def ours(workload: Workload) -> Callable[[int, Watch], Go]:
                     serving=Serving(),
                 )
             )
-            pairs = method.harvest(episodes, [], random.Random(turn))
+            pairs = method.harvest(episodes, [], COMPACT, random.Random(turn))
             lesson = trainer.lesson(pairs, method.objective, len(problems), 1, (turn,))
             for _ in trainer.learn(replace(lesson, reference=trainer.reference(lesson))):
                 pass

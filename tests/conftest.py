@@ -39,6 +39,10 @@ def data() -> Path:
     return Path(os.environ["SPARRING_DATA"])
 
 
+class Cut(str):
+    """A line of a script that the limit cuts."""
+
+
 @dataclass
 class Script:
     """A learner that says its lines in turn, each as tokens of one character; `heard` is what it was asked."""
@@ -52,7 +56,8 @@ class Script:
         text = self.lines[(len(self.heard) - 1) % len(self.lines)]
         for stop in sampling.stop:
             text = text.split(stop)[0]
-        return Reply((Part(text, LEARNER, tuple(map(ord, text))),), self.finish)
+        finish = "length" if isinstance(self.lines[(len(self.heard) - 1) % len(self.lines)], Cut) else self.finish
+        return Reply((Part(text, LEARNER, tuple(map(ord, text))),), finish)
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ class OwnBest:
         candidates = [Candidate(r.by(LEARNER), score=s) for r, s in zip(replies, scores)]
         return Episode(problem, problem.chat, tuple(candidates), notes={"right": max(scores) > 0})
 
-    def harvest(self, episodes, consulted, draw):
+    def harvest(self, episodes, consulted, layout, draw):
         taught = []
         for e in episodes:
             own = [c.message.weighing(1.0) for c in e.candidates if c.score]

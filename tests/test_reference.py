@@ -127,16 +127,21 @@ def test_what_is_replayed_forgets_what_it_was_sampled_with():
     assert all(row.sampled is None for rows in found.lesson(old, DPO(), 4, 1, (0,)).pieces for row in rows)
 
 
-def test_a_reply_cut_at_its_limit_has_no_stop_token_to_know_of():
+def test_a_reply_cut_at_its_limit_is_trained_as_it_was_sampled_without_a_stop_token():
     found = trainer()
     voice = found.learner.voice(0, logprobs=True)
-    cut = asyncio.run(voice.reply(question("1+1="), Sampling(max_tokens=2)))
+    [whole] = sampled(found, 1)
+    cut = asyncio.run(voice.reply(whole.prompt, Sampling(max_tokens=2)))
     assert cut.finish == "length"
     assert [len(part.logprobs) for part in cut.parts] == [2]
-    piece = Preference("p", question("1+1="), cut.by(LEARNER), sampled(found, 1)[0].rejected)
+    piece = replace(whole, rejected=cut.by(LEARNER))
     [[chosen, rejected]] = found.lesson([piece], DPO(), 1, 1, (0,)).pieces
-    assert chosen.sampled is None
-    assert rejected.sampled is not None
+    assert chosen.ids[-1] == found.learner.model.dialect.stop_id
+    assert rejected.ids[-2:] == cut.parts[0].ids
+    assert sum(rejected.weights) == 2
+    assert rejected.sampled == pytest.approx(sum(cut.logprobs), abs=1e-5)
+    taken = reference(found, [piece])
+    assert taken.gap < 1e-4
 
 
 def test_a_run_takes_its_reference_from_the_sampler_and_says_so(tmp_path, capsys, monkeypatch):

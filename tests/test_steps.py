@@ -76,7 +76,7 @@ def test_an_update_keeps_what_stands_before_the_fault_and_changes_the_step():
     attempt, fault = "1+2=3\n3+3=7\n7", Fault("2", "3+3=7")
     assert COMPACT.refusal(attempt, fault, "1+2=3\n3+3=6\n6") is None
     assert "keep" in (COMPACT.refusal(attempt, fault, "1+2= 3\n3+3=6\n6") or "")
-    assert "change" in (COMPACT.refusal(attempt, fault, "1+2=3\n3+3 = 7\n6") or "")
+    assert "change" in (COMPACT.refusal(attempt, fault, "1+2=3\n3+3=7 \n6") or "")
     assert "no step" in (COMPACT.refusal(attempt, fault, "1+2=3\n") or "")
 
 
@@ -86,6 +86,25 @@ def test_an_update_may_go_on_where_the_attempt_stopped_short():
     assert COMPACT.refusal(short, fault, "1+2=3") is not None
     assert COMPACT.refusal("", Fault("1", ""), "1+2=3\n3") is None
     assert COMPACT.before("", "1") == ""
+
+
+def test_spaces_that_part_words_and_indentation_count_as_a_change_of_a_step():
+    attempt, fault = "if n:\nreturn fa ke", Fault("2", "return")
+    for update in ("if n:\n    return fa ke", "if n:\nreturn fake"):
+        assert LINES.refusal(attempt, fault, update) is None
+    for update in ("if n:\nreturn  fa ke", "if n:\nreturn fa ke  "):
+        assert "change" in (LINES.refusal(attempt, fault, update) or "")
+    numbered = "(1) def f:\n  return 1\n(2) b."
+    assert NUMBERED.refusal(numbered, Fault("1", "return"), "(1) def f:\n    return 1\n(2) b.") is None
+    assert "change" in (NUMBERED.refusal(numbered, Fault("2", "b"), "(1) def f:\n  return 1\n (2) b.") or "")
+
+
+def test_a_fault_is_located_by_a_step_and_a_part_that_the_answer_has():
+    answer = "(1) a.\n(Final response) b."
+    assert NUMBERED.located(answer, Fault("final response", "b")) == Fault("Final response", "b")
+    for fault in (Fault("2", "b"), Fault("1", "b")):
+        with pytest.raises(Unreadable):
+            NUMBERED.located(answer, fault)
 
 
 def test_a_label_may_be_mended_too():

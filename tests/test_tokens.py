@@ -125,6 +125,19 @@ def test_sampled_ids_stand_in_the_row_as_they_were_sampled(family, words, sample
     )
 
 
+def test_a_turn_that_was_cut_has_no_stop_token_and_the_next_one_begins_all_the_same():
+    tongue = dialect("chatml")
+    cut = Message(LEARNER, (Part("ab", LEARNER, weight=1.0),), open=True)
+    prompt = tongue.prompt(ASKED, LEARNER)
+    [row] = tongue.rows(ASKED.then(cut), LEARNER)
+    assert row.ids == (*prompt, *tongue.ids(Part("ab", LEARNER)))
+    assert row.weights == (0.0,) * len(prompt) + (1.0, 1.0)
+    later = ASKED.then(cut, message("discussant", "b"), message(LEARNER, "2", weight=1.0))
+    whole = tongue.rows(later, LEARNER)[-1]
+    assert whole.ids[: len(row.ids) + 1] == (*row.ids, tongue.stop_id)
+    assert whole.weights[len(row.ids)] == 0
+
+
 def test_parts_weigh_on_exact_token_boundaries():
     tongue = dialect("chatml")
     turn = Message(

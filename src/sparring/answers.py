@@ -138,6 +138,12 @@ def number(gold: str, response: str) -> bool:
     return right is not None and stated_number(response) == right
 
 
+def first_number(text: str) -> Fraction | None:
+    """The first number in `text`."""
+    found = _NUMBER.search(_typed(text))
+    return _value(found) if found else None
+
+
 def stated_number(response: str) -> Fraction | None:
     """The number that `response` states as its answer, the last one of all where it states none."""
     stated, tail = _statements(_typed(response))

@@ -70,9 +70,10 @@ class Method(Protocol):
         ...
 
     def harvest(
-        self, episodes: Sequence[Episode], consulted: Sequence[Episode], draw: random.Random
+        self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: Layout, draw: random.Random
     ) -> list[Experience]:
-        """What `episodes` teach; `consulted` are those on development problems, never learnt from."""
+        """What `episodes` teach, in the task's `layout`; `consulted` are those on development problems, never learnt
+        from."""
         ...
 
     async def answer(self, question: Chat, learner: Speaker, layout: Layout) -> Answered:

@@ -229,7 +229,7 @@ class Run:
             consulted = await self._play(
                 phase.method, problems, (*scope, "development"), journal, f"{name}, consulting"
             )
-            harvested = phase.method.harvest(episodes, consulted, rng(*scope, "harvest"))
+            harvested = phase.method.harvest(episodes, consulted, self.recipe.task.layout, rng(*scope, "harvest"))
             write_jsonl(experience_path, harvested, Experience)
         journal.close(keep=False)
         return self.memory.replay(harvested), summary(episodes)

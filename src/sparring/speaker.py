@@ -48,8 +48,8 @@ class Reply:
         return "".join(part.text for part in self.parts if not part.thought)
 
     def by(self, author: str) -> Message:
-        """The reply as `author`'s message."""
-        return Message(author, self.parts)
+        """The reply as `author`'s message, left open where the limit cut it: no stop token was sampled."""
+        return Message(author, self.parts, open=self.finish == "length")
 
     def whole(self) -> Reply:
         """Itself, or CutOff if the limit cut it: a reply that was cut is never an answer."""

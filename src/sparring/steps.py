@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sparring.errors import Unreadable, nearest
 
@@ -102,6 +102,16 @@ class Layout:
         steps = self.split(answer)
         return answer[: steps[self._place(steps, label)].start] if steps else ""
 
+    def located(self, answer: str, fault: Fault) -> Fault:
+        """`fault`, its step labelled as in `answer`; Unreadable where `answer` lacks the step, or the step the part."""
+        steps = self.split(answer)
+        step = steps[self._place(steps, fault.step)]
+        if fault.part not in step.text:
+            raise Unreadable(
+                f"step ({step.label}) does not contain the part {fault.part!r}; quote it letter for letter"
+            )
+        return replace(fault, step=step.label)
+
     @staticmethod
     def _place(steps: Sequence[Step], label: str) -> int:
         for place, step in enumerate(steps):
@@ -138,7 +148,7 @@ class Layout:
 
     def refusal(self, attempt: str, fault: Fault, update: str) -> str | None:
         """Why `update` does not mend `attempt` at `fault`, None if it may: it must keep what stands before the faulty
-        step and change that step (TriPosT, section 3.1), or go on after it where the attempt stopped short."""
+        step and change that step (TriPosT, authors' code), or go on after it where the attempt stopped short."""
         if not update.startswith(self.before(attempt, fault.step)):
             return f"it does not keep the steps before ({fault.step})"
         old, new = self.split(attempt), self.split(update)
@@ -146,9 +156,16 @@ class Layout:
         if len(new) <= place:
             return f"it has no step ({fault.step})"
         goes_on = place == len(old) - 1 and len(new) > len(old)
-        if old and not goes_on and _squeezed(old[place].text) == _squeezed(new[place].text):
+        if old and not goes_on and self._shape(attempt, old[place]) == self._shape(update, new[place]):
             return f"it does not change step ({fault.step})"
         return None
+
+    def _shape(self, answer: str, step: Step) -> tuple[str, list[str]]:
+        """A step's words and the indentation of its lines (of a numbered one, of those after the label's). Spaces part
+        words, in whatever number."""
+        lines = [line for line in answer[step.start : step.end].splitlines() if line.strip()]
+        indents = [line[: len(line) - len(line.lstrip())] for line in lines]
+        return " ".join(step.text.split()), indents[1:] if self.numbered else indents
 
 
 NUMBERED = Layout("numbered", numbered=True, terse=False, feedback="\nFeedback: ", update="\nUpdated answer:\n")

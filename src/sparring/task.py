@@ -135,6 +135,26 @@ def offers(task: Task) -> frozenset[Offer]:
     return frozenset(found)
 
 
+def is_sound(task: Task, problem: Problem, response: str) -> bool:
+    """Whether `response` is right and was not right by luck: it holds no wrong step that `task` can find, or where the
+    task cannot check, its final line states the number that the line before comes to (TriPosT, authors' code)."""
+    if not task.is_right(problem, response):
+        return False
+    if isinstance(task, Checks):
+        return task.first_error(problem, response) is None
+    return _concludes(task.layout, response)
+
+
+def _concludes(layout: Layout, response: str) -> bool:
+    """False where the last step but one ends in `= number`, and the last, which calculates nothing, in another."""
+    steps = layout.split(response)
+    if len(steps) < 2 or "=" in steps[-1].text or "=" not in steps[-2].text:
+        return True
+    result = answers.first_number(steps[-2].text.rpartition("=")[2])
+    stated = answers.stated_number(steps[-1].text)
+    return result is None or stated is None or result == stated
+
+
 class Pool:
     """Generated problems, all distinct, in three splits.
 

@@ -111,13 +111,16 @@ class Dialect:
         return tuple(token for part in turn.parts for token in self.ids(part))
 
     def _weighted(self, turn: Turn) -> tuple[tuple[int, ...], tuple[float, ...]]:
-        """A finished turn's ids and weights; the stop token is trained like the part it ends."""
+        """A turn's ids and weights. The stop token is trained like the part it ends; a turn that is open, since its
+        reply was cut, has none."""
         ids: list[int] = []
         weights: list[float] = []
         for part in turn.parts:
             found = self.ids(part)
             ids += found
             weights += [part.weight] * len(found)
+        if turn.open:
+            return tuple(ids), tuple(weights)
         return (*ids, self.stop_id), (*weights, turn.parts[-1].weight)
 
     def _before_reply(self, turns: Sequence[Turn]) -> tuple[int, ...]:
@@ -185,12 +188,12 @@ class Dialect:
 
 
 def _sampled(turn: Turn) -> float | None:
-    """The weighted sum of a finished turn's own log-probabilities, its stop token's among them."""
+    """The weighted sum of a turn's own log-probabilities, its stop token's among them unless the turn is open."""
     last, total = turn.parts[-1], 0.0
     for part in turn.parts:
         if not part.weight:
             continue
-        wanted = len(part.ids or ()) + (part is last)
+        wanted = len(part.ids or ()) + (part is last and not turn.open)
         if part.ids is None or part.logprobs is None or len(part.logprobs) != wanted:
             return None
         total += part.weight * sum(part.logprobs)

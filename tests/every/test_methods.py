@@ -101,11 +101,11 @@ def test_a_round_teaches_something_that_its_loss_can_read_and_again_the_same(nam
     episodes = play(method, name)
     assert all(isinstance(episode, Episode) for episode in episodes)
     assert [episode.problem for episode in episodes] == list(TASK.problems("train"))
-    taught = method.harvest(episodes, [], random.Random(0))
+    taught = method.harvest(episodes, [], COMPACT, random.Random(0))
     wanted = Preference if isinstance(method.objective, DPO) else Demonstration
     ids = {problem.id for problem in TASK.problems("train")}
     assert all(isinstance(piece, wanted) and piece.problem in ids for piece in taught)
-    assert taught == method.harvest(play(method, name), [], random.Random(0))
+    assert taught == method.harvest(play(method, name), [], COMPACT, random.Random(0))
     if wanted is Demonstration:
         assert taught
         assert all(any(part.weight for m in piece.chat.messages for part in m.parts) for piece in taught)

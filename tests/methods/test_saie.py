@@ -20,7 +20,7 @@ WRONG, RIGHT = "3+7=11\n11+5=16\n16", "3+7=10\n10+5=15\n15"
 def test_one_discussion_and_what_it_teaches(problem, arithmetic, script, golden):
     method = SAIE(TaskDiscussant(arithmetic), stance="supportive")
     episode = play(method, problem, arithmetic, script([WRONG]))
-    golden("saie", account(episode, method.harvest([episode], [], random.Random(0))))
+    golden("saie", account(episode, method.harvest([episode], [], COMPACT, random.Random(0))))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_alternate_goes_from_support_to_attack_turn_by_turn(problem, arithmetic,
 
 def test_the_remark_can_be_what_is_learnt(problem, arithmetic, script):
     method = SAIE(Echo(), stance="adversarial", learn="remark", gold_weight=0)
-    [taught] = method.harvest([play(method, problem, arithmetic, script([RIGHT]))], [], random.Random(0))
+    [taught] = method.harvest([play(method, problem, arithmetic, script([RIGHT]))], [], COMPACT, random.Random(0))
     assert taught.reader == DISCUSSANT
     assert [(m.author, m.parts[0].weight) for m in taught.chat.messages[-2:]] == [(LEARNER, 0), (DISCUSSANT, 1)]
 
@@ -62,7 +62,7 @@ def test_own_revisions_are_learnt_where_they_are_right(problem, arithmetic, scri
     method = SAIE(Echo(), learn="own_correct_revision", gold_weight=0)
     right = play(method, problem, arithmetic, script([WRONG, RIGHT]))
     wrong = play(method, problem, arithmetic, script([WRONG, WRONG]))
-    [taught] = method.harvest([right, wrong], [], random.Random(0))
+    [taught] = method.harvest([right, wrong], [], COMPACT, random.Random(0))
     assert taught.chat.text == RIGHT
     assert [p.weight for m in taught.chat.messages for p in m.parts] == [0, 0, 0, 1]
     assert taught.chat.last.parts[0].ids is not None  # the sampled tokens are the trained ones
@@ -77,7 +77,7 @@ def test_a_partner_that_fails_costs_the_discussion_not_the_gold(problem, arithme
     episode = play(method, problem, arithmetic, script([RIGHT]))
     assert episode.failed
     assert [(f.who, f.kind) for f in episode.failures] == [(DISCUSSANT, "Unavailable")]
-    assert [d.group for d in method.harvest([episode], [], random.Random(0))] == ["gold"]
+    assert [d.group for d in method.harvest([episode], [], COMPACT, random.Random(0))] == ["gold"]
 
 
 def test_a_reply_cut_at_its_limit_is_no_attempt(problem, arithmetic, script):

@@ -17,7 +17,7 @@ from tests.methods.conftest import account, play
 
 def lesson(method, problem, task, script):
     episode = play(method, problem, task, script(["never asked"]))
-    return episode, method.harvest([episode], [], random.Random(0))
+    return episode, method.harvest([episode], [], COMPACT, random.Random(0))
 
 
 def test_it_imitates_the_worked_answer(problem, arithmetic, script, golden):
@@ -60,7 +60,7 @@ def test_steps_become_the_thought_and_the_answer_the_response(problem, arithmeti
 )
 def test_a_thought_loses_the_last_step_only_where_that_states_the_answer_alone(problem, gold, rationale, thought):
     told = replace(problem, gold=gold, rationale=rationale)
-    [taught] = SFT(thought_format="think").harvest([Episode(told, told.chat)], [], random.Random(0))
+    [taught] = SFT(thought_format="think").harvest([Episode(told, told.chat)], [], COMPACT, random.Random(0))
     assert taught.chat.last.text == f"<think>{thought}</think>{gold}"
 
 

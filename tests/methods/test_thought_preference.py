@@ -4,12 +4,17 @@ from dataclasses import replace
 
 import pytest
 
+from sparring.chat import LEARNER
 from sparring.errors import ConfigError, Unreadable
+from sparring.losses.dpo import DPOLoss
 from sparring.methods.thought_preference import ResponsePreference, ThoughtPreference
 from sparring.objective import DPO
 from sparring.partner import Scores, by_pairs
 from sparring.partners.task_judge import TaskJudge
 from sparring.steps import COMPACT
+from sparring.tiny import tiny_tokenizer
+from sparring.tokens import Dialect
+from tests.conftest import Cut
 from tests.methods.conftest import account, play
 
 
@@ -34,13 +39,13 @@ REPLIES = ["<think>3+7=11</think>16", "<think>3+7=10</think>15", "no marker 15",
 def test_the_best_is_preferred_to_the_worst_thought_and_all(problem, arithmetic, script, golden):
     method = thinking(TaskJudge(arithmetic))
     episode = play(method, problem, arithmetic, script(REPLIES))
-    golden("thought_preference", account(episode, method.harvest([episode], [], random.Random(0))))
+    golden("thought_preference", account(episode, method.harvest([episode], [], COMPACT, random.Random(0))))
 
 
 def test_the_baseline_answers_directly_and_is_trained_alike(problem, arithmetic, script, golden):
     method = ResponsePreference(TaskJudge(arithmetic), samples=4)
     episode = play(method, problem, arithmetic, script(["16", "15", "15", ""]))
-    golden("response_preference", account(episode, method.harvest([episode], [], random.Random(0))))
+    golden("response_preference", account(episode, method.harvest([episode], [], COMPACT, random.Random(0))))
 
 
 def test_no_byte_of_a_thought_reaches_the_judge(problem, arithmetic, script):
@@ -64,7 +69,7 @@ def test_an_episode_without_a_readable_reply_has_failed(problem, arithmetic, scr
 
 
 def harvest(method, episodes, consulted=()):
-    return method.harvest(episodes, list(consulted), random.Random(0))
+    return method.harvest(episodes, list(consulted), COMPACT, random.Random(0))
 
 
 def test_problems_whose_scores_all_tie_teach_nothing_whatever_their_lengths(problem, arithmetic, script):
@@ -124,18 +129,64 @@ def test_auto_takes_the_smallest_penalty_that_stops_the_drift(problem, arithmeti
     assert method.penalty([play(thinking(shorter, samples=3), problem, arithmetic, script(lines))]) == 0
 
 
-def test_unreadable_replies_are_rejected_sides_in_a_bounded_share(problem, arithmetic, script):
+def copies(episode, count):
+    return [replace(episode, problem=replace(episode.problem, id=f"{episode.problem.id} {n}")) for n in range(count)]
+
+
+def format_errors(taught):
+    return sum("</think>" not in preference.rejected.text for preference in taught)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_unreadable_replies_are_rejected_sides_in_a_bounded_share(seed, problem, arithmetic, script):
     method = thinking(TaskJudge(arithmetic), unreadable_share=0.1)
-    mixed = [play(method, replace(problem, id=f"mixed {n}"), arithmetic, script(REPLIES)) for n in range(18)]
-    tied = [
-        play(method, replace(problem, id=f"tied {n}"), arithmetic, script(["no marker", REPLIES[1], REPLIES[1]]))
-        for n in range(30)
-    ]
-    taught = harvest(method, [*mixed, *tied])
-    broken = [t for t in taught if "</think>" not in t.rejected.text]
+    mixed = copies(play(method, replace(problem, id="mixed"), arithmetic, script(REPLIES)), 18)
+    tied = copies(
+        play(method, replace(problem, id="tied"), arithmetic, script(["no marker", REPLIES[1], REPLIES[1]])), 30
+    )
+    taught = method.harvest([*mixed, *tied], [], COMPACT, random.Random(seed))
     assert len(taught) == 20
-    assert len(broken) == 2  # 10 % of 20
+    assert format_errors(taught) == 2  # 10 % of 20, of those that would teach nothing otherwise
+    assert sum(preference.problem.startswith("mixed") for preference in taught) == 18
     assert harvest(replace(method, unreadable_share=0.0), tied) == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_where_all_have_a_pair_unreadable_replies_replace_the_rejected_side(seed, problem, arithmetic, script):
+    method = thinking(TaskJudge(arithmetic), unreadable_share=0.1)
+    mixed = copies(play(method, replace(problem, id="mixed"), arithmetic, script(REPLIES)), 200)
+    taught = method.harvest(mixed, [], COMPACT, random.Random(seed))
+    assert (len(taught), format_errors(taught)) == (200, 20)
+    assert {preference.chosen.text for preference in taught} == {REPLIES[1]}
+    [tied] = copies(
+        play(method, replace(problem, id="tied"), arithmetic, script(["no marker", REPLIES[1], REPLIES[1]])), 1
+    )
+    taught = method.harvest([*mixed[:99], tied], [], COMPACT, random.Random(seed))
+    assert (len(taught), format_errors(taught)) == (100, 10)
+    assert taught[-1].problem == "tied 0"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.1, 0.3, 0.9, 1.0])
+def test_the_bound_holds_for_any_share(share, problem, arithmetic, script):
+    method = thinking(TaskJudge(arithmetic), unreadable_share=share)
+    mixed = copies(play(method, replace(problem, id="mixed"), arithmetic, script(REPLIES)), 9)
+    tied = copies(
+        play(method, replace(problem, id="tied"), arithmetic, script(["no marker", REPLIES[1], REPLIES[1]])), 7
+    )
+    for pairs in (mixed, tied, [*mixed, *tied]):
+        taught = harvest(method, pairs)
+        assert format_errors(taught) <= share * len(taught) + 1e-9
+
+
+def test_a_reply_that_was_cut_is_a_rejected_side_without_a_stop_token(problem, arithmetic, script):
+    method = thinking(TaskJudge(arithmetic), unreadable_share=1.0)
+    episode = play(method, problem, arithmetic, script([Cut("<think>3+7"), REPLIES[1], REPLIES[1]]))
+    [taught] = harvest(method, [episode])
+    dialect = Dialect(tiny_tokenizer())
+    chosen, rejected = DPOLoss(method.objective).rows(taught, dialect)
+    assert chosen.ids == (*dialect.prompt(taught.prompt, LEARNER), *map(ord, REPLIES[1]), dialect.stop_id)
+    assert rejected.ids == (*dialect.prompt(taught.prompt, LEARNER), *map(ord, "<think>3+7"))
+    assert rejected.weights[-1] == 1.0
 
 
 def test_its_objective_is_dpo_with_its_settings(arithmetic):

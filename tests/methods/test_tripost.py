@@ -2,12 +2,13 @@ import asyncio
 import random
 from collections import Counter
 
-from sparring.chat import LEARNER, Chat
+from sparring.chat import LEARNER, Chat, question
 from sparring.experience import Demonstration
-from sparring.methods.tripost import GOLD, MENDED, RIGHT, TriPosT, balanced
+from sparring.methods.tripost import GOLD, IMPROVED, OTHER, TriPosT, balanced
 from sparring.partners.task_critic import TaskCritic
 from sparring.partners.task_editor import TaskEditor
-from sparring.steps import COMPACT
+from sparring.steps import COMPACT, LINES, NUMBERED, Fault
+from sparring.task import Problem
 from tests.methods.conftest import account, play
 
 GOOD = "3+7=10\n10+5=15\n15"
@@ -21,14 +22,14 @@ def tripost(task, **settings) -> TriPosT:
 def test_foreign_feedback_and_edit_of_a_wrong_attempt(problem, arithmetic, script, golden):
     method = tripost(arithmetic)
     episode = play(method, problem, arithmetic, script([FIRST, "nonsense", "ok"]))
-    golden("tripost", account(episode, method.harvest([episode], [], random.Random(0))))
+    golden("tripost", account(episode, method.harvest([episode], [], COMPACT, random.Random(0))))
 
 
 def test_own_feedback_and_own_updates_are_kept_where_they_are_right(problem, arithmetic, script, golden):
     method = tripost(arithmetic)
     lines = [FIRST, "1 3+7=11", SECOND, "2 10+5=16", GOOD, "ok"]
     episode = play(method, problem, arithmetic, script(lines))
-    golden("tripost_own", account(episode, method.harvest([episode], [], random.Random(0))))
+    golden("tripost_own", account(episode, method.harvest([episode], [], COMPACT, random.Random(0))))
     assert {part.writer for part in episode.chat.last.parts} == {LEARNER, "marker"}
     assert episode.notes["own_updates"] == episode.notes["own_feedback"] == 1
 
@@ -51,13 +52,80 @@ def test_an_own_update_that_gets_no_further_is_edited(problem, arithmetic, scrip
 def test_a_right_attempt_is_kept_as_it_is(problem, arithmetic, script):
     method = tripost(arithmetic)
     episode = play(method, problem, arithmetic, script([GOOD, "1 3+7=10"]))
-    turns = method.harvest([episode], [], random.Random(0))
-    assert [turn.group for turn in turns] == [RIGHT, GOLD]
-    assert [(p.writer, p.weight) for p in turns[0].chat.last.parts] == [
-        (LEARNER, 1.0),
-        ("marker", 1.5),
-        ("critic", 1.5),
-    ]
+    turns = method.harvest([episode], [], COMPACT, random.Random(0))
+    assert [turn.group for turn in turns] == [OTHER, GOLD]
+    assert [(p.writer, p.weight) for p in turns[0].chat.last.parts] == [(LEARNER, 1), ("marker", 1), ("critic", 1)]
+
+
+def test_gold_carries_the_feedback_that_it_is_right(problem, arithmetic, script):
+    method = tripost(arithmetic)
+    episode = play(method, problem, arithmetic, script([FIRST, "x", "ok"]))
+    [gold] = [t for t in method.harvest([episode], [], COMPACT, random.Random(0)) if t.group == GOLD]
+    parts = gold.chat.last.parts
+    assert [(p.text, p.weight) for p in parts] == [(GOOD, 1), ("\n?", 1), ("ok", 1)]
+    [numbered] = [t for t in method.harvest([episode], [], NUMBERED, random.Random(0)) if t.group == GOLD]
+    assert numbered.chat.last.text.endswith(
+        "\nFeedback: Step (1) to (2) are correct. The final response is also correct."
+    )
+
+
+def test_fault_and_ok_are_taught_in_the_authors_proportion(arithmetic, script):
+    method, problems = tripost(arithmetic), arithmetic.problems("train")
+    wrong = [play(method, p, arithmetic, script(["99=98\n98", "x", "x"])) for p in problems[:9]]
+    right = [play(method, p, arithmetic, script([p.rationale, "ok"])) for p in problems[9:]]
+    turns = method.harvest([*wrong, *right], [], COMPACT, random.Random(0))
+    feedback = Counter("ok" if t.chat.last.parts[-1].text in ("ok",) else "fault" for t in turns)
+    assert feedback == {"fault": 9, "ok": 12}  # 1.5 : 2, of improved : other and gold
+
+
+def test_a_lucky_answer_is_an_error_with_a_first_wrong_step(problem, arithmetic, script):
+    lucky = "3+7=11\n10+5=15\n15"
+    assert arithmetic.is_right(problem, lucky)
+    method = tripost(arithmetic)
+    episode = play(method, problem, arithmetic, script([lucky, "ok", "ok"]))
+    assert (episode.notes["right"], episode.notes["lucky"]) == (True, True)
+    improved, other, _ = method.harvest([episode], [], COMPACT, random.Random(0))
+    assert [(p.text, p.weight) for p in improved.chat.last.parts][:3] == [(lucky, 0), ("\n?", 1.5), ("1 3+7=11", 1.5)]
+    assert other.chat.last.parts[0].text == GOOD
+
+
+def test_where_no_checker_is_there_the_final_response_agrees_with_the_last_step(script):
+    class Unchecked:
+        """Whole numbers, one a line, and no checker."""
+
+        layout = LINES
+
+        def is_right(self, problem, response):
+            return response.endswith(problem.gold)
+
+    class Nobody:
+        async def feedback(self, problem, attempt, draw):
+            return Fault("1", "17")
+
+        async def improve(self, problem, attempt, fault, draw):
+            return attempt.replace("= 17", "= 18")
+
+    problem = Problem("p", question("9 + 9?"), "18", "9 + 9 = 18\nThe answer is 18")
+    for answer, lucky in (("9 + 9 = 17\nThe answer is 18", True), ("9 + 9 = 18 apples\nThe answer is 18", False)):
+        episode = play(TriPosT(Nobody(), Nobody()), problem, Unchecked(), script([answer, "x", "x"]))
+        assert (episode.notes["lucky"], episode.failed) == (lucky, False)
+
+
+def test_of_a_trajectory_with_an_update_that_got_no_further_the_first_feedback_alone_is_learnt(
+    problem, arithmetic, script
+):
+    class Roundabout:
+        """Mends the last step first, wrongly, and then all."""
+
+        async def improve(self, problem, attempt, fault, draw):
+            return GOOD if "=12" in attempt else "3+7=12\n12+5=17\n17"
+
+    method = TriPosT(TaskCritic(arithmetic), Roundabout())
+    episode = play(method, problem, arithmetic, script([FIRST, "x", "x", "x"]))
+    assert not episode.failed
+    other, gold = method.harvest([episode], [], COMPACT, random.Random(0))
+    assert (other.group, gold.group) == (OTHER, GOLD)
+    assert [(p.text, p.weight) for p in other.chat.last.parts] == [(FIRST, 0), ("\n?", 1.5), ("1 3+7=11", 1.5)]
 
 
 def test_an_editor_that_changes_nothing_is_refused(problem, arithmetic, script):
@@ -70,7 +138,7 @@ def test_an_editor_that_changes_nothing_is_refused(problem, arithmetic, script):
     assert episode.failed
     assert episode.failures[0].who == "editor"
     assert "does not change step (1)" in episode.failures[0].reason
-    assert [t.group for t in method.harvest([episode], [], random.Random(0))] == [GOLD]
+    assert [t.group for t in method.harvest([episode], [], COMPACT, random.Random(0))] == [GOLD]
 
 
 def test_trajectories_that_never_become_right_are_dropped(problem, arithmetic, script):
@@ -88,12 +156,18 @@ def test_trajectories_that_never_become_right_are_dropped(problem, arithmetic, s
 
 
 def test_the_groups_are_balanced_by_what_the_self_improvement_turns_call_for():
-    turns = [Demonstration(str(n), Chat(), group) for n in range(100) for group in (MENDED, RIGHT, GOLD)][:-90]
-    kept = balanced(turns, {MENDED: 1.5, RIGHT: 1.0, GOLD: 1.0}, random.Random(0))
-    assert Counter(t.group for t in kept) == {MENDED: 70, RIGHT: 47, GOLD: 47}
+    turns = [Demonstration(str(n), Chat(), group) for n in range(100) for group in (IMPROVED, OTHER, GOLD)][:-90]
+    kept = balanced(turns, (1.5, 1.0, 1.0), random.Random(0))
+    assert Counter(t.group for t in kept) == {IMPROVED: 70, OTHER: 47, GOLD: 47}
     assert list(kept) == [t for t in turns if t in kept]
-    none = [t for t in turns if t.group != MENDED]
-    assert balanced(none, {MENDED: 1.5, RIGHT: 1.0, GOLD: 1.0}, random.Random(0)) == none
+    none = [t for t in turns if t.group != IMPROVED]
+    assert balanced(none, (1.5, 1.0, 1.0), random.Random(0)) == none
+    few = [t for t in turns if t.group != OTHER] + [t for t in turns if t.group == OTHER][:5]
+    assert Counter(t.group for t in balanced(few, (1.5, 1.0, 1.0), random.Random(0))) == {
+        IMPROVED: 70,
+        OTHER: 5,
+        GOLD: 5,
+    }
 
 
 def test_it_is_used_with_its_own_feedback_and_updates(problem, arithmetic, script):
@@ -104,6 +178,23 @@ def test_it_is_used_with_its_own_feedback_and_updates(problem, arithmetic, scrip
     prompts = [chat.last.full_text if chat.last.author == LEARNER else "" for chat, _, _ in learner.heard]
     assert prompts[3] == SECOND + "\n?"  # only the newest attempt is in view
     assert all(sampling.temperature == 0 for _, sampling, _ in learner.heard)
+
+
+def test_use_takes_no_update_that_mends_nothing(problem, arithmetic, script):
+    fault = "2 10+5=16"
+    for update in ("10+5=15\n15", SECOND, "3+7=10\n10+5=16 \n15", ""):  # drops a good step, repeats, changes nothing
+        learner = script([SECOND, fault, update, "ok"])
+        assert asyncio.run(tripost(arithmetic).answer(problem.chat, learner, COMPACT)).attempts == (SECOND,)
+    other = SECOND.replace("16", "17")
+    learner = script([SECOND, fault, other, "2 10+5=17", SECOND])  # back to where it was
+    assert asyncio.run(tripost(arithmetic).answer(problem.chat, learner, COMPACT)).attempts == (SECOND, other)
+
+
+def test_use_ends_where_the_feedback_names_what_the_attempt_does_not_hold(problem, arithmetic, script):
+    for said in ("7 10+5=16", "2 10+6=16"):
+        learner = script([SECOND, said, GOOD])
+        assert asyncio.run(tripost(arithmetic).answer(problem.chat, learner, COMPACT)).attempts == (SECOND,)
+        assert len(learner.heard) == 2
 
 
 def test_use_ends_where_the_feedback_finds_nothing_wrong_or_cannot_be_read(problem, arithmetic, script):

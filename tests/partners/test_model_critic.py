@@ -36,9 +36,9 @@ def test_a_critic_says_that_all_is_right():
     ("reply", "reason"),
     [
         ("It looks fine to me.", "names no step"),
-        ('In step (7) the part "16" is incorrect.', r"there is no step \(7\)"),
+        ('In step (7) the part "16" is incorrect.', r"the answer has no step \(7\)"),
         ('In step (2) the part "10+6=16" is incorrect.', "does not contain the part '10\\+6=16'"),
-        ('In step (two) the part "16" is incorrect.', "there is no step|names no step"),
+        ('In step (two) the part "16" is incorrect.', "the answer has no step|names no step"),
         ("", "names no step"),
     ],
 )

@@ -97,7 +97,7 @@ class SAIE(Method):
                 return "adversarial" if draw.random() < self.adversarial_share else "supportive"
 
     def harvest(
-        self, episodes: Sequence[Episode], consulted: Sequence[Episode], draw: random.Random
+        self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: Layout, draw: random.Random
     ) -> list[Experience]:
         """The lesson of each discussion, and gold alone at its own weight."""
         taught: list[Experience] = []

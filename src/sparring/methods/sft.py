@@ -50,7 +50,7 @@ class SFT(Method):
         return Episode(problem, thought_format(self.thought_format).asking(problem.chat, self.thought_prompt))
 
     def harvest(
-        self, episodes: Sequence[Episode], consulted: Sequence[Episode], draw: random.Random
+        self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: Layout, draw: random.Random
     ) -> list[Experience]:
         """A demonstration for each problem."""
         return [

@@ -113,24 +113,29 @@ class _Preference(ABC):
             return Candidate(said, failure=Failure.of(error, LEARNER))
 
     def harvest(
-        self, episodes: Sequence[Episode], consulted: Sequence[Episode], draw: random.Random
+        self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: Layout, draw: random.Random
     ) -> list[Experience]:
         """The best against the worst of each episode; a bounded share of unreadable replies as rejected sides."""
         penalty = self.penalty(consulted)
-        pairs = {e.problem.id: (e, pair) for e in episodes if (pair := _best_and_worst(e, penalty))}
-        broken = [e for e in episodes if any(_unreadable(c) for c in e.candidates) and _best(e, penalty) is not None]
-        share = self.unreadable_share
-        most = len(episodes) if share == 1 else round(len(pairs) * share / (1 - share))
-        taught = dict(pairs)
-        for episode in draw.sample(broken, min(len(broken), most)):
-            best = _best(episode, penalty)
-            if best is not None and episode.problem.id not in pairs:
-                bad = next(c for c in episode.candidates if _unreadable(c))
-                taught[episode.problem.id] = (episode, Pair(best, bad))
+        pairs = [_best_and_worst(episode, penalty) for episode in episodes]
+        offers = {n: pair for n, episode in enumerate(episodes) if (pair := _best_and_unreadable(episode, penalty))}
+        for n in self._format_errors(list(offers), pairs, draw):
+            pairs[n] = offers[n]
         return [
-            Preference(e.problem.id, e.chat, p.chosen.message, p.rejected.message)
-            for e, p in (taught[e.problem.id] for e in episodes if e.problem.id in taught)
+            Preference(episode.problem.id, episode.chat, pair.chosen.message, pair.rejected.message)
+            for episode, pair in zip(episodes, pairs, strict=True)
+            if pair is not None
         ]
+
+    def _format_errors(self, offers: Sequence[int], pairs: Sequence[Pair | None], draw: random.Random) -> list[int]:
+        """Which episodes of `offers` have their unreadable reply as the rejected side, up to `unreadable_share` of all
+        pairs: those that would teach nothing otherwise, then those whose pair it replaces."""
+        alone = [n for n in offers if pairs[n] is None]
+        paired = [n for n in offers if pairs[n] is not None]
+        count, share = len(pairs) - pairs.count(None), self.unreadable_share
+        added = min(len(alone), _whole(count * share / (1 - share)) if share < 1 else len(alone))
+        replaced = min(len(paired), _whole((count + added) * share) - added)
+        return draw.sample(alone, added) + draw.sample(paired, replaced)
 
     def penalty(self, consulted: Sequence[Episode]) -> float:
         """The length penalty: as given, or chosen on `consulted` episodes (departure 2)."""
@@ -196,6 +201,11 @@ class ResponsePreference(_Preference):
         return question
 
 
+def _whole(share: float) -> int:
+    """`share` rounded down, but for what floats make of 10 % of 90."""
+    return int(share + 1e-9)
+
+
 def _scored(candidate: Candidate, score: float | None) -> Candidate:
     return Candidate(candidate.message, candidate.answer, score, candidate.failure)
 
@@ -218,9 +228,11 @@ def _ranked(episode: Episode, penalty: float) -> list[Candidate]:
     return [scored[place] for place in sorted(range(len(scored)), key=lambda place: -keys[place])]
 
 
-def _best(episode: Episode, penalty: float) -> Candidate | None:
+def _best_and_unreadable(episode: Episode, penalty: float) -> Pair | None:
+    """The best candidate and the first that could not be read; None where there is no such two."""
+    unreadable = [candidate for candidate in episode.candidates if _unreadable(candidate)]
     ranked = _ranked(episode, penalty)
-    return ranked[0] if ranked else None
+    return Pair(ranked[0], unreadable[0]) if ranked and unreadable else None
 
 
 def _best_and_worst(episode: Episode, penalty: float) -> Pair | None:

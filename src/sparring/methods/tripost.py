@@ -3,27 +3,41 @@
 The learner writes an attempt and its own feedback. Feedback that names another step or part than the critic's is
 replaced; the learner's own update is kept where it mends the fault, otherwise the editor goes on from the verbatim
 steps before it; and so on, up to `updates` times. What ended right is cut into turns, balanced, and imitated with a
-higher weight from the first feedback on.
+higher weight from the feedback on where something was improved.
 
+Numbers without another source are from the authors' code: nobody here has read the paper's body.
 Departures and choices of ours:
 1. Feedback and updates are opened for the learner by the layout's markers, at training and at use, so whether to
-   criticise is not left to chance. The paper's model writes the marker itself.
-2. Own feedback that cannot be read counts as "all steps are correct", the stand-in of the paper's iteration 0
-   (section 3.1), in every iteration.
-3. `attempt_weight`: the authors' code trains a wrong attempt too; ours leaves it out. A right one weighs 1.
-4. Where its feedback was right the learner may mend the attempt itself, and is kept if that gets it further.
+   criticise is not left to chance. The authors' model writes the marker itself.
+2. Own feedback that cannot be read counts as "all steps are correct" in every iteration. The authors write that
+   feedback for the model in iteration 0 only.
+3. `attempt_weight`: the authors train the question and a wrong attempt too, at weight 1. Here a wrong attempt weighs 0,
+   and a right one 1.
+4. Each of the learner's own feedbacks and updates is verified. The authors keep a trajectory that the model wrote alone
+   if its end is right.
+5. An attempt that ends right with a wrong step is an error where the task can find that step (`task.is_sound`). The
+   authors only ask that the final response agrees with the last step; so do we where the task cannot check.
+6. Where nothing was improved, nothing is thinned. The authors then train nothing.
+7. One pass over the problems an iteration. The authors make up to five, until they have enough, and drop duplicates.
+8. An update need not be rid of the quoted part, as the authors demand: where a checker quotes a word that was cut
+   short, the word put right holds it.
+9. At use an update must pass the same check as in training (`Layout.refusal`). The authors stop where the last line did
+   not change, repeats itself or is numbered above 15.
 """
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar
+from itertools import pairwise
+from statistics import fmean
+from typing import Annotated, ClassVar, TypeVar
 
 from annotated_types import Ge, Gt, Interval, Len
 
-from sparring.chat import LEARNER, Chat, Message, Part, message
+from sparring.chat import LEARNER, Chat, Message, Part
 from sparring.errors import ConversationError, Failure, Unreadable
 from sparring.experience import Demonstration, Experience
 from sparring.interaction import Episode
@@ -32,12 +46,14 @@ from sparring.objective import Likelihood
 from sparring.partner import CRITIC, EDITOR, Critic, Editor
 from sparring.speaker import Reply, Sampling, Speaker, opened
 from sparring.steps import Fault, Layout, order
-from sparring.task import Offer, Problem, Task
+from sparring.task import Offer, Problem, Task, is_sound
 
 MARKER = "marker"
-MENDED, RIGHT, GOLD = "self_improvement", "right", "gold"
+IMPROVED, OTHER, GOLD = "self_improvement", "other", "gold"
 
 Parts = tuple[Part, ...]
+Find = Callable[[str], Awaitable[Fault | None]]  # what is wrong with an attempt
+Said = TypeVar("Said")
 
 
 @dataclass(frozen=True)
@@ -46,18 +62,18 @@ class TriPosT(Method):
 
     name: ClassVar[str] = "tripost"
     needs: ClassVar[frozenset[Offer]] = frozenset({"gold", "rationale"})
-    pace: ClassVar[Pace] = Pace(problems=None, epochs=1, lifetime="round")  # section 3.3: each iteration anew
+    pace: ClassVar[Pace] = Pace(problems=None, epochs=1, lifetime="round")  # each iteration has its own optimiser
 
     critic: Critic
     editor: Editor
-    updates: Annotated[int, Ge(1)] = 5  # section 3.1
-    balance: Annotated[tuple[float, ...], Len(3, 3)] = (1.5, 1.0, 1.0)  # section 3.2: x_SI : x_T : gold
-    weight: Annotated[float, Gt(0)] = 1.5  # section 3.3: from the first feedback on
+    updates: Annotated[int, Ge(1)] = 5
+    balance: Annotated[tuple[float, ...], Len(3, 3)] = (1.5, 1.0, 1.0)  # improved : other : gold
+    weight: Annotated[float, Gt(0)] = 1.5  # from the feedback on, of what was improved
     attempt_weight: Annotated[float, Ge(0)] = 0.0
     temperature: Annotated[float, Ge(0)] = 1.0
     top_p: Annotated[float, Interval(gt=0, le=1)] = 1.0
     max_tokens: Annotated[int, Gt(0)] = 512
-    continuations: Annotated[int, Ge(0)] = 2  # at use, section 3.4
+    continuations: Annotated[int, Ge(0)] = 2  # at use
 
     @property
     def objective(self) -> Likelihood:
@@ -66,65 +82,115 @@ class TriPosT(Method):
 
     async def interact(self, problem: Problem, task: Task, learner: Speaker, draw: random.Random) -> Episode:
         """One edited trajectory, as one learner turn whose parts have their own writers."""
-        sampling = Sampling(self.temperature, self.top_p, max_tokens=self.max_tokens)
-        bout = _Bout(self, _Pen(problem.chat, learner, task.layout, sampling), problem, task, draw)
-        failures: tuple[Failure, ...] = ()
+        layout = task.layout
+        hand = _Hand(problem.chat, learner, layout, Sampling(self.temperature, self.top_p, max_tokens=self.max_tokens))
+
+        async def find(attempt: str) -> Fault | None:
+            """None for an attempt that is right to its end, which stays as it is; otherwise what the critic finds."""
+            return None if is_sound(task, problem, attempt) else await self._criticised(problem, attempt, draw)
+
+        written: list[Part] = []
+        faults: list[Fault | None] = []
+        failure: Failure | None = None
         try:
-            await bout.play()
-        except ConversationError as error:
-            failures = (Failure.of(error, bout.turn_of),)
-        trajectory = problem.chat.then(Message(LEARNER, tuple(bout.said)))
-        return Episode(problem, trajectory, failures=failures, notes=bout.notes(), failed=not bout.ended_right)
+            attempt = (await _by(LEARNER, hand.attempt())).parts
+            written += attempt
+            faults.append(await find(_text(attempt)))
+            while True:
+                own = await _by(LEARNER, hand.feedback(attempt))
+                found = hand.says(own, attempt, faults[-1])
+                feedback = own.parts if found else (Part(layout.word(_text(attempt), faults[-1]), CRITIC),)
+                written += [hand.marker(layout.feedback), *feedback]
+                if faults[-1] is None or len(faults) > self.updates:
+                    break
+                update = await self._own_update(hand, attempt, feedback, faults[-1], find) if found else None
+                if update is None:
+                    text = await self._edited(problem, layout, _text(attempt), faults[-1], draw)
+                    update = (Part(text, EDITOR),), await find(text)
+                attempt, fault = update
+                written += [hand.marker(layout.update), *attempt]
+                faults.append(fault)
+        except _Failed as failed:
+            failure = failed.failure
+        return Episode(
+            problem,
+            problem.chat.then(Message(LEARNER, tuple(written))),
+            failures=(failure,) if failure else (),
+            notes=_notes(task, problem, tuple(written), faults),
+            failed=failure is not None or faults[-1] is not None,
+        )
+
+    async def _criticised(self, problem: Problem, attempt: str, draw: random.Random) -> Fault:
+        fault = await _by(CRITIC, self.critic.feedback(problem, attempt, draw))
+        if fault is None:
+            raise _refused(CRITIC, "the critic finds nothing wrong with an answer that is not right")
+        return fault
+
+    async def _own_update(
+        self, hand: _Hand, attempt: Parts, feedback: Parts, fault: Fault, find: Find
+    ) -> tuple[Parts, Fault | None] | None:
+        """The learner's own update and its fault; None where it does not get further."""
+        update = await _by(LEARNER, hand.update(attempt, feedback))
+        if update.finish == "length" or hand.layout.refusal(_text(attempt), fault, update.text):
+            return None
+        left = await find(update.text)
+        return (update.parts, left) if _gets_further(fault, left) else None
+
+    async def _edited(self, problem: Problem, layout: Layout, attempt: str, fault: Fault, draw: random.Random) -> str:
+        """The editor's update."""
+        text = await _by(EDITOR, self.editor.improve(problem, attempt, fault, draw))
+        if reason := layout.refusal(attempt, fault, text):
+            raise _refused(EDITOR, f"the editor's update is refused: {reason}")
+        return text
 
     def harvest(
-        self, episodes: Sequence[Episode], consulted: Sequence[Episode], draw: random.Random
+        self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: Layout, draw: random.Random
     ) -> list[Experience]:
-        """Trajectories cut into turns, gold answers added, and the three kinds balanced (section 3.2)."""
+        """Trajectories cut into turns, gold answers added, and the three kinds balanced."""
         turns = [turn for episode in episodes if not episode.failed for turn in self._turns(episode)]
-        turns += [
-            Demonstration(
-                e.problem.id, e.problem.chat.then(message(LEARNER, e.problem.rationale or "", GOLD, 1.0)), GOLD
-            )
-            for e in episodes
-        ]
-        return list(balanced(turns, dict(zip((MENDED, RIGHT, GOLD), self.balance, strict=True)), draw))
+        gold = [_gold(episode.problem, layout) for episode in episodes]
+        return list(balanced([*turns, *gold], self.balance, draw))
 
     def _turns(self, episode: Episode) -> list[Demonstration]:
-        """One demonstration an update, only the newest attempt in view, and one of the right attempt at the end."""
-        problem, found = episode.problem, []
+        """One demonstration an update, only the newest attempt in view, and one of the right attempt at the end. Where
+        an update got no further, the first feedback alone is learnt."""
         attempt, *rest = _segments(episode.chat.last.parts)
-        while rest:
-            feedback, *rest = rest
-            if rest:
-                marked, *rest = rest
-                parts = _weigh(attempt, self.attempt_weight) + _weigh(feedback + marked, self.weight)
-                attempt, group = marked[1:], MENDED
-            else:
-                parts, group = _weigh(attempt, 1.0) + _weigh(feedback, self.weight), RIGHT
-            found.append(Demonstration(problem.id, problem.chat.then(Message(LEARNER, parts)), group))
-        return found
+        if len(rest) == 1:  # right at once
+            return [_turn(episode.problem, _weigh(attempt + rest[0], 1.0), OTHER)]
+        wrong, feedback = _weigh(attempt, self.attempt_weight), _weigh(rest[0], self.weight)
+        if not episode.notes["progress"]:
+            return [_turn(episode.problem, wrong + feedback, OTHER)]
+        turns = []
+        for feedback, update in zip(rest[::2], rest[1::2], strict=False):
+            improved = _weigh(attempt, self.attempt_weight) + _weigh(feedback + update, self.weight)
+            turns.append(_turn(episode.problem, improved, IMPROVED))
+            attempt = update[1:]
+        last = _weigh(attempt, 1.0) + _weigh(rest[-1], self.weight)
+        return [*turns, _turn(episode.problem, last, OTHER)]
 
     async def answer(self, question: Chat, learner: Speaker, layout: Layout) -> Answered:
-        """Attempt, own feedback, update, until the feedback finds nothing wrong (section 3.4). Greedy."""
-        pen = _Pen(question, learner, layout, Sampling(temperature=0, max_tokens=self.max_tokens))
-        newest = (await pen.attempt()).whole().parts
+        """Attempt, own feedback, update, until the feedback finds nothing wrong or an update mends nothing. Greedy."""
+        hand = _Hand(question, learner, layout, Sampling(temperature=0, max_tokens=self.max_tokens))
+        newest = (await hand.attempt()).parts
         said, attempts = list(newest), [_text(newest)]
         for _ in range(self.continuations):
-            own = await pen.feedback(newest)
-            said += [pen.marker(layout.feedback), *own.parts]
-            if not pen.finds_fault(own):
+            own = await hand.feedback(newest)
+            said += [hand.marker(layout.feedback), *own.parts]
+            fault = hand.read(own, newest)
+            if fault is None:
                 break
-            update = await pen.update(newest, own.parts)
-            if update.finish == "length":
+            update = await hand.update(newest, own.parts)
+            text = update.text
+            if update.finish == "length" or text in attempts or layout.refusal(attempts[-1], fault, text):
                 break
             newest = update.parts
-            said += [pen.marker(layout.update), *newest]
-            attempts.append(_text(newest))
+            said += [hand.marker(layout.update), *newest]
+            attempts.append(text)
         return Answered(question.then(Message(LEARNER, tuple(said))), attempts[-1], tuple(attempts))
 
 
 @dataclass(frozen=True)
-class _Pen:
+class _Hand:
     """The learner's own hand: attempts, feedback and updates in one turn, only the newest attempt in view."""
 
     question: Chat
@@ -133,128 +199,107 @@ class _Pen:
     sampling: Sampling
 
     async def attempt(self) -> Reply:
-        return await self.learner.reply(self.question, replace(self.sampling, stop=(self.layout.feedback,)))
+        sampling = replace(self.sampling, stop=(self.layout.feedback,))
+        return (await self.learner.reply(self.question, sampling)).whole()
 
     async def feedback(self, attempt: Parts) -> Reply:
         begun = (*attempt, self.marker(self.layout.feedback))
-        return await self._go_on(begun, stop=self.layout.update)
+        return await self._continued(begun, stop=self.layout.update)
 
     async def update(self, attempt: Parts, feedback: Parts) -> Reply:
         begun = (*attempt, self.marker(self.layout.feedback), *feedback, self.marker(self.layout.update))
-        return await self._go_on(begun, stop=self.layout.feedback)
+        return await self._continued(begun, stop=self.layout.feedback)
 
-    async def _go_on(self, begun: Parts, stop: str) -> Reply:
+    async def _continued(self, begun: Parts, stop: str) -> Reply:
         chat = opened(self.question, LEARNER, begun)
         return await self.learner.reply(chat, replace(self.sampling, stop=(stop,)))
 
     def marker(self, text: str) -> Part:
         return Part(text, MARKER)
 
-    def agrees(self, feedback: Reply, fault: Fault | None) -> bool:
+    def says(self, feedback: Reply, attempt: Parts, fault: Fault | None) -> bool:
         """Whether own feedback says, readably, what `fault` says."""
         try:
-            read = self.layout.read(feedback.whole().text)
+            named = self._named(feedback, attempt)
         except ConversationError:
             return False
-        return read is None if fault is None else read is not None and read.agrees_with(fault)
+        return named is None if fault is None else named is not None and named.agrees_with(fault)
 
-    def finds_fault(self, feedback: Reply) -> bool:
-        """Whether own feedback names a fault; what cannot be read names none."""
+    def read(self, feedback: Reply, attempt: Parts) -> Fault | None:
+        """The fault that own feedback names; feedback that cannot be read names none."""
         try:
-            return self.layout.read(feedback.whole().text) is not None
+            return self._named(feedback, attempt)
         except ConversationError:
-            return False
-
-
-@dataclass
-class _Bout:
-    """One trajectory in the making: `said` so far, and whose turn it is."""
-
-    method: TriPosT
-    pen: _Pen
-    problem: Problem
-    task: Task
-    draw: random.Random
-
-    def __post_init__(self) -> None:
-        self.said: list[Part] = []
-        self.turn_of = LEARNER
-        self.updates = 0
-        self.faults = 0
-        self.own_feedback = 0
-        self.own_updates = 0
-        self.first_right = self.ended_right = False
-
-    async def play(self) -> None:
-        newest = (await self.pen.attempt()).whole().parts
-        self.said += newest
-        fault = await self._fault(newest)
-        self.first_right = fault is None
-        while True:
-            feedback, own = await self._feedback(newest, fault)
-            self.said += [self.pen.marker(self.pen.layout.feedback), *feedback]
-            if fault is None or self.updates == self.method.updates:
-                break
-            newest, fault = await self._update(newest, feedback, fault, own)
-            self.said += [self.pen.marker(self.pen.layout.update), *newest]
-            self.updates += 1
-        self.ended_right = fault is None
-
-    async def _fault(self, attempt: Parts) -> Fault | None:
-        """None for a right answer (which is kept as it is); otherwise what the critic finds."""
-        if self.task.is_right(self.problem, _text(attempt)):
             return None
-        self.turn_of = CRITIC
-        fault = await self.method.critic.feedback(self.problem, _text(attempt), self.draw)
-        if fault is None:
-            raise Unreadable("the critic finds nothing wrong with an answer that is not right")
-        self.turn_of = LEARNER
-        return fault
 
-    async def _feedback(self, attempt: Parts, fault: Fault | None) -> tuple[Parts, bool]:
-        """The learner's own feedback where it says what `fault` says, else the critic's; and whether it is its own."""
-        own = await self.pen.feedback(attempt)
-        self.faults += fault is not None
-        if self.pen.agrees(own, fault):
-            self.own_feedback += fault is not None
-            return own.parts, True
-        return (Part(self.pen.layout.word(_text(attempt), fault), CRITIC),), False
-
-    async def _update(self, attempt: Parts, feedback: Parts, fault: Fault, own: bool) -> tuple[Parts, Fault | None]:
-        """The next attempt and its fault: the learner's own where that gets further, else the editor's."""
-        layout = self.pen.layout
-        if own:
-            update = await self.pen.update(attempt, feedback)
-            if update.finish == "stop" and layout.refusal(_text(attempt), fault, update.text) is None:
-                left = await self._fault(update.parts)
-                if left is None or order(left.step) > order(fault.step):
-                    self.own_updates += 1
-                    return update.parts, left
-        self.turn_of = EDITOR
-        text = await self.method.editor.improve(self.problem, _text(attempt), fault, self.draw)
-        if reason := layout.refusal(_text(attempt), fault, text):
-            raise Unreadable(f"the editor's update is refused: {reason}")
-        edited = (Part(text, EDITOR),)
-        return edited, await self._fault(edited)
-
-    def notes(self) -> dict[str, bool | float | str]:
-        noted: dict[str, bool | float | str] = {"right": self.first_right, "edited_right": self.ended_right}
-        if self.updates:
-            noted |= {"own_feedback": self.own_feedback / self.faults, "own_updates": self.own_updates / self.updates}
-        return noted
+    def _named(self, feedback: Reply, attempt: Parts) -> Fault | None:
+        fault = self.layout.read(feedback.whole().text)
+        return None if fault is None else self.layout.located(_text(attempt), fault)
 
 
-def balanced(turns: Sequence[Demonstration], shares: dict[str, float], draw: random.Random) -> Sequence[Demonstration]:
-    """As many of each group as keeps them in the ratio of `shares`: groups that are too large are thinned, in order,
-    down to what the self-improvement turns call for; where there are none of these, nothing is thinned."""
-    counts = {group: sum(turn.group == group for turn in turns) for group in shares}
-    if not counts[MENDED]:
+class _Failed(Exception):
+    """A reply that was not had; `failure` says whose."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.reason)
+        self.failure = failure
+
+
+async def _by(who: str, words: Awaitable[Said]) -> Said:
+    """`words`, whose failure is one of `who`."""
+    try:
+        return await words
+    except ConversationError as error:
+        raise _Failed(Failure.of(error, who)) from error
+
+
+def _refused(who: str, reason: str) -> _Failed:
+    return _Failed(Failure.of(Unreadable(reason), who))
+
+
+def _gets_further(before: Fault | None, after: Fault | None) -> bool:
+    """Whether an update that turns one fault into the other made progress."""
+    return after is None or (before is not None and order(after.step) > order(before.step))
+
+
+def _notes(
+    task: Task, problem: Problem, written: Parts, faults: Sequence[Fault | None]
+) -> dict[str, bool | float | str]:
+    """The first answer's rightness, and whether it was lucky (right, by a wrong step); how the trajectory ended; and
+    where it was updated, the learner's own share of feedback and updates, and whether each update got further."""
+    attempt, *rest = _segments(written)
+    right = task.is_right(problem, _text(attempt))
+    sound = bool(faults) and faults[0] is None
+    notes: dict[str, bool | float | str] = {"right": right, "lucky": right and not sound}
+    notes["edited_right"] = bool(faults) and faults[-1] is None
+    if updates := rest[1::2]:
+        notes["own_feedback"] = fmean(feedback[-1].writer == LEARNER for feedback in rest[0 : 2 * len(updates) : 2])
+        notes["own_updates"] = fmean(update[-1].writer == LEARNER for update in updates)
+        notes["progress"] = all(_gets_further(before, after) for before, after in pairwise(faults))
+    return notes
+
+
+def _turn(problem: Problem, parts: Parts, group: str) -> Demonstration:
+    return Demonstration(problem.id, problem.chat.then(Message(LEARNER, parts)), group)
+
+
+def _gold(problem: Problem, layout: Layout) -> Demonstration:
+    """The worked answer, followed by the feedback that it is right (authors' code)."""
+    answer = problem.rationale or ""
+    words = ((answer, GOLD), (layout.feedback, MARKER), (layout.word(answer, None), GOLD))
+    return _turn(problem, tuple(Part(text, writer, weight=1.0) for text, writer in words), GOLD)
+
+
+def balanced(turns: Sequence[Demonstration], shares: Sequence[float], draw: random.Random) -> Sequence[Demonstration]:
+    """What was improved, and drawn at random, in order, as many others as keep the ratio of `shares` to it, and as much
+    gold as keeps its ratio to those; where nothing was improved, nothing is left out."""
+    places = {group: [n for n, turn in enumerate(turns) if turn.group == group] for group in (IMPROVED, OTHER, GOLD)}
+    if not places[IMPROVED]:
         return turns
-    unit = counts[MENDED] / shares[MENDED]
-    kept: set[int] = set()
-    for group, share in shares.items():
-        places = [place for place, turn in enumerate(turns) if turn.group == group]
-        kept.update(draw.sample(places, min(len(places), round(unit * share))))
+    improved, other, gold = shares
+    others = min(len(places[OTHER]), math.ceil(len(places[IMPROVED]) * other / improved))
+    golden = min(len(places[GOLD]), math.ceil(others * gold / other) if other else len(places[GOLD]))
+    kept = {*places[IMPROVED], *draw.sample(places[OTHER], others), *draw.sample(places[GOLD], golden)}
     return [turn for place, turn in enumerate(turns) if place in kept]
 
 

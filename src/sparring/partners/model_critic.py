@@ -17,7 +17,7 @@ from sparring.errors import ConfigError, Unreadable
 from sparring.leakage import states_gold
 from sparring.partner import ask, conversation
 from sparring.speaker import Sampling, Speaker
-from sparring.steps import LINES, Fault, Layout, Step, order
+from sparring.steps import LINES, Fault, Layout
 from sparring.task import Offer, Problem, Task
 from sparring.template import blanks, check, fill
 
@@ -106,16 +106,7 @@ def _numbered(layout: Layout, attempt: str) -> str:
 def _read(reply: str, layout: Layout, attempt: str) -> Fault | None:
     """The fault that `reply` names in `attempt`; raises Unreadable."""
     fault = LINES.read(reply)
-    return None if fault is None else _checked(fault, layout.split(attempt))
-
-
-def _checked(fault: Fault, steps: tuple[Step, ...]) -> Fault:
-    step = next((step for step in steps if order(step.label) == order(fault.step)), None)
-    if step is None:
-        raise Unreadable(f"there is no step ({fault.step})")
-    if fault.part not in step.text:
-        raise Unreadable(f"step ({step.label}) does not contain the part {fault.part!r}; quote it letter for letter")
-    return Fault(step.label, fault.part, fault.reason)
+    return None if fault is None else layout.located(attempt, fault)
 
 
 TOLD = """
