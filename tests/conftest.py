@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,8 +13,22 @@ import torch
 
 from sparring.chat import LEARNER, Chat, Part
 from sparring.speaker import Reply, Sampling
+from tests.processes import spare
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _processes_to_spare() -> Iterator[None]:
+    """A process that the machine has no room for is started again a little later (see `processes`)."""
+    begin = subprocess.Popen.__init__
+
+    def begun(self, *words, **how) -> None:
+        spare(lambda: begin(self, *words, **how))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess.Popen, "__init__", begun)
+        yield
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from dataclasses import replace
@@ -62,6 +63,26 @@ def test_the_calls_bound_what_the_run_made(run):
     assert found["3-tripost", "editor"] == 8 * 5  # so many updates
     assert found["3-tripost", "critic"] == 8 * (1 + 2 * 5)  # the attempt, each own update and each edited one
     assert found["4-response_preference", "judge"] == 8 * 3 * 2  # all pairs in both orders
+
+
+def test_what_was_said_before_a_question_is_counted_with_it(tmp_path):
+    """Of each call: the judge is shown all of it."""
+    asked, before = [{"role": "user", "content": "1+1?"}], [
+        {"role": "system", "content": "s" * 20},
+        {"role": "user", "content": "u" * 30},
+        {"role": "assistant", "content": "a" * 40},
+    ]  # fmt: skip
+
+    def tokens(name: str, messages) -> int:
+        rows = [[*messages[:-1], {**messages[-1], "content": f"{n} {messages[-1]['content']}"}] for n in range(10, 40)]
+        (tmp_path / name).write_text("".join(json.dumps({"messages": row, "answer": "2"}) + "\n" for row in rows))
+        table = judged(table={"task": {"kind": "table", "train": str(tmp_path / name)}})
+        (line,) = estimate(table, 2).lines
+        assert line.calls == 48
+        return line.prompt
+
+    more = tokens("long.jsonl", before + asked) - tokens("short.jsonl", asked)
+    assert more >= 48 * (20 + 30 + 40)  # tiny has a token for each byte
 
 
 def test_replies_as_long_as_earlier_ones_are_told_beside_the_bound(run):

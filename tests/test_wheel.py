@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import sysconfig
-import venv
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from tests.processes import finished
 
 ROOT = Path(__file__).parent.parent
 
@@ -19,10 +19,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("dist")
-    subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    finished([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT])
     (built,) = folder.glob("sparring-*.whl")
     return built
 
@@ -32,10 +29,10 @@ def environment(wheel, tmp_path_factory) -> Path:
     """A virtual environment with the wheel in it; what the wheel depends on is lent from this environment, without what
     is installed here in editable form (a `.pth` file of a folder on a `.pth` line is not read)."""
     folder = tmp_path_factory.mktemp("environment")
-    venv.create(folder)
+    finished([sys.executable, "-m", "venv", "--without-pip", folder])
     python = folder / "bin" / "python"
     install = ["install", "--quiet", "--no-deps", "--no-index", "--disable-pip-version-check", wheel]
-    subprocess.run([sys.executable, "-m", "pip", "--python", python, *install], check=True, capture_output=True)
+    finished([sys.executable, "-m", "pip", "--python", python, *install])
     (site,) = folder.glob("lib/python*/site-packages")
     (site / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return folder
@@ -48,12 +45,8 @@ def program(environment, tmp_path):
     def run(*words: str, name: str = "sparring") -> str:
         clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
         clean["OMP_NUM_THREADS"] = "1"  # tests run side by side
-        done = subprocess.run(
-            [environment / "bin" / name, *words],
-            cwd=tmp_path, env=clean, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        once = ()  # a run that was begun is in its folder: a second try would be refused
+        return finished([environment / "bin" / name, *words], once, cwd=tmp_path, env=clean).stdout
 
     return run
 

@@ -7,6 +7,7 @@ its replies. What the call is for is said by the engine, once for a whole episod
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from sparring.chat import Chat
+from sparring.seeds import digest
 from sparring.speaker import Reply, Sampling, Speaker
 
 REPLIED = "replied"
@@ -50,6 +52,7 @@ class Recordable(Speaker, Protocol):
 
     def request(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Mapping[str, Any]:
         """The call as plain data (JSON): all that decides its reply, and nothing else: no host, no key, no timeout.
+        What may be a secret stands in it as its digest (`withheld`).
 
         `model` names in tables who is asked. Where `sampling` decides nothing (a person, a program) it is left out.
         """
@@ -63,6 +66,19 @@ def clean(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
+
+
+def withheld(value: Any) -> Any:
+    """Plain data with the digest of each text in place of the text: for what decides a reply and may be a secret. What
+    is withheld already stays as it is."""
+    if isinstance(value, str):
+        return value if _WITHHELD.fullmatch(value) else f"withheld:{digest(value)}"
+    if isinstance(value, Mapping):
+        return {key: withheld(inner) for key, inner in value.items()}
+    return [withheld(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+_WITHHELD = re.compile(r"withheld:[0-9a-f]{32}")
 
 
 def as_messages(chat: Chat, author: str) -> list[dict[str, str]]:

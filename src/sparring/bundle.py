@@ -13,15 +13,13 @@ cache; what partners read, since they are not asked; code that is imported by it
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import json
 import os
 import re
-import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,9 +28,12 @@ from urllib.parse import urlsplit
 import tomlkit
 from huggingface_hub import try_to_load_from_cache
 
+from sparring import archive
 from sparring.assembly import role_fields
+from sparring.attempts import withheld
 from sparring.errors import ConfigError
-from sparring.files import read_json, writing
+from sparring.files import read_json
+from sparring.foreign import NAMING, texts
 from sparring.ledger import export
 from sparring.model import ModelSource
 from sparring.recipe import Recipe
@@ -43,6 +44,8 @@ FORMAT = 1
 MANIFEST, RECIPE, LEDGER, METRICS, ROUNDS = "manifest.json", "recipe.toml", "ledger.jsonl", "metrics.jsonl", "rounds"
 PACKED = "bundle:"  # begins what a packed recipe reads from files/
 
+_SECRET = re.compile(r"(?:^|[._-])(?:key|apikey|token|secret|password|credentials?|authorization)$", re.IGNORECASE)
+_SHORTEST = 12  # characters of a text that is looked for as a key: "none" is one, too
 _HUB_ID = re.compile(r"[\w-][\w.-]*(?:/[\w.-]+)?")
 
 
@@ -51,16 +54,14 @@ class Manifest:
     """What a bundle holds and what its replay is held against.
 
     `files` and `weights` are SHA-256 sums, by the name in the bundle and in the run's `checkpoints/`; `hub` names what
-    the recipe takes from the hub, by its key; `code` is what a replay runs of the bundle's own, `modules` what it
-    imports from elsewhere.
+    the recipe takes from the hub, by its key; `modules` what it imports from elsewhere.
     """
 
     run: str
     files: Mapping[str, str]
     weights: Mapping[str, str]
-    circumstances: Mapping[str, Any]
+    circumstances: Mapping[str, int | str | Mapping[str, str]]
     hub: Mapping[str, str] = field(default_factory=dict)
-    code: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     format: int = FORMAT
 
@@ -82,17 +83,18 @@ def bundle(run: Path, output: Path | None = None) -> tuple[Path, Manifest]:
         if any(spoken(phase.method) for phase in recipe.phases):
             members[LEDGER] = Path(folder) / LEDGER
             export(_ledger(run, recipe), Path(folder) / LEDGER, calls=calls(run))
-        _hold_no_key(recipe, members)
+            _check_requests(Path(folder) / LEDGER)
+        _hold_no_secret(recipe, table, members)
         manifest = Manifest(
             run.resolve().name,
             {name: sha256(members[name]) for name in sorted(members)},
             weights(run),
             {key: told[key] for key in ("threads", "platform", "versions")},
             from_hub(table),
-            tuple(sorted(name for name in members if name.endswith(".py"))),
             tuple(sorted(_modules(table))),
         )
-        _write(output, manifest, members)
+        told_of_itself = json.dumps(asdict(manifest), indent=2, ensure_ascii=False).encode()
+        archive.write(output, [(MANIFEST, told_of_itself), *sorted(members.items())])
     return output, manifest
 
 
@@ -121,16 +123,6 @@ def sha256(content: Path | bytes) -> str:
     """The SHA-256 sum of a file or of bytes."""
     with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def texts(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
-    """Every text in plain data, with its dotted key; lists are counted from 1."""
-    if isinstance(value, str):
-        yield where, value
-    elif isinstance(value, Mapping | list):
-        inner = value.items() if isinstance(value, Mapping) else enumerate(value, start=1)
-        for key, found in inner:
-            yield from texts(found, f"{where}.{key}" if where else str(key))
 
 
 def _finished(run: Path) -> dict[str, Any]:
@@ -168,11 +160,10 @@ class Packing:
 
     def _phase(self, method: Any, told: dict[str, Any], where: str) -> dict[str, Any]:
         """A phase; what its speakers read stays as it is: they are not asked, and the ledger knows them by it."""
-        speaking = [role for role in role_fields(type(method)) if hasattr(getattr(method, role), "speaker")]
-        return {
-            key: without_secrets(inner) if key in speaking else self._packed(inner, f"{where}.{key}")
-            for key, inner in told.items()
-        }
+        roles = role_fields(type(method))
+        speaking = [role for role in roles if hasattr(getattr(method, role), "speaker")]
+        told = {key: without_secrets(inner) if key in roles else inner for key, inner in told.items()}
+        return {key: inner if key in speaking else self._packed(inner, f"{where}.{key}") for key, inner in told.items()}
 
     def _packed(self, value: Any, where: str) -> Any:
         if isinstance(value, dict):
@@ -216,8 +207,18 @@ def _check_base(folder: Path) -> None:
 
 
 def without_secrets(table: Mapping[str, Any]) -> dict[str, Any]:
-    """A partner's table without what the URLs in it may hold of passwords and tokens."""
-    return {key: _bare(setting) if key.endswith("url") else setting for key, setting in table.items()}
+    """A partner's table without what may be secret, by its place: URLs lose passwords and queries; of `extra_body`, of
+    headers and of what is named a key, token, secret or password each text becomes its digest, as on the ledger. A
+    command stays: any user of a machine sees the arguments of its programs."""
+    return {key: _without(key, setting) for key, setting in table.items()}
+
+
+def _without(key: str, setting: Any) -> Any:
+    if key.endswith("url"):
+        return _bare(setting)
+    if key in ("extra_body", "headers", "extra_headers") or _SECRET.search(key):
+        return withheld(setting)
+    return without_secrets(setting) if isinstance(setting, Mapping) else setting
 
 
 def _bare(url: Any) -> Any:
@@ -227,41 +228,33 @@ def _bare(url: Any) -> Any:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
-def _hold_no_key(recipe: Recipe, members: Mapping[str, Path | bytes]) -> None:
-    """ConfigError where a key of this environment stands in what is about to be packed."""
+def _hold_no_secret(recipe: Recipe, table: Mapping[str, Any], members: Mapping[str, Path | bytes]) -> None:
+    """ConfigError where a key of this environment, or a text that the recipe names one, is about to be packed: what a
+    server says may repeat it."""
     partners = [partner for phase in recipe.phases for partner in spoken(phase.method).values()]
     variables = {variable for p in partners if (variable := getattr(p.speaker, "key_variable", None))}
-    for variable in sorted(variables):
-        key = os.environ.get(variable, "").strip().encode()
-        for name, content in members.items() if key else ():
-            if not name.startswith("files/") and key in (
+    secrets = {f"the key in {variable}": os.environ.get(variable, "").strip() for variable in sorted(variables)}
+    secrets |= {f"the value of {k}": text for k, text in texts(table) if _SECRET.search(k) and len(text) >= _SHORTEST}
+    for what, secret in secrets.items():
+        for name, content in members.items() if secret else ():
+            if not name.startswith("files/") and secret.encode() in (
                 content if isinstance(content, bytes) else content.read_bytes()
             ):
+                raise ConfigError(f"{what} would stand in {name} of the bundle; take it out of the recipe")
+
+
+def _check_requests(ledger: Path) -> None:
+    """ConfigError where a request on the ledger holds what may be a secret as it was sent."""
+    with ledger.open(encoding="utf-8") as lines:
+        for request in (json.loads(line)["request"] for line in lines):
+            if without_secrets(request) != request:
                 raise ConfigError(
-                    f"the key in {variable} would stand in {name} of the bundle; take it out of the recipe"
+                    f"the ledger holds calls of {request['model']!r} with extra_body or a key as they were sent, as an "
+                    "older version wrote them; train the run anew to bundle it"
                 )
 
 
 def _modules(table: Mapping[str, Any]) -> set[str]:
     """What the recipe imports by dotted name."""
-    found = {text for key, text in texts(table) if key.rpartition(".")[2] in ("kind", "method", "by", "right")}
+    found = {text for key, text in texts(table) if key.rpartition(".")[2] in NAMING}
     return {text.rpartition(".")[0] for text in found if "." in text and ".py:" not in text}
-
-
-def _write(output: Path, manifest: Manifest, members: Mapping[str, Path | bytes]) -> None:
-    """Everything in one file, the manifest first; no time, owner or order of a folder gets in."""
-    told = json.dumps(asdict(manifest), indent=2, ensure_ascii=False).encode()
-    partial = output.with_name(output.name + ".partial")
-    with writing(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            partial.open("wb") as raw,
-            gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as zipped,
-            tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar,
-        ):
-            for name, content in [(MANIFEST, told), *sorted(members.items())]:
-                member = tarfile.TarInfo(name)
-                member.size = len(content) if isinstance(content, bytes) else content.stat().st_size
-                with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
-                    tar.addfile(member, file)
-        partial.replace(output)

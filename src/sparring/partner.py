@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
-from sparring.chat import USER, Chat, question
+from sparring.chat import LEARNER, USER, Chat, question
 from sparring.errors import ConfigError, ConversationError, CutOff, Failure, Unreadable
 from sparring.ranking import bradley_terry, swiss_pairs, swiss_rounds
 from sparring.speaker import PARTNER, Sampling, Speaker
@@ -181,7 +181,16 @@ async def ask(
         return read((await speaker.reply(again, sampling)).whole().text)
 
 
-AGAIN = "That could not be read: {reason}. Please reply once more, in exactly the form asked for."
+AGAIN = "That reply cannot be used: {reason}. Please reply once more, in exactly the form asked for."
+
+
+def conversation(chat: Chat, learner: str) -> str:
+    """`chat` in the words of a prompt: one message as it is, several each after its author in brackets. The learner is
+    called `learner` there, and no thought of a learner is in it."""
+    if len(chat.messages) == 1:
+        return chat.text
+    said = ((learner if turn.author == LEARNER else turn.author, turn.text) for turn in chat.messages)
+    return "\n\n".join(f"[{author}] {words}" for author, words in said)
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,22 @@
 """`sparring replay`: a bundled run once more, off-line and for nothing, and whether the same came of it.
 
 Nothing of a bundle is used before every file in it has the SHA-256 sum that its manifest says. That finds what was
-damaged or changed, not a forger, who changes the manifest too; so code in a bundle is run only by leave.
+damaged or changed, not a forger, who changes the manifest too. So what would run is found in the recipe and the files
+(`foreign`), whatever the manifest says, and runs only by leave.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
-import tarfile
-import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tomlkit
 from pydantic import ValidationError
 
+from sparring import archive, foreign
 from sparring.bundle import (
     FORMAT,
     LEDGER,
@@ -34,15 +34,17 @@ from sparring.bundle import (
 from sparring.circumstances import circumstances
 from sparring.display import Display
 from sparring.errors import ConfigError
-from sparring.files import adapter, writing
+from sparring.files import adapter
 from sparring.ledger import NotRecorded, restore
 from sparring.metrics import Metrics
-from sparring.recipe import Recipe
+from sparring.recipe import Recipe, load_table
 from sparring.recording import FILE
 from sparring.run import train
+from sparring.speaker import Reply
 from sparring.tables import differences
 
 UNPACKED = "bundle"  # the folder in the run's that holds what was in the bundle
+SHOWN = 5  # pieces of code that are named
 
 
 @dataclass(frozen=True)
@@ -76,14 +78,15 @@ def replay(
     display, bundled = display or Display(), folder / UNPACKED
     try:
         manifest = unpack(source, bundled)
-        if manifest.code and not trust:
-            raise ConfigError(
-                f"{source} brings code that its replay runs ({', '.join(manifest.code)}): read it, then give --trust"
-            )
-        recipe = _recipe(bundled, manifest)
+        table = load_table(str(bundled / RECIPE))
+        if (code := foreign.code(table, bundled)) and not trust:
+            told = ", ".join(code[:SHOWN]) + (f" and {len(code) - SHOWN:,} more" if len(code) > SHOWN else "")
+            raise ConfigError(f"{source} brings code that its replay runs ({told}): read it, then give --trust")
+        recipe = _recipe(table, bundled, manifest)
         if (bundled / LEDGER).exists():
-            restore(folder / FILE, bundled / LEDGER, folder.name)
-        if episodes:
+            _restore(folder / FILE, bundled / LEDGER, folder.name)
+        _metrics(bundled / METRICS)
+        if episodes and (bundled / ROUNDS).is_dir():
             shutil.copytree(bundled / ROUNDS, folder / ROUNDS)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)  # nothing that looks like a run is left behind
@@ -105,32 +108,60 @@ def unpack(source: Path, folder: Path) -> Manifest:
     it was packed."""
     if not source.is_file():
         raise ConfigError(f"there is no bundle at {source}; make one by sparring bundle")
-    try:
-        with tarfile.open(source, "r:gz") as tar:
-            members = tar.getmembers()
-            if odd := [member.name for member in members if not member.isreg()]:
-                raise ConfigError(f"{source} holds {odd[0]!r}, which is no plain file: no bundle has such")
-            with writing(folder):
-                tar.extractall(folder, filter="data")  # nothing gets outside of the folder
-        manifest = adapter(Manifest).validate_json((folder / MANIFEST).read_bytes())
-    except (tarfile.TarError, EOFError, zlib.error, OSError, ValidationError) as error:
-        raise ConfigError(f"{source} is no bundle that can be read: {str(error).splitlines()[0]}") from error
-    if manifest.format != FORMAT:
-        raise ConfigError(f"{source} is a bundle of format {manifest.format}; this version reads format {FORMAT}")
+    archive.read(source, folder, small=(MANIFEST, RECIPE))
+    manifest = _manifest(source, folder / MANIFEST)
     there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {MANIFEST}
     for name in sorted(there | manifest.files.keys()):
         if name not in there or manifest.files.get(name) != sha256(folder / name):
             how = "is missing" if name not in there else "was changed" if name in manifest.files else "was added"
             raise ConfigError(f"{name} {how} since {source} was packed: get the bundle anew")
+    return manifest
+
+
+def _manifest(source: Path, path: Path) -> Manifest:
+    try:
+        told = json.loads(path.read_bytes())
+        if isinstance(told, dict) and told.get("format", FORMAT) != FORMAT:
+            raise ConfigError(
+                f"{source} is a bundle of format {str(told['format'])[:20]!r}, and this version reads format {FORMAT}; "
+                "replay it with the version that made it"
+            )
+        manifest = adapter(Manifest).validate_python(told)
+    except (OSError, ValueError, RecursionError) as error:
+        what = error.errors()[0] if isinstance(error, ValidationError) else None
+        reason = f"{what['msg']} at {'.'.join(map(str, what['loc']))}" if what else type(error).__name__
+        raise ConfigError(f"{source} is no bundle that can be read: its manifest: {reason}; get it anew") from error
     assert isinstance(manifest, Manifest)
     return manifest
 
 
-def _recipe(bundled: Path, manifest: Manifest) -> Recipe:
+def _recipe(table: dict[str, Any], bundled: Path, manifest: Manifest) -> Recipe:
     """The recipe of the bundle, reading what was unpacked, asking nobody, with as many threads as the run had."""
-    table = _placed(tomlkit.parse((bundled / RECIPE).read_text()).unwrap(), (bundled / "files").resolve())
-    recipe = Recipe.of({**table, "ledger": {"mode": "replay"}})
-    return replace(recipe, run=replace(recipe.run, threads=manifest.circumstances["threads"]))
+    placed = _placed(table, (bundled / "files").resolve())
+    threads = manifest.circumstances.get("threads")
+    if threads is not None and isinstance(run := placed.get("run", {}), Mapping):
+        placed = {**placed, "run": {**run, "threads": threads}}
+    return Recipe.of({**placed, "ledger": {"mode": "replay"}})
+
+
+def _restore(path: Path, source: Path, run: str) -> None:
+    """The bundle's calls as the ledger at `path`; ConfigError where they cannot be read."""
+    try:
+        with source.open(encoding="utf-8") as lines:
+            for reply in (json.loads(line)["reply"] for line in lines):
+                adapter(Reply | None).validate_python(reply)
+        restore(path, source, run)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"{LEDGER} of the bundle cannot be read: {type(error).__name__}: {reason}") from error
+
+
+def _metrics(path: Path) -> Metrics:
+    """The figures in a file of the bundle; ConfigError where they cannot be read."""
+    try:
+        return Metrics(path)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ConfigError(f"{METRICS} of the bundle cannot be read: {type(error).__name__}; get it anew") from error
 
 
 def _placed(value: Any, files: Path) -> Any:
@@ -146,7 +177,7 @@ def _placed(value: Any, files: Path) -> Any:
 def _otherwise(manifest: Manifest, recipe: Recipe) -> list[str]:
     """What here differs from the machine of the run, a line each."""
     then = {**manifest.circumstances, "hub": manifest.hub}
-    now = {**circumstances(), "threads": manifest.circumstances["threads"], "hub": from_hub(recipe.table())}
+    now = {**circumstances(), "threads": then.get("threads"), "hub": from_hub(recipe.table())}
     return differences(then, now)
 
 
@@ -154,7 +185,7 @@ def _compared(folder: Path, manifest: Manifest) -> Replayed:
     return Replayed(
         len(calls(folder)),
         tuple(differences(manifest.weights, weights(folder))),
-        tuple(_other_metrics(Metrics(folder / UNPACKED / METRICS), Metrics(folder / METRICS))),
+        tuple(_other_metrics(_metrics(folder / UNPACKED / METRICS), Metrics(folder / METRICS))),
     )
 
 

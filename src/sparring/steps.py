@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from sparring.errors import Unreadable, nearest
 
@@ -43,11 +43,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Fault:
-    """The first wrong step of an answer, the wrong part of it, verbatim, and why it is wrong."""
+    """The first wrong step of an answer, the wrong part of it, verbatim, and why it is wrong. `leaked`: its critic
+    stated the gold answer, in a reason that was refused."""
 
     step: str
     part: str
     reason: str = ""
+    leaked: bool = field(default=False, compare=False)
 
     def agrees_with(self, other: Fault) -> bool:
         """Whether both name the same part of the same step: spacing apart, and one part may quote more."""

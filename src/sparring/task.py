@@ -8,6 +8,7 @@ protocol each (`Checks`, `Solves`, `Claims`, `Endless`): a partner that is a pro
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -17,7 +18,7 @@ from sparring import answers
 from sparring.chat import Chat
 from sparring.errors import ConfigError
 from sparring.seeds import rng
-from sparring.steps import Fault, Layout
+from sparring.steps import NUMBERED, Fault, Layout
 
 Split = Literal["train", "development", "test"]
 Offer = Literal["gold", "rationale", "first_error", "solution", "claims"]
@@ -39,6 +40,30 @@ class Problem:
     bin: str = "all"
     data: Mapping[str, Any] = field(default_factory=dict)
     visit: int = 0
+
+    @property
+    def reasoning(self) -> str:
+        """The rationale up to the answer: without its last step where that does nothing but state `gold` ("#### 18",
+        "So the answer is 18.", "18"); all of it where it has no other step. A rationale that is not there is ""."""
+        steps = NUMBERED.split(self.rationale or "")
+        if len(steps) < 2 or not _only_states(self.gold or "", steps[-1].text):
+            return self.rationale or ""
+        return (self.rationale or "")[: steps[-1].start].rstrip()
+
+
+def _only_states(gold: str, step: str) -> bool:
+    """Whether `step` states `gold` as the answer and says nothing else."""
+    stated = answers.final(step)
+    place = step.rfind(stated)
+    number = answers.read_number(gold)
+    same = stated.strip("()[]").casefold() == gold.strip().casefold()
+    same = same or (number is not None and number == answers.read_number(stated))
+    around = set(_WORDS.findall(f"{step[:place]} {step[place + len(stated) :]}".casefold()))
+    return same and around <= _STATING
+
+
+_WORDS = re.compile(r"[^\W_]+")
+_STATING = frozenset({"so", "thus", "hence", "therefore", "then", "the", "final", "correct", "answer", "is", "boxed"})
 
 
 @runtime_checkable

@@ -4,17 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from sparring.chat import LEARNER, question
+from sparring.chat import LEARNER
 from sparring.errors import Unavailable
-from sparring.methods.saie import SAIE, states_gold
+from sparring.methods.saie import SAIE
 from sparring.partner import DISCUSSANT
 from sparring.partners.model_discussant import ModelDiscussant
 from sparring.partners.task_discussant import TaskDiscussant
 from sparring.play import summary
 from sparring.speakers.scripted import Scripted
 from sparring.steps import COMPACT
-from sparring.task import Problem
-from sparring.tasks.table import Table
 from tests.methods.conftest import account, play
 
 WRONG, RIGHT = "3+7=11\n11+5=16\n16", "3+7=10\n10+5=15\n15"
@@ -104,68 +102,6 @@ def test_it_is_used_alone(problem, script):
 
 
 # ── leakage ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.fixture
-def asked(tmp_path):
-    """A table's task that judges by `right`, and a problem with `gold`."""
-
-    def make(gold: str, right: str, text: str = "How much is it?") -> tuple[Table, Problem]:
-        rows = [f'{{"question": "{n}?", "answer": "{n}"}}' for n in range(9)]
-        (tmp_path / "rows.jsonl").write_text("\n".join(rows))
-        return Table(train=str(tmp_path / "rows.jsonl"), right=right), Problem("x", question(text), gold=gold)
-
-    return make
-
-
-@pytest.mark.parametrize(
-    ("gold", "remark", "leaks"),
-    [
-        ("15", "It should be 15.", True),
-        ("15", "Is 15 what you want to say, or 16?", True),
-        ("15", "You have 10, and 5 more make 15, don't they?", True),
-        ("15", "Look at 150 and at 3.15 again, and at 15.5.", False),
-        ("15", "Your 11+5=16 is wrong.", False),
-        ("15", "Step 15 is wrong, and so is step (15.1).", False),
-        ("-5", "10-5 is what you want.", False),
-        ("-5", "You forgot that it is -5, I think.", True),
-        ("1500", "$1,500.00 would be right, I think, not 12.", True),
-        ("0.5", "Could 1/2 be it?", True),
-        ("18", "#### 18", True),
-        ("18", "", False),
-    ],
-)
-def test_a_remark_that_holds_the_gold_number_in_whatever_notation_states_it(asked, gold, remark, leaks):
-    assert states_gold(*asked(gold, "number"), remark) is leaks
-
-
-def test_a_number_of_the_question_is_stated_only_as_an_answer(asked):
-    task, problem = asked("4", "number", "What is 0+4 ?")
-    assert not states_gold(task, problem, "check: 0+4=5")
-    assert states_gold(task, problem, "check: 0+4=4")
-    assert states_gold(task, problem, "The answer is 4, if 5 is not.")
-
-
-@pytest.mark.parametrize(
-    ("gold", "right", "remark", "leaks"),
-    [
-        ("B", "choice", "I would take (B), not (C).", True),
-        ("B", "choice", "Have you thought of option B?", True),
-        ("B", "choice", "The answer is B.", True),
-        ("A", "choice", "That is a guess. A better one is (C).", False),
-        ("B", "choice", "Be careful.", False),
-        ("New York", "exact", "Have you been in new  york, perhaps?", True),
-        ("den kelp sit", "exact", "Den, kelp, sit: what is wrong with that?", True),
-        ("den kelp sit", "exact", "Kelp comes after den.", False),
-        ("art", "exact", "Start with the heart of it.", False),
-        ("+", "exact", "Try + there.", True),
-        ("+", "exact", "Try that there.", False),
-        ("NO", "exact", "Nothing is known.", False),
-        ("NO", "exact", "That would be a no, I think, and not a yes.", True),
-    ],
-)
-def test_a_remark_that_marks_the_choice_or_holds_the_words_whole_states_them(asked, gold, right, remark, leaks):
-    assert states_gold(*asked(gold, right), remark) is leaks
 
 
 @pytest.mark.parametrize("told_gold", [True, False])

@@ -6,8 +6,12 @@ import pytest
 
 from sparring.chat import LEARNER
 from sparring.errors import CutOff, Unreadable
+from sparring.interaction import Episode
 from sparring.methods.sft import SFT
 from sparring.steps import COMPACT
+from sparring.tasks.gsm8k import Gsm8k
+from sparring.tasks.multistep_arithmetic import MultistepArithmetic
+from sparring.tasks.word_sorting import WordSorting
 from tests.methods.conftest import account, play
 
 
@@ -26,6 +30,50 @@ def test_steps_become_the_thought_and_the_answer_the_response(problem, arithmeti
     _, [generic] = lesson(SFT(thought_format="generic"), problem, arithmetic, script)
     assert generic.chat.messages[0].text.startswith("Respond to the following user query")
     assert generic.chat.last.text == "Here is my thought process:3+7=10\n10+5=15Here is my response:15"
+
+
+@pytest.mark.parametrize(
+    ("gold", "rationale", "thought"),
+    [
+        ("18", "3*6 is 18.\nSo she has 18 apples.", "3*6 is 18.\nSo she has 18 apples."),
+        ("18", "3*6 is 18, so the answer is 18.", "3*6 is 18, so the answer is 18."),
+        ("18", "3*6=18\nThe answer is 18 because 3*6=18.", "3*6=18\nThe answer is 18 because 3*6=18."),
+        ("18", "She buys 6, three times.\n3*6=18", "She buys 6, three times.\n3*6=18"),
+        ("18", "3*6 is 18.\n#### 18", "3*6 is 18."),
+        ("1800", "It is 18 hundred.\n\nThe final answer is $1,800.00.", "It is 18 hundred."),
+        ("B", "Wood is light.\nTherefore, the answer is (B).", "Wood is light."),
+        ("B", "Wood is light.\nThe answer is B, since it floats.", "Wood is light.\nThe answer is B, since it floats."),
+        ("Paris", "It lies on the Seine.\nAnswer: paris", "It lies on the Seine."),
+        ("Paris", "The Seine flows through Paris.\nNot Rome.", "The Seine flows through Paris.\nNot Rome."),
+        (
+            "-31",
+            "(1) A = 12.\n(2) A - 43 = -31.\n(Final response) So the answer is -31.",
+            "(1) A = 12.\n(2) A - 43 = -31.",
+        ),
+        (
+            "18",
+            "(1) 3*6 is 18.\n(Final response) So she has 18 apples.",
+            "(1) 3*6 is 18.\n(Final response) So she has 18 apples.",
+        ),
+        ("18", "18", "18"),
+    ],
+)
+def test_a_thought_loses_the_last_step_only_where_that_states_the_answer_alone(problem, gold, rationale, thought):
+    told = replace(problem, gold=gold, rationale=rationale)
+    [taught] = SFT(thought_format="think").harvest([Episode(told, told.chat)], [], COMPACT, random.Random(0))
+    assert taught.chat.last.text == f"<think>{thought}</think>{gold}"
+
+
+def test_a_thought_of_every_task_holds_all_its_steps_and_no_bare_answer(tmp_path):
+    sizes = {"train": 40, "development": 1, "test": 1}
+    (tmp_path / "rows.jsonl").write_text('{"question": "?", "answer": "2*9 = <<2*9=18>>18 eggs.\\n#### 18"}\n' * 2)
+    tasks = [kind(range=range, **sizes) for kind in (MultistepArithmetic, WordSorting) for range in ("easy", "paper")]
+    tasks.append(Gsm8k(source=str(tmp_path / "rows.jsonl"), development=0, test=0))
+    for task in tasks:
+        for told in task.problems("train"):
+            steps = task.layout.split(told.rationale)
+            assert [step.text for step in task.layout.split(told.reasoning)] == [step.text for step in steps[:-1]]
+            assert told.gold in steps[-1].text
 
 
 def test_without_a_rationale_or_when_told_so_it_imitates_the_bare_answer(problem, arithmetic, script):

@@ -14,7 +14,7 @@ from sparring.tasks.multistep_arithmetic import MultistepArithmetic
 from sparring.thought import NONE, Answer
 
 TASK = MultistepArithmetic(train=20, development=5, test=5)
-PROBLEM = Problem("sum", question("What is (3+7)+5 ?"), gold="15", rationale="3+7=10\n10+5=15\n15")
+PROBLEM = Problem("sum", question("((3+7)+5)="), gold="15", rationale="3+7=10\n10+5=15\n15")
 ATTEMPT = "3+7=10\n10+5=16\n16"
 FAULT = Fault("2", "10+5=16", "ten and five are fifteen")
 ALL_RIGHT = "All steps are correct."

@@ -6,17 +6,29 @@ import random
 
 import pytest
 
-from sparring.chat import LEARNER, Chat, Part, question
+from sparring.chat import LEARNER, USER, Chat, Message, Part, question
 from sparring.errors import ConfigError, CutOff, Unavailable, Unreadable
-from sparring.partner import ask
+from sparring.partner import ask, conversation
 from sparring.partners.model_critic import ModelCritic
 from sparring.partners.model_discussant import ModelDiscussant
 from sparring.partners.model_editor import ModelEditor
 from sparring.partners.model_judge import ModelJudge
-from sparring.speaker import Reply, Sampling
+from sparring.partners.reward_judge import RewardJudge
+from sparring.speaker import PARTNER, Reply, Sampling
 from sparring.speakers.scripted import Scripted
 from sparring.task import Problem
-from tests.partners.speaking import ATTEMPT, FOUND, PROBLEM, TASK, prompts, run
+from tests.partners.speaking import (
+    ATTEMPT,
+    CANARY,
+    FAULT,
+    FOUND,
+    PROBLEM,
+    TASK,
+    answers,
+    prompts,
+    run,
+    thinking,
+)
 
 
 class Cut:
@@ -85,7 +97,11 @@ def test_words_of_a_model_or_a_data_set_are_never_a_template():
     [
         (lambda p: ModelDiscussant(Scripted(("x",)), supportive_prompt=p), "thought", "{answer}, {gold}, {question}"),
         (lambda p: ModelDiscussant(Scripted(("x",)), adversarial_prompt=p), "thought", "{answer}, {gold}, {question}"),
-        (lambda p: ModelCritic(Scripted(("x",)), TASK, prompt=p), "kept", "{answer}, {gold}, {question}, {steps}"),
+        (
+            lambda p: ModelCritic(Scripted(("x",)), TASK, prompt=p),
+            "kept",
+            "{answer}, {examples}, {gold}, {question}, {steps}",
+        ),
         (lambda p: ModelEditor(Scripted(("x",)), TASK, prompt=p), "gold", "{kept}, {question}, {reason}, {step}"),
         (lambda p: ModelJudge(Scripted(("x",)), mode="pointwise", prompt=p), "gold", "{question}, {response}"),
         (lambda p: ModelJudge(Scripted(("x",)), prompt=p), "response", "{a}, {b}, {question}"),
@@ -101,3 +117,55 @@ def test_temperature_and_limit_reach_the_speaker(script):
     speaker = script([FOUND])
     run(ModelCritic(speaker, TASK, temperature=0.3, max_tokens=77).feedback(PROBLEM, ATTEMPT, random.Random(0)))
     assert speaker.heard[0][1] == Sampling(0.3, max_tokens=77)
+
+
+# ── conversations ───────────────────────────────────────────────────────────────────────────────────────────
+
+TALK = question("Which sums do you know?", "Be brief.")
+TALK = TALK.then(Message(LEARNER, (Part(CANARY, LEARNER, thought=True), Part("Small ones.", LEARNER))))
+TALK = TALK.say(USER, "((3+7)+5)=")
+
+ASKED = {
+    "discussant": lambda s, p: ModelDiscussant(s).remark(p, p.chat.then(thinking().last), "supportive", None),
+    "critic": lambda s, p: ModelCritic(s, TASK).feedback(p, ATTEMPT, None),
+    "editor": lambda s, p: ModelEditor(s, TASK).improve(p, ATTEMPT, FAULT, None),
+    "judge": lambda s, p: ModelJudge(s, mode="pointwise").score(p, answers("16"), None),
+    "judge by pairs": lambda s, p: ModelJudge(s).score(p, answers("16", "17"), random.Random(0)),
+    "judge by reward": lambda s, p: RewardJudge(s).score(p, answers("16"), None),
+}
+LINES_OF_ALL = {"discussant": "Hm.", "critic": FOUND, "editor": "10+5=15\n15", "judge": "Score: 3",
+                "judge by pairs": "[[A]]", "judge by reward": "0.5"}  # fmt: skip
+
+
+def shown(role: str, problem: Problem) -> str:
+    """All that the speaker in `role` is told about `problem`."""
+    speaker = Scripted((LINES_OF_ALL[role],))
+    run(ASKED[role](speaker, problem))
+    told = [turn.text for chat in speaker.heard for turn in chat.seen_by(PARTNER)]
+    assert told
+    return "\n".join(told)
+
+
+@pytest.mark.parametrize("role", ASKED)
+def test_every_partner_sees_the_whole_conversation_in_its_order(role):
+    told = shown(role, Problem("x", TALK, gold="15"))
+    places = [told.index(words) for words in ("Be brief.", "Which sums do you know?", "Small ones.", "((3+7)+5)=")]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("role", ASKED)
+def test_no_byte_of_a_thought_in_an_earlier_turn_reaches_a_partner(role):
+    assert CANARY not in shown(role, Problem("x", TALK, gold="15"))
+
+
+@pytest.mark.parametrize("role", ASKED)
+def test_a_question_alone_is_shown_as_it_is(role):
+    told = shown(role, PROBLEM)
+    assert "((3+7)+5)=" in told
+    assert "[user]" not in told
+
+
+def test_a_conversation_names_who_spoke():
+    assert conversation(TALK, "student") == (
+        "[system] Be brief.\n\n[user] Which sums do you know?\n\n[student] Small ones.\n\n[user] ((3+7)+5)="
+    )

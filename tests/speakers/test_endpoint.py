@@ -129,6 +129,18 @@ def test_each_sample_has_a_seed_of_its_own_and_keeps_it():
     assert all(0 <= seed < 2**31 for seed in seeds)
 
 
+def test_the_identity_holds_digests_of_the_texts_in_extra_body():
+    def request(**extra):
+        return Endpoint("m", "http://a", extra_body=extra).request(ASKED, Sampling())
+
+    found = request(api_key=CANARY, nested={"list": [CANARY, 1, True, None]}, min_p=0.1)
+    assert CANARY not in json.dumps(found)
+    assert {key: value for key, value in found["extra_body"].items() if key == "min_p"} == {"min_p": 0.1}
+    assert found["extra_body"]["nested"]["list"][1:] == [1, True, None]
+    assert request(api_key=CANARY) != request(api_key=CANARY + "x")
+    assert request(**found["extra_body"]) == found  # so a bundle's recipe names the same calls
+
+
 def test_the_identity_holds_no_host_and_no_key():
     one, two = (
         Endpoint("m", url, timeout=t).request(ASKED, Sampling()) for url, t in [("http://a", 1), ("http://b", 2)]

@@ -16,7 +16,6 @@ Not said in the sources we have, so ours:
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -24,11 +23,11 @@ from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Interval
 
-from sparring import answers
 from sparring.chat import LEARNER, Chat, message
 from sparring.errors import ConversationError, Failure
 from sparring.experience import Demonstration, Experience
 from sparring.interaction import Episode
+from sparring.leakage import states_gold
 from sparring.method import Answered, Method, Pace, answered
 from sparring.objective import Likelihood
 from sparring.partner import DISCUSSANT, Discussant, Stance
@@ -133,31 +132,6 @@ class SAIE(Method):
 
 def _gold(problem: Problem) -> str:
     return problem.rationale if problem.rationale is not None else problem.gold or ""
-
-
-def states_gold(task: Task, problem: Problem, remark: str) -> bool:
-    """Whether `remark` gives the gold answer away: it would pass for an answer, or marks the right choice, or holds the
-    right number (in any notation) or the right words, whole, and the question does not."""
-    gold = problem.gold
-    if not gold:
-        return False
-    if task.is_right(problem, remark) or answers.number(gold, remark):
-        return True
-    if len(gold) == 1 and gold in answers.LETTERS:
-        return re.search(rf"\({gold}\)|\b(?i:option|choice|answer) {gold}\b", remark) is not None
-    return _holds(remark, gold) and not _holds(problem.chat.text, gold)
-
-
-def _holds(text: str, gold: str) -> bool:
-    if (number := answers.read_number(gold)) is not None:
-        return any(answers.read_number(said) == number for said in _NUMBER.findall(_STEP.sub(" ", text)))
-    words = " ".join(_WORD.findall(gold.casefold()))
-    return f" {words} " in f" {' '.join(_WORD.findall(text.casefold()))} " if words else gold in text
-
-
-_NUMBER = re.compile(r"(?:(?<![\w)])-)?(?:\d+(?:,\d{3})*(?:\.\d+)?(?:/\d+)?|\.\d+)", re.ASCII)
-_STEP = re.compile(r"\bstep \(?\d+(?:\.\d+)*\)?", re.IGNORECASE)  # the number of a step is no answer
-_WORD = re.compile(r"\w+")
 
 
 def _notes(right: Sequence[bool], stances: Sequence[Stance], leaked: Sequence[bool]) -> dict[str, bool | float | str]:

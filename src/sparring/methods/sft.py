@@ -62,8 +62,7 @@ class SFT(Method):
         answer, rationale = problem.gold or "", problem.rationale
         form = thought_format(self.thought_format)
         if form.marker and rationale is not None:
-            steps, _, last = rationale.rpartition("\n")
-            return form.join(steps or last, answer)
+            return form.join(problem.reasoning, answer)
         return rationale if rationale is not None and self.learn == "rationale" else answer
 
     async def answer(self, question: Chat, learner: Speaker, layout: Layout) -> Answered:

@@ -8,9 +8,9 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Gt
 
-from sparring.chat import LEARNER, Chat
+from sparring.chat import Chat
 from sparring.errors import Unreadable
-from sparring.partner import Stance, ask
+from sparring.partner import Stance, ask, conversation
 from sparring.speaker import Sampling, Speaker
 from sparring.task import Offer, Problem
 from sparring.template import check, fill
@@ -42,7 +42,7 @@ class ModelDiscussant:
         adversarial = self.adversarial_prompt or ADVERSARIAL
         prompt = fill(
             supportive if stance == "supportive" else adversarial,
-            question=_discussion(Chat(chat.messages[:-1])),
+            question=conversation(Chat(chat.messages[:-1]), "student"),
             answer=chat.last.full_text if self.sees_thoughts else chat.text,
             gold=fill(TOLD, gold=problem.gold) if self.told_gold and problem.gold is not None else "",
         )
@@ -53,14 +53,6 @@ def _remark(reply: str) -> str:
     if not reply.strip():
         raise Unreadable("the remark is empty")
     return reply.strip()
-
-
-def _discussion(chat: Chat) -> str:
-    """The question, and what was said since."""
-    asked = next((place for place, said in enumerate(chat.messages) if said.author == LEARNER), len(chat.messages))
-    words = [said.text for said in chat.messages[:asked]]
-    words += [f"[{said.author}] {said.text}" for said in chat.messages[asked:]]
-    return "\n\n".join(words)
 
 
 TOLD = "\nThe correct final answer is {gold}. Do not say it in your remark.\n"
@@ -74,7 +66,7 @@ The student's answer:
 {answer}
 {gold}
 If the answer is right, say truthfully what makes it right. If it is wrong, point truthfully at the first step that \
-goes wrong and give a hint, without doing the rest. Write one or two sentences to the student and nothing else."""
+goes wrong and give a hint, but do not do the rest. Write one or two sentences to the student and nothing else."""
 
 ADVERSARIAL = """A student answers a question. Test the student with one remark that challenges the answer.
 
@@ -84,5 +76,5 @@ Question:
 The student's answer:
 {answer}
 {gold}
-Claim, plausibly but falsely, that one particular step is wrong, or argue for a wrong answer, so that only a student \
-who is sure of the reasoning holds on to what is right. Write one or two sentences to the student and nothing else."""
+Claim, plausibly but falsely, that one particular step is wrong, or argue for a wrong answer. Only a student who is \
+sure of the reasoning should hold on to what is right. Write one or two sentences to the student and nothing else."""

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge, Gt
 
 from sparring.errors import Unreadable
-from sparring.partner import ask
+from sparring.partner import ask, conversation
 from sparring.speaker import Sampling, Speaker
 from sparring.steps import Fault
 from sparring.task import Offer, Problem, Task
@@ -48,11 +48,11 @@ class ModelEditor:
 
         prompt = fill(
             self.prompt or PROMPT,
-            question=problem.chat.text,
+            question=conversation(problem.chat, "student"),
             kept=kept.rstrip() or "(none: start from the beginning)",
             step=fault.step,
             wrong=fault.part,
-            reason=fault.reason or "it is not right",
+            reason=fault.reason or "none given",
         )
         return await ask(self.speaker, prompt, read, Sampling(self.temperature, max_tokens=self.max_tokens))
 
@@ -63,7 +63,7 @@ def _unwrapped(reply: str) -> str:
     return words if words.startswith(("  ", "\t")) else words.lstrip()
 
 
-PROMPT = """A student's answer goes wrong at step ({step}): the part "{wrong}" is incorrect, because {reason}.
+PROMPT = """A student's answer goes wrong at step ({step}): the part "{wrong}" is incorrect. Reason: {reason}.
 
 Question:
 {question}
@@ -71,5 +71,5 @@ Question:
 The steps before, which are right:
 {kept}
 
-Write the rest of the answer, beginning with step ({step}) put right, in the same layout, up to the final answer. Do \
-not repeat the steps before, and write nothing else."""
+Write the rest of the answer in the same layout. Begin with the corrected step ({step}) and go on to the final answer. \
+Do not repeat the steps before, and write nothing else."""

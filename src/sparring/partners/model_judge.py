@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 from annotated_types import Ge, Gt
 
 from sparring.errors import ConfigError, Unreadable
-from sparring.partner import Scores, Verdict, ask, by_pairs, by_swiss, number, one_by_one
+from sparring.partner import Scores, Verdict, ask, by_pairs, by_swiss, conversation, number, one_by_one
 from sparring.speaker import Sampling, Speaker
 from sparring.task import Offer, Problem
 from sparring.template import check, fill
@@ -69,14 +69,14 @@ class ModelJudge:
 
     async def _points(self, problem: Problem, answers: Sequence[Answer]) -> Scores:
         async def one(answer: Answer) -> float:
-            prompt = fill(self.prompt or POINTWISE, question=problem.chat.text, response=answer.text)
+            prompt = fill(self.prompt or POINTWISE, question=_asked(problem), response=answer.text)
             return await ask(self.speaker, prompt, self._number, self._sampling)
 
         return await one_by_one(one, answers)
 
     async def _pairs(self, problem: Problem, answers: Sequence[Answer], draw: random.Random) -> Scores:
         async def compare(first: Answer, second: Answer) -> Verdict:
-            prompt = fill(self.prompt or PAIRWISE, question=problem.chat.text, a=first.text, b=second.text)
+            prompt = fill(self.prompt or PAIRWISE, question=_asked(problem), a=first.text, b=second.text)
             return await ask(self.speaker, prompt, self._verdict, self._sampling)
 
         if self.schedule == "swiss":
@@ -107,6 +107,10 @@ class ModelJudge:
         return found[0]
 
 
+def _asked(problem: Problem) -> str:
+    return conversation(problem.chat, "assistant")
+
+
 POINTWISE = """Judge a response to a user's query for how helpful, correct and clear it is.
 
 Query:
@@ -118,8 +122,8 @@ Response:
 Reason briefly, then end with one line that gives a whole number from 1 (useless) to 10 (perfect):
 Score: <number>"""
 
-PAIRWISE = """Compare two responses to a user's query for how helpful, correct and clear they are. Neither their order \
-nor their length is to matter.
+PAIRWISE = """Compare two responses to a user's query for how helpful, correct and clear they are. Ignore their order \
+and their length.
 
 Query:
 {question}

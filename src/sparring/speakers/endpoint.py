@@ -115,7 +115,7 @@ class Endpoint:
 
     def request(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Mapping[str, Any]:
         """All that decides a reply; what is not set is left out, so that a later setting changes no old call."""
-        settings = {"extra_body": dict(self.extra_body) or None, "seed": self.seed}
+        settings = {"extra_body": attempts.withheld(self.extra_body) or None, "seed": self.seed}
         return {
             "model": self.model,
             "messages": attempts.as_messages(chat, self.author),
