@@ -336,8 +336,9 @@ class _Reader:
         return None
 
     def order(self, at: int) -> tuple[Order | Block | None, int] | None:
-        kind, value, _, _ = self.tokens[at]
-        alone = self.alone(at)
+        kind = self.tokens[at][0]
+        bracketed = self.tokens[at + (kind == "number")][1] == "["
+        alone = self.alone(at) or (kind == "number" and bracketed)
         before_sign = self.is_word(at) and self.tokens[at + 1][0] in ("sign", "tie", "number")
         first = self.block(at) if alone or before_sign or kind in ("number", "open") else None
         if first is None:
@@ -347,6 +348,9 @@ class _Reader:
             following = self.block(at + 1)
             if following is None:
                 at += 1
+                alone = alone or self.ends(at + (self.tokens[at][0] == "number"))
+                if self.tokens[at][0] == "sign":  # a word is lacking between two
+                    continue
                 break
             signs.append(self.tokens[at][1])
             blocks.append(following[0])
@@ -357,13 +361,19 @@ class _Reader:
             blocks, signs = blocks[::-1], ["<"] * len(signs)
         if signs or alone or (blocks[0].number and len(blocks[0].mentions) > 1):
             return Order(tuple(blocks), tuple(signs), (first[0].span[0], self.tokens[at - 1][3])), at
-        return blocks[0] if value == "[" or len(blocks[0].mentions) > 1 else None, at
+        return blocks[0] if bracketed or len(blocks[0].mentions) > 1 else None, at
 
     def alone(self, at: int) -> bool:
-        """Whether all of an order is one word, `(1) "ant".` or `we have "ant".`: it lost the others."""
+        """Whether all of an order is one word, `(1) "ant".` or `we have "ant".` or `we have < "ant".`: it lost the
+        others."""
         word = at + (self.tokens[at][0] == "number")
-        begun = word > at or (self.tokens[at][0] == "quoted" and self.tokens[at - 1][1] in ("have", ":"))
+        before = self.tokens[at - 1 - (self.tokens[at - 1][0] == "sign")][1]
+        begun = word > at or (self.tokens[at][0] == "quoted" and before in ("have", ":"))
         return begun and self.is_word(word) and self.tokens[word + 1][1] in (".", "")
+
+    def ends(self, at: int) -> bool:
+        """Whether the sentence ends there; `…` and `...` leave something out."""
+        return self.tokens[at][1] in (".", "") and self.tokens[at + 1][1] != "."
 
     def block(self, at: int) -> tuple[Block, int] | None:
         start, number = self.tokens[at][2], ""
@@ -380,7 +390,7 @@ class _Reader:
                 depth = max(depth - 1, 0)
             elif self.is_word(at) and joined:
                 mentions.append(self.mention(at))
-            elif kind == "tie" and mentions:
+            elif kind == "tie" and (mentions or depth):
                 ties += 1
             elif not (depth and mentions and value in (",", "/", "=")):
                 break
