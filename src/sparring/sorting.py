@@ -112,7 +112,7 @@ _ANSWER = re.compile(r"\banswer(?:[ \t]+is\b)?[ \t]*:|\banswer[ \t]+is\b|####", 
 _LEAD = re.compile(r":|\b(?:is|are|be|have)\b", re.IGNORECASE)  # what the words before a list end in
 _UNQUOTED = re.compile(r"[^\s,<]+")
 _LINE = re.compile(r"[^\n]+")
-_WIDEST = 200  # tokens of one block: what is longer is no group of words
+_WIDEST, _DEEPEST = 200, 4  # tokens of one block, and brackets in brackets: what has more is no group of words
 _END = ("end", "", 0, 0)
 
 
@@ -384,9 +384,9 @@ class _Reader:
         while at < first + _WIDEST:
             kind, value, _, end = self.tokens[at]
             joined = not mentions or depth > 0 or self.tokens[at - 1][0] == "tie"
-            if kind == "open" and joined:
+            if kind == "open" and joined and depth < _DEEPEST:
                 depth += 1
-            elif kind == "close" and (depth or ties):  # a stray one too
+            elif kind == "close" and mentions and (depth or ties):  # a stray one too
                 depth = max(depth - 1, 0)
             elif self.is_word(at) and joined:
                 mentions.append(self.mention(at))

@@ -346,9 +346,9 @@ def _continued(lines: list[str], kept: str, layout: Layout) -> str:
     labels = _LABEL.findall(kept) if layout.numbered else []
     thoughts = _THOUGHT.findall(kept)
     if labels:
-        numbers = [str(int(labels[-1]) + 1 + place) for place in range(len(lines) - 1)]
+        numbers = [str(int(labels[-1][-9:]) + 1 + place) for place in range(len(lines) - 1)]
         return "\n".join(f"({label}) {line}" for label, line in zip([*numbers, FINAL], lines, strict=True))
     if thoughts:
         word, number = thoughts[-1]
-        return "\n".join(f"{word} {int(number) + 1 + place}: {line}" for place, line in enumerate(lines))
+        return "\n".join(f"{word} {int(number[-9:]) + 1 + place}: {line}" for place, line in enumerate(lines))
     return "\n".join(lines)
