@@ -258,8 +258,7 @@ def difference(one: str, other: str) -> str:
 
 def _mentions(line: str, known: Vocabulary, offset: int) -> Iterator[Mention]:
     """The words of one line of a list, up to the end of its sentence or a bracketed remark."""
-    before = ""
-    listing = False
+    before, listing = "", False
     for kind, value, start, end in _tokens(line):
         if kind == "quoted":
             at = offset + start + 1
@@ -348,9 +347,10 @@ class _Reader:
             following = self.block(at + 1)
             if following is None:
                 at += 1
-                alone = alone or self.ends(at + (self.tokens[at][0] == "number"))
                 if self.tokens[at][0] == "sign":  # a word is lacking between two
                     continue
+                after, more = (self.tokens[at + n + (self.tokens[at][0] == "number")][1] for n in (0, 1))
+                alone = alone or (after in (".", "") and more != ".")  # `...` leaves something out
                 break
             signs.append(self.tokens[at][1])
             blocks.append(following[0])
@@ -364,16 +364,11 @@ class _Reader:
         return blocks[0] if bracketed or len(blocks[0].mentions) > 1 else None, at
 
     def alone(self, at: int) -> bool:
-        """Whether all of an order is one word, `(1) "ant".` or `we have "ant".` or `we have < "ant".`: it lost the
-        others."""
+        """Whether all of an order is one word, `(1) "ant".` or `we have < "ant".`: it lost the others."""
         word = at + (self.tokens[at][0] == "number")
         before = self.tokens[at - 1 - (self.tokens[at - 1][0] == "sign")][1]
         begun = word > at or (self.tokens[at][0] == "quoted" and before in ("have", ":"))
         return begun and self.is_word(word) and self.tokens[word + 1][1] in (".", "")
-
-    def ends(self, at: int) -> bool:
-        """Whether the sentence ends there; `…` and `...` leave something out."""
-        return self.tokens[at][1] in (".", "") and self.tokens[at + 1][1] != "."
 
     def block(self, at: int) -> tuple[Block, int] | None:
         start, number = self.tokens[at][2], ""
