@@ -73,9 +73,13 @@ def exact(gold: str, response: str) -> bool:
     return bool(response.strip()) and any(_folded(reading) == _folded(gold) for reading in readings)
 
 
+MATCHED = 20_000  # characters of a model's text that a pattern of the user's is tried on; its time is up to it
+
+
 def regex(gold: str, response: str) -> bool:
-    """Whether the pattern `gold` matches the whole final answer. How long that takes is up to the pattern."""
-    return bool(response.strip()) and re.fullmatch(gold, final(response)) is not None
+    """Whether the pattern `gold` matches the whole final answer, which has at most `MATCHED` characters."""
+    stated = final(response)
+    return bool(response.strip()) and len(stated) <= MATCHED and re.fullmatch(gold, stated) is not None
 
 
 def _statements(response: str, mark: re.Pattern[str] = _ANSWER) -> tuple[list[_Statement], str]:
@@ -198,7 +202,7 @@ _CHOICE = _mark("(?:answer|option|choice)")
 _MARKED = re.compile(r"[(\[]?(?P<letter>[a-z])[)\].:](?=[\s*]|$)|(?P<alone>[a-z])$", re.IGNORECASE)
 # An A before a word is an article unless the word says otherwise.
 _PLAIN = re.compile(r"(?P<letter>[B-HJ-Z])(?=[\s,;])|(?P<alone>A)(?=[,;]|\s+[-–—]|\s+(?:is|because|since)\b)")
-_ANOTHER = re.compile(r"\s*(?:,|/|&|,?\s*(?:and|or)\b)\s*(?:[(\[]([A-Za-z])[)\]]|([A-Z])(?![\w']))")
+_ANOTHER = re.compile(r"\s*+(?:[/&]|(?:,\s*+)?(?:and|or)\b|,)\s*+(?:[(\[]([A-Za-z])[)\]]|([A-Z])(?![\w']))")
 _INSIDE = re.compile(r"\(([A-Z])\)|\b(?:option|choice)\s([A-Z])\b")
 _ARTICLE = re.compile(r"(?:an?|the) (?=\S)")
 

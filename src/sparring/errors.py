@@ -6,7 +6,7 @@
     └── ConversationError      one conversation went wrong: data for the run, never a crash
         ├── Unreadable         a reply whose parts cannot be told apart
         ├── CutOff             a reply that ended at its length limit: never an answer
-        ├── TooLong            a chat that leaves the model no room to reply
+        ├── TooLong            a chat that leaves the model no room to reply; a reply too long to be read
         └── Unavailable        the other side did not reply
             └── Skipped        a person chose not to: nobody failed
 
@@ -45,7 +45,8 @@ class CutOff(ConversationError):
 
 
 class TooLong(ConversationError):
-    """A chat that is as long as the model's longest sequence, or longer: it is never cut."""
+    """A chat that is as long as the model's longest sequence, or longer; a reply of more characters than are read.
+    Neither is ever cut."""
 
 
 class Unavailable(ConversationError):

@@ -112,7 +112,7 @@ _ANSWER = re.compile(r"\banswer(?:[ \t]+is\b)?[ \t]*:|\banswer[ \t]+is\b|####", 
 _LEAD = re.compile(r":|\b(?:is|are|be|have)\b", re.IGNORECASE)  # what the words before a list end in
 _UNQUOTED = re.compile(r"[^\s,<]+")
 _LINE = re.compile(r"[^\n]+")
-_WIDEST = 200  # tokens of one block: what is longer is no group of words
+_WIDEST, _DEEPEST = 200, 4  # tokens of one block, and brackets in brackets: what has more is no group of words
 _END = ("end", "", 0, 0)
 
 
@@ -258,8 +258,7 @@ def difference(one: str, other: str) -> str:
 
 def _mentions(line: str, known: Vocabulary, offset: int) -> Iterator[Mention]:
     """The words of one line of a list, up to the end of its sentence or a bracketed remark."""
-    before = ""
-    listing = False
+    before, listing = "", False
     for kind, value, start, end in _tokens(line):
         if kind == "quoted":
             at = offset + start + 1
@@ -336,8 +335,9 @@ class _Reader:
         return None
 
     def order(self, at: int) -> tuple[Order | Block | None, int] | None:
-        kind, value, _, _ = self.tokens[at]
-        alone = self.alone(at)
+        kind = self.tokens[at][0]
+        bracketed = self.tokens[at + (kind == "number")][1] == "["
+        alone = self.alone(at) or (kind == "number" and bracketed)
         before_sign = self.is_word(at) and self.tokens[at + 1][0] in ("sign", "tie", "number")
         first = self.block(at) if alone or before_sign or kind in ("number", "open") else None
         if first is None:
@@ -347,6 +347,10 @@ class _Reader:
             following = self.block(at + 1)
             if following is None:
                 at += 1
+                if self.tokens[at][0] == "sign":  # a word is lacking between two
+                    continue
+                after, more = (self.tokens[at + n + (self.tokens[at][0] == "number")][1] for n in (0, 1))
+                alone = alone or (after in (".", "") and more != ".")  # `...` leaves something out
                 break
             signs.append(self.tokens[at][1])
             blocks.append(following[0])
@@ -357,12 +361,13 @@ class _Reader:
             blocks, signs = blocks[::-1], ["<"] * len(signs)
         if signs or alone or (blocks[0].number and len(blocks[0].mentions) > 1):
             return Order(tuple(blocks), tuple(signs), (first[0].span[0], self.tokens[at - 1][3])), at
-        return blocks[0] if value == "[" or len(blocks[0].mentions) > 1 else None, at
+        return blocks[0] if bracketed or len(blocks[0].mentions) > 1 else None, at
 
     def alone(self, at: int) -> bool:
-        """Whether all of an order is one word, `(1) "ant".` or `we have "ant".`: it lost the others."""
+        """Whether all of an order is one word, `(1) "ant".` or `we have < "ant".`: it lost the others."""
         word = at + (self.tokens[at][0] == "number")
-        begun = word > at or (self.tokens[at][0] == "quoted" and self.tokens[at - 1][1] in ("have", ":"))
+        before = self.tokens[at - 1 - (self.tokens[at - 1][0] == "sign")][1]
+        begun = word > at or (self.tokens[at][0] == "quoted" and before in ("have", ":"))
         return begun and self.is_word(word) and self.tokens[word + 1][1] in (".", "")
 
     def block(self, at: int) -> tuple[Block, int] | None:
@@ -374,13 +379,13 @@ class _Reader:
         while at < first + _WIDEST:
             kind, value, _, end = self.tokens[at]
             joined = not mentions or depth > 0 or self.tokens[at - 1][0] == "tie"
-            if kind == "open" and joined:
+            if kind == "open" and joined and depth < _DEEPEST:
                 depth += 1
-            elif kind == "close" and (depth or ties):  # a stray one too
+            elif kind == "close" and mentions and (depth or ties):  # a stray one too
                 depth = max(depth - 1, 0)
             elif self.is_word(at) and joined:
                 mentions.append(self.mention(at))
-            elif kind == "tie" and mentions:
+            elif kind == "tie" and (mentions or depth):
                 ties += 1
             elif not (depth and mentions and value in (",", "/", "=")):
                 break

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol, runtime_checkable
 
 from sparring.chat import Chat, Message, Part
-from sparring.errors import CutOff
+from sparring.errors import CutOff, TooLong
 
+LONGEST = 200_000  # characters of a reply; whoever says more is not read, learner or partner
 PARTNER = "partner"  # as whom a speaker that stands in a role sees itself in a chat
 
 
@@ -52,9 +53,11 @@ class Reply:
         return Message(author, self.parts, open=self.finish == "length")
 
     def whole(self) -> Reply:
-        """Itself, or CutOff if the limit cut it: a reply that was cut is never an answer."""
+        """Itself, as every reader of replies asks for it: CutOff if the limit cut it, TooLong beyond `LONGEST`."""
         if self.finish == "length":
             raise CutOff(f"the reply was cut at its limit after {self.completion_tokens} tokens")
+        if (length := len(self.text)) > LONGEST:
+            raise TooLong(f"the reply has {length:,} characters; at most {LONGEST:,} are read")
         return self
 
 

@@ -20,8 +20,10 @@ FINAL = "Final response"
 
 _LABEL = re.compile(r"^[ \t]*\((?P<label>\d+(?:\.\d+)*|Final response)\)[ \t]*", re.MULTILINE | re.IGNORECASE)
 _LINE = re.compile(r"^[^\n]*\S[^\n]*", re.MULTILINE)
+# The first opening is the one that counts (atomic): after none of the others is there more to find.
 _FAULT = re.compile(
-    r'In step \((?P<step>[^()]+)\),? the part "(?P<part>.*?)" is incorrect\.?(?:\s+This is because (?P<reason>.*))?',
+    r'(?>.*?In step \((?P<step>[^()]+)\),? the part ")(?P<part>.*?)" is incorrect'
+    r"\.?(?:\s+This is because (?P<reason>.*))?",
     re.DOTALL,
 )
 _ALL_RIGHT = re.compile(
@@ -138,7 +140,7 @@ class Layout:
                 return None
             found = _TERSE_FAULT.fullmatch(words)
         else:
-            found = _FAULT.search(words)
+            found = _FAULT.match(words)
             if found is None and _ALL_RIGHT.search(words):
                 return None
         if found is None:

@@ -616,12 +616,12 @@ def test_any_text_is_read_without_a_crash_and_faults_quote_it(text, draw):
     ],
 )
 def test_long_hostile_answers_take_no_long_time(unit):
-    start = time.perf_counter()
+    start = time.process_time()
     for task in (EASY, PAPER):
         problem = task.ask(["dog", "ant", "cat"])
         task.first_error(problem, unit * 5_000)
         task.is_right(problem, unit * 5_000)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_numbers_too_long_for_python_and_code_are_mere_words():
@@ -631,3 +631,11 @@ def test_numbers_too_long_for_python_and_code_are_mere_words():
     fault_at(f'(1) We now have: ({digits}) "ant" < (4) "dog".', "1", problem=problem)
     assert PAPER.solve(problem, f"({digits}) So.\n").startswith(f"({digits}) So.\n")
     assert not PAPER.is_right(problem, "The answer is: ' '.join(sorted(['dog', 'ant']))")
+
+
+def test_an_answer_that_goes_on_after_its_final_response_is_mended():
+    kept = "(Final response):\n"
+    solved = PAPER.solve(PLAIN, kept)
+    assert solved.startswith(kept)
+    assert PAPER.first_error(PLAIN, solved) is None
+    assert PAPER.is_right(PLAIN, solved)

@@ -62,7 +62,8 @@ class Derivation:
         self.shown: dict[str, Side] = {}  # where it says so
         self.result: dict[str, Form] = {}  # their values, once calculated
         self.formula: Expression | None = None  # the whole problem in terms of names
-        self.answered = False
+        self.answered = False  # whether it gives the value of the whole problem
+        self.stated = False  # and does so as the answer, or alone at the end
         self._states = [self.whole]  # the problem with what was calculated put in, line by line
         self._named = self.whole  # the problem with the values of names put in
         self._facts: set[Mark] = set()  # marks of the forms whose value was stated
@@ -275,7 +276,7 @@ class Derivation:
             reason = f"the steps give {self.whole.value}" if self.done else "it is not what the equation comes to"
         if reason:
             return Slip(side.start, side.end, reason, self._next())
-        self.answered = True
+        self.answered = self.stated = True
         return None
 
     # ---- why something is wrong

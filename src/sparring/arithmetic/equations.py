@@ -46,6 +46,14 @@ class Statement(NamedTuple):
 
 
 _Token = tuple[str, int, int]
+
+
+class _Run(list[_Token]):
+    """Tokens of one equation; `operates`: there is an operator among them."""
+
+    operates = False
+
+
 _PLAIN = {"blank": "", "minus": "-", "odd": "?"}
 
 _PIECE = re.compile(
@@ -79,19 +87,20 @@ def statements(text: str, start: int, end: int, names: frozenset[str]) -> Iterat
     """The statements in `text[start:end]`, a step; `names` are those explained anywhere in the text."""
     item = _ITEM.match(text, start, end)
     start = item.end() if item else start
-    run: list[_Token] = []
+    run = _Run()
     for piece in _PIECE.finditer(text, start, end):
         token = _token(piece, run, names)
         if token is None:
             if run:
                 yield from _statement(text, start, end, run)
-            run = []
+            run = _Run()
         elif token:
             run.append((token, piece.start(), piece.end()))
+            run.operates |= token in "+-*"
     yield from _statement(text, start, end, run)
 
 
-def _token(piece: re.Match[str], run: list[_Token], names: frozenset[str]) -> str | None:
+def _token(piece: re.Match[str], run: _Run, names: frozenset[str]) -> str | None:
     """The token that `piece` is, "" for nothing, None where it ends the equation."""
     kind, word, text = piece.lastgroup or "", piece[0], piece.string
     after_operand = bool(run) and (run[-1][0] == ")" or run[-1][0][0].isalnum())
@@ -113,11 +122,11 @@ def _token(piece: re.Match[str], run: list[_Token], names: frozenset[str]) -> st
     return token
 
 
-def _word(word: str, kind: str, run: list[_Token], names: frozenset[str], after_operand: bool) -> str | None:
+def _word(word: str, kind: str, run: _Run, names: frozenset[str], after_operand: bool) -> str | None:
     if kind == "times" and (after_operand or not word.isalpha()):
         return "*"
     if word in _LINKING and after_operand:
-        return "=" if run[0][0].isalpha() or any(token in "+-*" for token, _, _ in run) else None
+        return "=" if run[0][0].isalpha() or run.operates else None
     return word if word in names or (len(word) == 1 and word.isupper() and word != "I") else None
 
 
@@ -140,8 +149,8 @@ def _statement(text: str, start: int, end: int, run: list[_Token]) -> Iterator[S
 
 
 def _says(text: str, start: int, end: int, sides: tuple[Side, ...]) -> str:
-    line = max(start, text.rfind("\n", start, sides[0].start) + 1)
-    before = text[max(line, sides[0].start - 80) : sides[0].start].strip()
+    near = max(start, sides[0].start - 80)
+    before = text[near : sides[0].start].rpartition("\n")[2].strip()
     if before and _ANSWER.search(before):
         return "answer"
     if len(sides) > 1:

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt
 
+from sparring.answers import MATCHED
 from sparring.errors import ConfigError, Unreadable
 from sparring.partner import Scores, Verdict, ask, by_pairs, by_swiss, conversation, number, one_by_one
 from sparring.speaker import Sampling, Speaker
@@ -18,7 +19,7 @@ from sparring.template import check, fill
 from sparring.thought import Answer
 
 # The number alone on its line, but for marks that change nothing: no other sign, no comparison, no second number.
-_SCORE = r"""(?im)^\W*score(?:[^\S\n]|[:=*_`"'(\[])*([+-]?[0-9]+(?:\.[0-9]+)?)(?:[^\S\n]|[*_`"')\].!])*$"""
+_SCORE = r"""(?im)^[^\w\n]*+score(?:[^\S\n]|[:=*_`"'(\[])*+([+-]?[0-9]++(?:\.[0-9]++)?)(?:[^\S\n]|[*_`"')\].!])*+$"""
 _VERDICTS: dict[str, Verdict] = {"A": "first", "B": "second", "C": "tie"}
 
 
@@ -27,9 +28,9 @@ class ModelJudge:
     """Asks a speaker how good responses are.
 
     `mode` pointwise: `pattern` has one group, a number from `lowest` to `highest`; pairwise: one group, A, B or C for a
-    tie. The pattern must match exactly once. `schedule` says which pairs meet: "all" of them, or with fewer calls
-    ("swiss") those that stand alike, in `swiss_rounds` rounds (None: as many as a knock-out has, and one). `prior` is
-    the wins added each way in Bradley-Terry.
+    tie. The pattern must match exactly once, in a reply of at most 20,000 characters. `schedule` says which pairs meet:
+    "all" of them, or with fewer calls ("swiss") those that stand alike, in `swiss_rounds` rounds (None: as many as a
+    knock-out has, and one). `prior` is the wins added each way in Bradley-Terry.
     """
 
     name: ClassVar[str] = "model_judge"
@@ -88,20 +89,21 @@ class ModelJudge:
         return Sampling(self.temperature, max_tokens=self.max_tokens)
 
     def _number(self, reply: str) -> float:
-        score = number(text := self._only(self.pattern or _SCORE, reply))
+        score = number(text := self._only(_SCORE, reply))
         if not self.lowest <= score <= self.highest:
             raise Unreadable(f"the score {text} is not between {self.lowest:g} and {self.highest:g}")
         return score
 
     def _verdict(self, reply: str) -> Verdict:
-        verdict = self._only(self.pattern or r"\[\[([ABC])\]\]", reply)
+        verdict = self._only(r"\[\[([ABC])\]\]", reply)
         if verdict not in _VERDICTS:
             raise Unreadable(f"the verdict {verdict!r} is not A, B or C")
         return _VERDICTS[verdict]
 
-    @staticmethod
-    def _only(pattern: str, reply: str) -> str:
-        found: list[str] = re.findall(pattern, reply)
+    def _only(self, usual: str, reply: str) -> str:
+        if self.pattern is not None and len(reply) > MATCHED:
+            raise Unreadable(f"a pattern is tried on at most {MATCHED:,} characters, and there are {len(reply):,}")
+        found: list[str] = re.findall(self.pattern or usual, reply)
         if len(found) != 1:
             raise Unreadable(f"the verdict was found {len(found)} times, not once")
         return found[0]

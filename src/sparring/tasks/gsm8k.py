@@ -195,7 +195,7 @@ def _steps(problem: Problem) -> Iterator[_Step]:
 
 
 def _numbers(text: str) -> set[Fraction]:
-    return {value for found in _NUMBER.findall(text) if (value := answers.read_number(found)) is not None}
+    return {value for found in set(_NUMBER.findall(text)) if (value := answers.read_number(found)) is not None}
 
 
 def _squeezed(text: str) -> str:

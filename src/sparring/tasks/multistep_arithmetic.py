@@ -132,7 +132,7 @@ class MultistepArithmetic:
         if problem.rationale and problem.rationale.startswith(kept):
             return problem.rationale
         derivation = self._follow(problem, kept)[0]
-        if derivation.answered:
+        if derivation.stated:
             return kept
         rest = _operated(derivation) if self.range == "easy" else _argued(problem, derivation)
         gap = "\n" if kept and not kept.endswith("\n") else ""
@@ -166,25 +166,27 @@ class MultistepArithmetic:
 
     def _follow(self, problem: Problem, answer: str) -> tuple[Derivation, tuple[Step, Slip] | None]:
         """What `answer` shows, as far as it is right, and the first step that is not, and why."""
-        answer = answer[:LONGEST]
-        known = explained(answer)
-        said = self._said(answer, known)
+        read = answer[:LONGEST]
+        known = explained(read)
+        said = self._said(read, known)
         derivation = Derivation(problem.chat.text, known)
         for place, (step, statement) in enumerate(said):
             slip = derivation.take(statement, last=place == len(said) - 1)
             if slip is not None:
                 return derivation, (step, slip)
-        if derivation.answered:
-            return derivation, None
-        return derivation, self._stopped(answer, derivation)
+        if not derivation.answered:
+            return derivation, self._stopped(read, derivation, "the answer stops here")
+        if not self.is_right(problem, answer):  # it was calculated, and the end is about something else
+            return derivation, self._stopped(read, derivation, "the answer does not end in its value")
+        return derivation, None
 
-    def _stopped(self, answer: str, derivation: Derivation) -> tuple[Step, Slip]:
-        """The last step, which is right and not the end."""
+    def _stopped(self, answer: str, derivation: Derivation, reason: str) -> tuple[Step, Slip]:
+        """The last step, which holds nothing wrong and is not the end, and the `reason`."""
         step = (self.layout.split(answer) or (Step("1", "", 0, 0),))[-1]
         start, end = _span(answer, step)
         line = max(start, answer.rfind("\n", start, end) + 1)
         left = derivation.next_operation()
-        return step, Slip(line, end, "the answer stops here", _equal(left) if left is not None else "")
+        return step, Slip(line, end, reason, _equal(left) if left is not None else "")
 
     def _final(self, problem: Problem, response: str) -> int | None:
         """The value that `response` states for the whole problem, right or wrong, None if it states none."""
@@ -344,9 +346,9 @@ def _continued(lines: list[str], kept: str, layout: Layout) -> str:
     labels = _LABEL.findall(kept) if layout.numbered else []
     thoughts = _THOUGHT.findall(kept)
     if labels:
-        numbers = [str(int(labels[-1]) + 1 + place) for place in range(len(lines) - 1)]
+        numbers = [str(int(labels[-1][-9:]) + 1 + place) for place in range(len(lines) - 1)]
         return "\n".join(f"({label}) {line}" for label, line in zip([*numbers, FINAL], lines, strict=True))
     if thoughts:
         word, number = thoughts[-1]
-        return "\n".join(f"{word} {int(number) + 1 + place}: {line}" for place, line in enumerate(lines))
+        return "\n".join(f"{word} {int(number[-9:]) + 1 + place}: {line}" for place, line in enumerate(lines))
     return "\n".join(lines)

@@ -267,8 +267,9 @@ class _Board:
         """Takes in `steps` up to the first wrong one."""
         try:
             for step in steps:
-                self.step, self.label = step, step.label
-                for statement in sorting.read(step.text, self.known, step.label.lower() == FINAL.lower()):
+                self.step, final = step, step.label.lower() == FINAL.lower()
+                self.label = self.label if final else step.label  # what goes on after it goes on counting
+                for statement in sorting.read(step.text, self.known, final):
                     self.take(statement)
             self.check_spelt()
         except Wrong as wrong:
