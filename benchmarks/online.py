@@ -30,6 +30,7 @@ from sparring.model import LanguageModel, ModelSource
 from sparring.partner import Scores
 from sparring.play import play
 from sparring.seeds import digest
+from sparring.steps import COMPACT
 from sparring.task import Problem
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
 from sparring.thought import Answer

@@ -28,6 +28,7 @@ from sparring.arithmetic import equations, expressions
 from sparring.attempts import clean
 from sparring.chat import Part
 from sparring.errors import ConfigError, ConversationError, TooLong, Unreadable
+from sparring.leakage import states_gold
 from sparring.methods.saie import SAIE
 from sparring.partner import number
 from sparring.partners.model_critic import ModelCritic
@@ -142,12 +143,11 @@ BOUNDED = {
     "tasks.table:_pattern": "the data's: whether it is a pattern",
     "answers:_mark": "makes _ANSWER and _CHOICE",
     "bundle._HUB_ID": "reads a recipe", "rows._HUB_NAME": "reads a recipe", "tasks.gsm8k._HUB_ID": "reads a recipe",
-    "speakers.reward._COMMIT": "reads a recipe", "template._BLANK": "reads a recipe's prompt",
+    "speakers.reward._COMMIT": "reads a recipe", "attempts._WITHHELD": "reads a recipe", "template._BLANK": "reads a recipe's prompt",
 }  # fmt: skip
 # In the midst of a function, and tried by the reader that is named.
 INLINE = {
     "answers:_mentioned": "chosen",
-    "methods.saie:states_gold": "states_gold",
     "leakage:states_gold": "states_gold",
     "partners.model_editor:_unwrapped": "editor",
     "partners.task_editor:_with_slip": "a program's own words",
@@ -257,10 +257,6 @@ def _discussant(reply: str) -> Any:
 
 
 def _states_gold(remark: str) -> None:
-    try:
-        from sparring.leakage import states_gold
-    except ImportError:
-        from sparring.methods.saie import states_gold
     states_gold(EASY, PROBLEM, remark)
     states_gold(PICKED, PICKED.problems("train")[0], remark)
 
@@ -271,6 +267,7 @@ def _statements(text: str) -> list[Any]:
 
 READERS: dict[str, Callable[[str], Any]] = {
     "final": answers.final,
+    "first number": answers.first_number,
     "states": answers.states,
     "exact": lambda text: answers.exact("18 apples", text),
     "number": lambda text: answers.number("18", text),
@@ -330,10 +327,10 @@ for _name, _task in (("easy", EASY), ("paper", PAPER), ("picked", PICKED), ("sor
     }
 # Modules that read no words of a model, a server or a person with expressions of their own, or by a reader above.
 READING = {
-    "answers", "arithmetic.equations", "arithmetic.expressions", "dry", "leakage", "methods.saie", "partner",
+    "answers", "arithmetic.equations", "arithmetic.expressions", "dry", "leakage", "partner",
     "partners.model_editor", "partners.model_judge", "partners.task_editor", "sorting", "steps", "synthesis.instructions",
     "synthesis.overlap", "synthesis.rationales", "task", "tasks.gsm8k", "tasks.multistep_arithmetic", "tasks.table",
-    "template", "wire.completion", "rows", "tokens", "bundle", "speakers.reward",
+    "template", "wire.completion", "rows", "tokens", "bundle", "speakers.reward", "attempts",
 }  # fmt: skip
 
 

@@ -171,7 +171,7 @@ def test_the_groups_are_balanced_by_what_the_self_improvement_turns_call_for():
 
 
 def test_it_is_used_with_its_own_feedback_and_updates(problem, arithmetic, script):
-    learner = script([FIRST, "1 3+7=11", SECOND, "2 10+5=16", GOOD])
+    learner = script([FIRST, "1 3+7=11", SECOND, "2 10+5=16", GOOD, "ok"])
     found = asyncio.run(tripost(arithmetic).answer(problem.chat, learner, COMPACT))
     assert found.attempts == (FIRST, SECOND, GOOD)
     assert found.response == GOOD
@@ -185,9 +185,13 @@ def test_use_takes_no_update_that_mends_nothing(problem, arithmetic, script):
     for update in ("10+5=15\n15", SECOND, "3+7=10\n10+5=16 \n15", ""):  # drops a good step, repeats, changes nothing
         learner = script([SECOND, fault, update, "ok"])
         assert asyncio.run(tripost(arithmetic).answer(problem.chat, learner, COMPACT)).attempts == (SECOND,)
+
+
+def test_use_takes_no_update_in_which_own_feedback_finds_a_fault_as_early(problem, arithmetic, script):
     other = SECOND.replace("16", "17")
-    learner = script([SECOND, fault, other, "2 10+5=17", SECOND])  # back to where it was
-    assert asyncio.run(tripost(arithmetic).answer(problem.chat, learner, COMPACT)).attempts == (SECOND, other)
+    learner = script([SECOND, "2 10+5=16", other, "2 10+5=17", GOOD])
+    assert asyncio.run(tripost(arithmetic).answer(problem.chat, learner, COMPACT)).attempts == (SECOND,)
+    assert len(learner.heard) == 4
 
 
 def test_use_ends_where_the_feedback_names_what_the_attempt_does_not_hold(problem, arithmetic, script):

@@ -21,8 +21,9 @@ Departures and choices of ours:
 7. One pass over the problems an iteration. The authors make up to five, until they have enough, and drop duplicates.
 8. An update need not be rid of the quoted part, as the authors demand: where a checker quotes a word that was cut
    short, the word put right holds it.
-9. At use an update must pass the same check as in training (`Layout.refusal`). The authors stop where the last line did
-   not change, repeats itself or is numbered above 15.
+9. At use an update must pass the same checks as in training, with the learner's own feedback as the critic: it keeps
+   the steps before the fault, changes the faulty one, and its own first fault comes later. The authors stop where the
+   last line did not change, repeats itself or is numbered above 15.
 """
 
 from __future__ import annotations
@@ -169,23 +170,23 @@ class TriPosT(Method):
         return [*turns, _turn(episode.problem, last, OTHER)]
 
     async def answer(self, question: Chat, learner: Speaker, layout: Layout) -> Answered:
-        """Attempt, own feedback, update, until the feedback finds nothing wrong or an update mends nothing. Greedy."""
+        """Attempt, own feedback, update, until feedback finds nothing wrong or an update gets no further. Greedy."""
         hand = _Hand(question, learner, layout, Sampling(temperature=0, max_tokens=self.max_tokens))
         newest = (await hand.attempt()).parts
-        said, attempts = list(newest), [_text(newest)]
-        for _ in range(self.continuations):
-            own = await hand.feedback(newest)
-            said += [hand.marker(layout.feedback), *own.parts]
-            fault = hand.read(own, newest)
-            if fault is None:
-                break
+        own = await hand.feedback(newest)
+        fault = hand.read(own, newest)
+        said, attempts = [*newest, hand.marker(layout.feedback), *own.parts], [_text(newest)]
+        while fault is not None and len(attempts) <= self.continuations:
             update = await hand.update(newest, own.parts)
-            text = update.text
-            if update.finish == "length" or text in attempts or layout.refusal(attempts[-1], fault, text):
+            if update.finish == "length" or layout.refusal(attempts[-1], fault, update.text):
                 break
-            newest = update.parts
-            said += [hand.marker(layout.update), *newest]
-            attempts.append(text)
+            newest, own = update.parts, await hand.feedback(update.parts)
+            left = hand.read(own, newest)
+            if not _gets_further(fault, left):
+                break
+            fault = left
+            said += [hand.marker(layout.update), *newest, hand.marker(layout.feedback), *own.parts]
+            attempts.append(update.text)
         return Answered(question.then(Message(LEARNER, tuple(said))), attempts[-1], tuple(attempts))
 
 
@@ -272,6 +273,8 @@ def _notes(
     sound = bool(faults) and faults[0] is None
     notes: dict[str, bool | float | str] = {"right": right, "lucky": right and not sound}
     notes["edited_right"] = bool(faults) and faults[-1] is None
+    if found := [fault for fault in faults if fault is not None]:
+        notes["leaked"] = fmean(fault.leaked for fault in found)
     if updates := rest[1::2]:
         notes["own_feedback"] = fmean(feedback[-1].writer == LEARNER for feedback in rest[0 : 2 * len(updates) : 2])
         notes["own_updates"] = fmean(update[-1].writer == LEARNER for update in updates)
