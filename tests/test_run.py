@@ -24,6 +24,7 @@ from sparring.display import Display
 from sparring.errors import ConfigError, Failure, RunStopped, Skipped, Unavailable
 from sparring.interaction import Episode
 from sparring.methods.saie import SAIE
+from sparring.metrics import Metrics
 from sparring.model import LanguageModel
 from sparring.play import check_failures, play
 from sparring.recipe import Recipe
@@ -35,15 +36,16 @@ SMALL = {
     "learner": {"model": "tiny", "slots": 32},
     "task": {"kind": "multistep_arithmetic", "range": "easy", "train": 48, "development": 16, "test": 16},
     "phase": [
-        {"method": "sft", "rounds": 2, "max_tokens": 24},
-        {"method": "saie", "rounds": 3, "problems": 16, "max_tokens": 24, "discussant": {"by": "task"}},
-        {"method": "tripost", "problems": 32, "replay": 8, "max_tokens": 24,
+        {"method": "sft", "rounds": 2, "replay": 12, "max_tokens": 24},
+        {"method": "saie", "rounds": 3, "problems": 16, "replay": 12, "max_tokens": 24, "discussant": {"by": "task"}},
+        {"method": "tripost", "rounds": 2, "problems": 32, "replay": 12, "max_tokens": 24,
          "critic": {"by": "task"}, "editor": {"by": "task"}},
-        {"method": "response_preference", "rounds": 2, "problems": 32, "samples": 4, "max_tokens": 8,
-         "judge": {"by": "task", "wrong": 0.3}, "length_penalty": "auto", "auto_problems": 8},
+        {"method": "response_preference", "rounds": 2, "problems": 32, "replay": 12, "samples": 4, "max_tokens": 8,
+         "judge": {"by": "task", "wrong": 0.3}, "length_penalty": "auto", "auto_problems": 8,
+         "trainer": {"batch": 4}},
     ],
     "trainer": {"learning_rate": 1e-3, "batch": 8},
-    "run": {"evaluate_every": 40, "save_every": 24, "keep": 2, "threads": 1},
+    "run": {"evaluate_every": 40, "save_every": 8, "keep": 2, "threads": 1},
 }  # fmt: skip
 
 
@@ -78,7 +80,7 @@ def test_a_run_is_a_folder_that_other_tools_can_read(finished):
     assert Recipe.of(tomllib.loads((finished / "recipe.toml").read_text())).table() == small().table()
     rounds = sorted(path.relative_to(finished / "rounds").as_posix() for path in (finished / "rounds").glob("*/*"))
     assert rounds == [
-        "1-sft/0001", "1-sft/0002", "2-saie/0001", "2-saie/0002", "2-saie/0003", "3-tripost/0001",
+        "1-sft/0001", "1-sft/0002", "2-saie/0001", "2-saie/0002", "2-saie/0003", "3-tripost/0001", "3-tripost/0002",
         "4-response_preference/0001", "4-response_preference/0002",
     ]  # fmt: skip
     episodes = [json.loads(line) for line in (finished / "rounds/2-saie/0001/episodes.jsonl").read_text().splitlines()]
@@ -109,7 +111,7 @@ def test_checkpoints_are_kept_as_told_and_only_the_newest_has_a_state(finished):
 
 def test_evaluations_and_checkpoints_are_counted_in_problems_not_rounds(finished):
     at = [line["at"] for line in metrics(finished) if line["kind"] == "development"]
-    total = 2 * 48 + 3 * 16 + 32 + 2 * 32
+    total = 2 * 48 + 3 * 16 + 2 * 32 + 2 * 32
     assert at == sorted(set(at))
     assert {48 // 40 * 40 // 40, *[a // 40 for a in at]} >= set(range(1, total // 40 + 1))
 
@@ -175,6 +177,25 @@ def assert_as_if_never_stopped(folder: Path, whole: Path) -> None:
 
 def test_killed_at_five_points_it_ends_as_if_it_had_never_stopped(finished, tmp_path):
     assert killed_and_resumed(tmp_path / "run", 5, random.Random(0)) >= 4
+    assert_as_if_never_stopped(tmp_path / "run", finished)
+
+
+def test_stopped_between_steps_of_later_rounds_it_replays_what_it_would_have_replayed(finished, tmp_path, monkeypatch):
+    """Each time after a checkpoint in mid-round, whose memory must not hold the round's own experience."""
+    stops = [("step", *place) for place in ((1, 2, 3), (2, 3, 1), (3, 2, 4), (4, 2, 2))]
+
+    def record(self, key, values):
+        line = real(self, key, values)
+        if stops and key == stops[0]:
+            raise RunStopped(f"pulled the plug {stops.pop(0)}")
+        return line
+
+    real = Metrics.record
+    monkeypatch.setattr(Metrics, "record", record)
+    while stops:
+        with pytest.raises(RunStopped, match="pulled the plug"):
+            train(small(), tmp_path / "run", resume=True, display=QUIET)
+    train(small(), tmp_path / "run", resume=True, display=QUIET)
     assert_as_if_never_stopped(tmp_path / "run", finished)
 
 
@@ -249,7 +270,7 @@ def test_fixed_problems_are_asked_pass_by_pass_and_fresh_ones_never_twice(finish
     assert fixed[:48] != fixed[48:96]
     train(small(task__problems="fresh", run__evaluate_every=0), tmp_path / "fresh", display=QUIET)
     fresh = asked(tmp_path / "fresh")
-    assert len(fresh) == len(set(fresh)) == 2 * 48 + 3 * 16 + 32 + 2 * 32
+    assert len(fresh) == len(set(fresh)) == 2 * 48 + 3 * 16 + 2 * 32 + 2 * 32
     held_out = {p.id for split in ("development", "test") for p in small().task.problems(split)}
     assert not held_out & set(fresh)
 

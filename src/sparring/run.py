@@ -179,13 +179,15 @@ class Run:
             f"phase {number + 1} ({name_of(phase.method)}), round {round_ + 1}",
             (self.settings.seed, number, round_),
         )
-        experience, told = await self._experience(folder, phase, scope, name)
+        fresh, told = await self._experience(folder, phase, scope, name)
+        experience = self.memory.replay(fresh)
         played = time.monotonic()
         lesson = self.trainer.lesson(
             experience, phase.method.objective, self.choice.count(phase), phase.epochs or 1, scope
         )
         lesson = replace(lesson, reference=self._reference(folder, lesson, name))
         await self._learn(lesson, phase, (number, round_), name)
+        self.memory.remember(fresh)
         learnt = time.monotonic()
         line = self.metrics.record(
             ("round", number + 1, round_ + 1, 0),
@@ -211,7 +213,7 @@ class Run:
     async def _experience(
         self, folder: Path, phase: Phase, scope: tuple[int, int, int], name: str
     ) -> tuple[list[Experience], dict[str, float]]:
-        """What the round teaches, replay included: saved before, or played now."""
+        """What the round teaches: saved before, or played now."""
         episodes_path, experience_path = folder / "episodes.jsonl", folder / "experience.jsonl"
         journal = Journal(folder / "journal.jsonl")
         if episodes_path.exists():
@@ -232,7 +234,7 @@ class Run:
             harvested = phase.method.harvest(episodes, consulted, rng(*scope, "harvest"))
             write_jsonl(experience_path, harvested, Experience)
         journal.close(keep=False)
-        return self.memory.replay(harvested), summary(episodes)
+        return harvested, summary(episodes)
 
     async def _play(
         self, method: Method, problems: list[Problem], scope: tuple[int, int, int, str], journal: Journal, name: str
