@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import multiprocessing
 import os
 import random
-import signal
-import subprocess
-import sys
 import time
 import tomllib
 from pathlib import Path
@@ -22,13 +20,14 @@ from sparring import checkpoint
 from sparring.attempts import Serving
 from sparring.display import Display
 from sparring.errors import ConfigError, Failure, RunStopped, Skipped, Unavailable
+from sparring.folder import branch
 from sparring.interaction import Episode
 from sparring.methods.saie import SAIE
 from sparring.metrics import Metrics
 from sparring.model import LanguageModel
 from sparring.play import check_failures, play
 from sparring.recipe import Recipe
-from sparring.run import branch, train
+from sparring.run import train
 
 QUIET = Display(quiet=True)
 
@@ -102,10 +101,10 @@ def test_a_checkpoint_loads_with_plain_transformers_and_knows_its_use(finished):
     assert (opened.way.name, opened.way.samples, opened.layout.name) == ("response_preference", 4, "compact")
 
 
-def test_checkpoints_are_kept_as_told_and_only_the_newest_has_a_state(finished):
+def test_checkpoints_are_kept_as_told_and_the_newest_two_have_a_state(finished):
     numbered = sorted(path for path in (finished / "checkpoints").iterdir() if path.name.isdigit())
     assert len(numbered) == 2
-    assert [(path / "state").exists() for path in numbered] == [False, True]
+    assert [(path / "state").exists() for path in numbered] == [True, True]
     assert (finished / "checkpoints" / "best" / "sparring.json").exists()
 
 
@@ -133,13 +132,15 @@ def test_the_same_recipe_gives_the_same_bits(finished, tmp_path):
 
 # ── going on ────────────────────────────────────────────────────────────────────────────────────────────────
 
-PROGRAM = """
-import json, sys
-from sparring.display import Display
-from sparring.recipe import Recipe
-from sparring.run import train
-train(Recipe.of(json.loads(sys.argv[1])), sys.argv[2], resume=True, display=Display(quiet=True))
-"""
+
+def sitting(folder: Path) -> None:
+    """Goes on with a run of SMALL, in a process that is there to be killed."""
+    train(small(), folder, resume=True, display=QUIET)
+
+
+# A process that has imported everything and forks the sittings: each then starts at once.
+FORKED = multiprocessing.get_context("forkserver")
+FORKED.set_forkserver_preload([__name__])
 
 
 def entries(folder: Path) -> int:
@@ -149,22 +150,24 @@ def entries(folder: Path) -> int:
 
 def killed_and_resumed(folder: Path, kills: int, draw: random.Random) -> int:
     """Runs SMALL in processes of its own, of which `kills` are killed; how many really were."""
-    command = [sys.executable, "-c", PROGRAM, json.dumps(SMALL), str(folder)]
     killed = 0
     for _ in range(kills):
-        process = subprocess.Popen(command, stderr=subprocess.PIPE)
-        while not (folder / "recipe.toml").exists() and process.poll() is None:
+        process = FORKED.Process(target=sitting, args=(folder,))
+        process.start()
+        while not (folder / "recipe.toml").exists() and process.is_alive():
             time.sleep(0.02)
         marks = entries(folder)
         patience = draw.randrange(1, 12)  # files to wait for: kills fall into all stages, however slow the machine
-        while process.poll() is None and abs(entries(folder) - marks) < patience:
+        while process.is_alive() and abs(entries(folder) - marks) < patience:
             time.sleep(0.005)
         time.sleep(draw.random() * 0.05)
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            killed += 1
-        process.wait()
-    subprocess.run(command, check=True, capture_output=True)
+        process.kill()
+        process.join()
+        killed += process.exitcode != 0
+    process = FORKED.Process(target=sitting, args=(folder,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
     return killed
 
 
