@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 
 from sparring.display import Display
 from sparring.errors import RunStopped
-from sparring.files import rows
+from sparring.files import rows, writing
 from sparring.journal import Journal
 from sparring.metrics import Metrics
 from sparring.recipe import Recipe
@@ -231,9 +230,8 @@ def test_a_disk_that_fills_at_any_write_is_one_line_and_the_run_goes_on_afterwar
 
 def _fill(patch: pytest.MonkeyPatch, after: int) -> None:
     """So many times a file is opened for writing; from then on the disk is full."""
-    import safetensors.torch
-    import torch
     from safetensors import SafetensorError
+    from transformers import modeling_utils
 
     count = 0
 
@@ -247,7 +245,6 @@ def _fill(patch: pytest.MonkeyPatch, after: int) -> None:
 
         return write
 
-    full = OSError(errno.ENOSPC, "No space left on device")
     real = Path.open
 
     def opened(self, mode="r", *args, **more):
@@ -258,6 +255,13 @@ def _fill(patch: pytest.MonkeyPatch, after: int) -> None:
         return real(self, mode, *args, **more)
 
     patch.setattr(Path, "open", opened)
-    patch.setattr(torch, "save", counted(torch.save, full))
     rust = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
-    patch.setattr(safetensors.torch, "save_file", counted(safetensors.torch.save_file, rust))
+    patch.setattr(modeling_utils, "safe_save_file", counted(modeling_utils.safe_save_file, rust))
+
+
+def test_what_libraries_in_rust_say_of_a_full_disk_is_one_line_too(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    with pytest.raises(RunStopped, match=r"cannot write .*tokenizer.json: No space left on device"), writing(path):
+        raise Exception("No space left on device (os error 28)")
+    with pytest.raises(ValueError, match="of its own"), writing(tmp_path):
+        raise ValueError("a fault of its own")

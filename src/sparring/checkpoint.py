@@ -122,7 +122,10 @@ def _write(folder: Path, learner: Learner, usage: Usage, state: State | None) ->
         inner = folder / "state"
         with writing(inner):
             inner.mkdir()
-            torch.save(state.training, inner / "training.pt")
+            with (inner / "training.pt").open(
+                "wb"
+            ) as file:  # given a path, torch tells a full disk as an error of its own
+                torch.save(state.training, file)
         write_jsonl(inner / "memory.jsonl", state.memory, Experience)
         write_json(inner / "position.json", asdict(_Told(state.position, state.weights, state.measured)))
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
-from safetensors import SafetensorError
 
 from sparring.errors import ConfigError, RunStopped
 
@@ -32,7 +31,9 @@ def writing(path: Path) -> Iterator[None]:
     """Turns what the disk refuses into one line that names the file."""
     try:
         yield
-    except (OSError, SafetensorError) as error:
+    except Exception as error:
+        if not isinstance(error, OSError) and "(os error " not in str(error):  # as libraries in Rust tell one
+            raise
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         raise RunStopped(f"cannot write {path}: {reason}; free space or choose another folder, then go on") from error
 

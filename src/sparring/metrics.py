@@ -49,13 +49,14 @@ class Metrics:
         """Records `values` under `key` unless something is already; gives what stands there now."""
         if key not in self._lines:
             line = {**dict(zip(_KEY, key, strict=True)), **values}
-            with writing(self.path), self.path.open("a") as file:
-                end = file.tell()
+            end = self.path.stat().st_size if self.path.exists() else 0
+            with writing(self.path):
                 try:
-                    file.write(json.dumps(line) + "\n")
-                    file.flush()
+                    with self.path.open("a") as file:
+                        file.write(json.dumps(line) + "\n")
                 except OSError:
-                    os.truncate(self.path, end)  # half a line would spoil the next
+                    if self.path.exists():
+                        os.truncate(self.path, end)  # half a line would spoil the next
                     raise
             self._lines[key] = line
         return self._lines[key]
