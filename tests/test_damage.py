@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -131,8 +132,14 @@ def gone_on_with(folder: Path) -> tuple[int, list[str]]:
     return said.code, [line for line in said.err.splitlines() if line.startswith("error: ")]
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("name", FILES)
+CASES = [
+    pytest.param(name, damage, id=f"{name}-{damage}", marks=() if row % len(DAMAGES) == column else pytest.mark.long)
+    for row, name in enumerate(FILES)
+    for column, damage in enumerate(DAMAGES)
+]
+
+
+@pytest.mark.parametrize(("name", "damage"), CASES)
 def test_a_damaged_file_is_a_line_or_no_loss(name, damage, dead, whole, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(dead, folder)
@@ -208,13 +215,13 @@ def test_what_follows_a_damaged_line_of_metrics_is_put_aside(tmp_path):
 # ── a full disk ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_a_disk_that_fills_at_any_write_is_one_line_and_the_run_goes_on_afterwards(seed, whole, tmp_path, monkeypatch):
     """Every further write is refused; six times, each a little later, until one run comes to its end."""
     import random
 
     draw, folder, said = random.Random(seed), tmp_path / "run", []
-    for _ in range(4):
+    for _ in range(3):
         with monkeypatch.context() as patch:
             _fill(patch, draw.randrange(2, 120))
             try:
@@ -223,7 +230,9 @@ def test_a_disk_that_fills_at_any_write_is_one_line_and_the_run_goes_on_afterwar
                 said.append(str(error))
         assert not [path for path in folder.rglob("*") if path.name.endswith((".partial", ".old"))]
     assert said
-    assert all("No space left on device" in line and "; free space" in line for line in said)
+    for line in said:
+        assert "No space left on device" in line
+        assert "; free space" in line
     train(recipe(), folder, resume=True, display=QUIET)
     assert_as_if_never_stopped(folder, whole)
 
@@ -255,6 +264,7 @@ def _fill(patch: pytest.MonkeyPatch, after: int) -> None:
         return real(self, mode, *args, **more)
 
     patch.setattr(Path, "open", opened)
+    patch.setattr(os, "fsync", lambda number: None)  # which a device does not know
     rust = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
     patch.setattr(modeling_utils, "safe_save_file", counted(modeling_utils.safe_save_file, rust))
 
