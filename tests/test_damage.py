@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import errno
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -259,12 +259,13 @@ def _fill(patch: pytest.MonkeyPatch, after: int) -> None:
     def opened(self, mode="r", *args, **more):
         nonlocal count
         count += "r" not in mode
+        if "w" in mode and count > after:
+            raise OSError(errno.ENOSPC, "No space left on device")
         if "r" not in mode and count > after:
             return open("/dev/full", mode, *args, **more)
         return real(self, mode, *args, **more)
 
     patch.setattr(Path, "open", opened)
-    patch.setattr(os, "fsync", lambda number: None)  # which a device does not know
     rust = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
     patch.setattr(modeling_utils, "safe_save_file", counted(modeling_utils.safe_save_file, rust))
 
