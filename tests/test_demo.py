@@ -15,11 +15,12 @@ import pytest
 
 import sparring.demo
 from sparring import cli
+from sparring.checkpoint import where
 from sparring.demo import ARMS, show
 from sparring.errors import ConfigError
 from sparring.recipe import load_table
 
-FIGURES = {"start", "accuracy", "low", "high", "seconds"}
+FIGURES = {"start", "accuracy", "low", "high", "origin", "final", "seconds"}
 
 
 def shrunk(name: str) -> dict[str, Any]:
@@ -72,6 +73,8 @@ def test_the_summary_has_the_figures_of_every_arm(shown):
         assert figures["seconds"] > 0
         start, end = lines(folder / name, "test")
         assert (figures["start"], figures["accuracy"]) == (start["accuracy"], end["accuracy"])
+        assert figures["origin"] == end["origin"]
+        assert figures["final"] == lines(folder / name, "test_final")[-1]["accuracy"]
 
 
 def test_the_table_shows_every_arm_and_how_to_go_on(shown):
@@ -82,6 +85,10 @@ def test_the_table_shows_every_arm_and_how_to_go_on(shown):
         assert f"{figures['start']:.1%}" in row
         assert f"{figures['accuracy']:.1%}" in row
         assert f"{100 * (figures['accuracy'] - figures['start']):+.1f}" in row
+        assert where(figures["origin"]) in row
+        assert f"{figures['final']:.1%}" in row
+        (progress,) = json.loads((folder / name / "evaluation.json").read_text())["development"]
+        assert (f"{name}: phase 2 " in printed) == (not progress["beat_its_start"])
     assert "summary.json" in printed.replace("\n", "")
     assert "sparring talk" in printed
 
@@ -108,6 +115,28 @@ def test_each_arm_is_a_run_of_one_thread_with_the_seed_and_a_learner_to_talk_to(
         told = json.loads((folder / name / "run.json").read_text())
         assert (told["status"], told["seed"], told["threads"]) == ("finished", 3, 1)
         assert (folder / name / "checkpoints" / "best" / "model.safetensors").exists()
+
+
+def test_every_line_of_metrics_is_read_once(tmp_path, monkeypatch):
+    """The display of a demo that lasts: it reads what is new, and says whether there is anything to show."""
+    path, read = tmp_path / "metrics.jsonl", []
+    real = sparring.demo.rows
+
+    def counted(path, start):
+        for row in real(path, start):
+            read.append(row.start)
+            yield row
+
+    monkeypatch.setattr(sparring.demo, "rows", counted)
+    watched = sparring.demo.Watched(tmp_path)
+    assert not watched.look()
+    step, line = '{"kind": "step"}\n', '{"kind": "development", "accuracy": 0.5}\n{"kind": "round"}\n'
+    for text, news in ((step * 3, False), (line, True), ("", False), (step[:5], False), (step[5:] + line, True)):
+        with path.open("a") as file:
+            file.write(text)
+        assert watched.look() == news
+    assert (watched.rounds, watched.development) == (2, 0.5)
+    assert len(read) == len(set(read)) == len(path.read_text().splitlines())
 
 
 def test_all_arms_are_the_default():

@@ -121,6 +121,7 @@ def test_what_is_replayed_forgets_what_it_was_sampled_with():
     pieces = sampled(found, 4)
     memory = Memory(10)
     assert memory.replay(pieces) == pieces
+    memory.remember(pieces)
     fresh, old = memory.replay(pieces)[:4], memory.replay([])[:4]
     assert fresh == pieces
     assert all(part.logprobs is None for p in old for side in (p.chosen, p.rejected) for part in side.parts)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import multiprocessing
 import os
 import random
-import signal
-import subprocess
-import sys
 import time
 import tomllib
 from pathlib import Path
@@ -22,12 +20,14 @@ from sparring import checkpoint
 from sparring.attempts import Serving
 from sparring.display import Display
 from sparring.errors import ConfigError, Failure, RunStopped, Skipped, Unavailable
+from sparring.folder import branch
 from sparring.interaction import Episode
 from sparring.methods.saie import SAIE
+from sparring.metrics import Metrics
 from sparring.model import LanguageModel
 from sparring.play import check_failures, play
 from sparring.recipe import Recipe
-from sparring.run import branch, train
+from sparring.run import train
 
 QUIET = Display(quiet=True)
 
@@ -35,15 +35,16 @@ SMALL = {
     "learner": {"model": "tiny", "slots": 32},
     "task": {"kind": "multistep_arithmetic", "range": "easy", "train": 48, "development": 16, "test": 16},
     "phase": [
-        {"method": "sft", "rounds": 2, "max_tokens": 24},
-        {"method": "saie", "rounds": 3, "problems": 16, "max_tokens": 24, "discussant": {"by": "task"}},
-        {"method": "tripost", "problems": 32, "replay": 8, "max_tokens": 24,
+        {"method": "sft", "rounds": 2, "replay": 12, "max_tokens": 24},
+        {"method": "saie", "rounds": 3, "problems": 16, "replay": 12, "max_tokens": 24, "discussant": {"by": "task"}},
+        {"method": "tripost", "rounds": 2, "problems": 32, "replay": 12, "max_tokens": 24,
          "critic": {"by": "task"}, "editor": {"by": "task"}},
-        {"method": "response_preference", "rounds": 2, "problems": 32, "samples": 4, "max_tokens": 8,
-         "judge": {"by": "task", "wrong": 0.3}, "length_penalty": "auto", "auto_problems": 8},
+        {"method": "response_preference", "rounds": 2, "problems": 32, "replay": 12, "samples": 4, "max_tokens": 8,
+         "judge": {"by": "task", "wrong": 0.3}, "length_penalty": "auto", "auto_problems": 8,
+         "trainer": {"batch": 4}},
     ],
     "trainer": {"learning_rate": 1e-3, "batch": 8},
-    "run": {"evaluate_every": 40, "save_every": 24, "keep": 2, "threads": 1},
+    "run": {"evaluate_every": 40, "save_every": 8, "keep": 2, "threads": 1},
 }  # fmt: skip
 
 
@@ -78,7 +79,7 @@ def test_a_run_is_a_folder_that_other_tools_can_read(finished):
     assert Recipe.of(tomllib.loads((finished / "recipe.toml").read_text())).table() == small().table()
     rounds = sorted(path.relative_to(finished / "rounds").as_posix() for path in (finished / "rounds").glob("*/*"))
     assert rounds == [
-        "1-sft/0001", "1-sft/0002", "2-saie/0001", "2-saie/0002", "2-saie/0003", "3-tripost/0001",
+        "1-sft/0001", "1-sft/0002", "2-saie/0001", "2-saie/0002", "2-saie/0003", "3-tripost/0001", "3-tripost/0002",
         "4-response_preference/0001", "4-response_preference/0002",
     ]  # fmt: skip
     episodes = [json.loads(line) for line in (finished / "rounds/2-saie/0001/episodes.jsonl").read_text().splitlines()]
@@ -100,16 +101,16 @@ def test_a_checkpoint_loads_with_plain_transformers_and_knows_its_use(finished):
     assert (opened.way.name, opened.way.samples, opened.layout.name) == ("response_preference", 4, "compact")
 
 
-def test_checkpoints_are_kept_as_told_and_only_the_newest_has_a_state(finished):
+def test_checkpoints_are_kept_as_told_and_the_newest_two_have_a_state(finished):
     numbered = sorted(path for path in (finished / "checkpoints").iterdir() if path.name.isdigit())
     assert len(numbered) == 2
-    assert [(path / "state").exists() for path in numbered] == [False, True]
+    assert [(path / "state").exists() for path in numbered] == [True, True]
     assert (finished / "checkpoints" / "best" / "sparring.json").exists()
 
 
 def test_evaluations_and_checkpoints_are_counted_in_problems_not_rounds(finished):
     at = [line["at"] for line in metrics(finished) if line["kind"] == "development"]
-    total = 2 * 48 + 3 * 16 + 32 + 2 * 32
+    total = 2 * 48 + 3 * 16 + 2 * 32 + 2 * 32
     assert at == sorted(set(at))
     assert {48 // 40 * 40 // 40, *[a // 40 for a in at]} >= set(range(1, total // 40 + 1))
 
@@ -131,13 +132,15 @@ def test_the_same_recipe_gives_the_same_bits(finished, tmp_path):
 
 # ── going on ────────────────────────────────────────────────────────────────────────────────────────────────
 
-PROGRAM = """
-import json, sys
-from sparring.display import Display
-from sparring.recipe import Recipe
-from sparring.run import train
-train(Recipe.of(json.loads(sys.argv[1])), sys.argv[2], resume=True, display=Display(quiet=True))
-"""
+
+def sitting(folder: Path) -> None:
+    """Goes on with a run of SMALL, in a process that is there to be killed."""
+    train(small(), folder, resume=True, display=QUIET)
+
+
+# A process that has imported everything and forks the sittings: each then starts at once.
+FORKED = multiprocessing.get_context("forkserver")
+FORKED.set_forkserver_preload([__name__])
 
 
 def entries(folder: Path) -> int:
@@ -147,22 +150,24 @@ def entries(folder: Path) -> int:
 
 def killed_and_resumed(folder: Path, kills: int, draw: random.Random) -> int:
     """Runs SMALL in processes of its own, of which `kills` are killed; how many really were."""
-    command = [sys.executable, "-c", PROGRAM, json.dumps(SMALL), str(folder)]
     killed = 0
     for _ in range(kills):
-        process = subprocess.Popen(command, stderr=subprocess.PIPE)
-        while not (folder / "recipe.toml").exists() and process.poll() is None:
+        process = FORKED.Process(target=sitting, args=(folder,))
+        process.start()
+        while not (folder / "recipe.toml").exists() and process.is_alive():
             time.sleep(0.02)
         marks = entries(folder)
         patience = draw.randrange(1, 12)  # files to wait for: kills fall into all stages, however slow the machine
-        while process.poll() is None and abs(entries(folder) - marks) < patience:
+        while process.is_alive() and abs(entries(folder) - marks) < patience:
             time.sleep(0.005)
         time.sleep(draw.random() * 0.05)
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            killed += 1
-        process.wait()
-    subprocess.run(command, check=True, capture_output=True)
+        process.kill()
+        process.join()
+        killed += process.exitcode != 0
+    process = FORKED.Process(target=sitting, args=(folder,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
     return killed
 
 
@@ -175,6 +180,25 @@ def assert_as_if_never_stopped(folder: Path, whole: Path) -> None:
 
 def test_killed_at_five_points_it_ends_as_if_it_had_never_stopped(finished, tmp_path):
     assert killed_and_resumed(tmp_path / "run", 5, random.Random(0)) >= 4
+    assert_as_if_never_stopped(tmp_path / "run", finished)
+
+
+def test_stopped_between_steps_of_later_rounds_it_replays_what_it_would_have_replayed(finished, tmp_path, monkeypatch):
+    """Each time after a checkpoint in mid-round, whose memory must not hold the round's own experience."""
+    stops = [("step", *place) for place in ((1, 2, 3), (2, 3, 1), (3, 2, 4), (4, 2, 2))]
+
+    def record(self, key, values):
+        line = real(self, key, values)
+        if stops and key == stops[0]:
+            raise RunStopped(f"pulled the plug {stops.pop(0)}")
+        return line
+
+    real = Metrics.record
+    monkeypatch.setattr(Metrics, "record", record)
+    while stops:
+        with pytest.raises(RunStopped, match="pulled the plug"):
+            train(small(), tmp_path / "run", resume=True, display=QUIET)
+    train(small(), tmp_path / "run", resume=True, display=QUIET)
     assert_as_if_never_stopped(tmp_path / "run", finished)
 
 
@@ -249,7 +273,7 @@ def test_fixed_problems_are_asked_pass_by_pass_and_fresh_ones_never_twice(finish
     assert fixed[:48] != fixed[48:96]
     train(small(task__problems="fresh", run__evaluate_every=0), tmp_path / "fresh", display=QUIET)
     fresh = asked(tmp_path / "fresh")
-    assert len(fresh) == len(set(fresh)) == 2 * 48 + 3 * 16 + 32 + 2 * 32
+    assert len(fresh) == len(set(fresh)) == 2 * 48 + 3 * 16 + 2 * 32 + 2 * 32
     held_out = {p.id for split in ("development", "test") for p in small().task.problems(split)}
     assert not held_out & set(fresh)
 

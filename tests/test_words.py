@@ -64,10 +64,13 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 def test_memory_replays_the_newest_of_earlier_rounds():
     memory: Memory = Memory(3)
     a, b, c, d = ([Demonstration(name, Chat())] * 2 for name in "abcd")
-    assert memory.replay(a) == a
-    assert memory.replay(b) == [*b, *a]
-    assert memory.replay(c) == [*c, a[0], *b]
-    assert Memory(0).replay(d) == d
+    for fresh, replayed in ((a, a), (b, [*b, *a]), (c, [*c, a[0], *b])):
+        assert memory.replay(fresh) == replayed
+        assert memory.replay(fresh) == replayed  # a round that is begun again replays the same
+        memory.remember(fresh)
+    none = Memory(0)
+    none.remember(d)
+    assert none.replay(d) == d
 
 
 # ── templates ───────────────────────────────────────────────────────────────────────────────────────────────

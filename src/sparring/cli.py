@@ -56,11 +56,13 @@ def train(
     ] = False,
 ) -> None:
     """Train as a recipe says."""
+    from sparring.checkpoint import where
     from sparring.recipe import Recipe
     from sparring.run import train as go
 
     result = go(Recipe.read(recipe, settings or []), run, resume=resume)
-    typer.echo(f"the best learner is in {result.best}; try it: sparring talk {run}")
+    origin = where(result.origin.plain())
+    typer.echo(f"the best learner, from {origin}, is in {result.best}; try it: sparring talk {run}")
 
 
 @app.command()

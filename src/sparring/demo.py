@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from concurrent.futures import Future, ProcessPoolExecutor, wait
+from collections.abc import Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,14 +20,18 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table as Columns
 
+from sparring.checkpoint import where
 from sparring.display import Display
 from sparring.errors import ConfigError, nearest
-from sparring.files import write_json
+from sparring.files import read_json, rows, write_json
+from sparring.folder import branch
 from sparring.recipe import Recipe, load_table, with_settings
-from sparring.run import branch, train
+from sparring.run import train
 from sparring.seeds import digest
+from sparring.selection import behind
 
 ARMS = ("sft", "saie", "tripost", "thought_preference", "response_preference")
+LOOK = 1.0  # seconds between two looks at how the arms come on
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,9 @@ def show(folder: Path, seed: int, names: tuple[str, ...]) -> dict[str, Any]:
     }
     write_json(folder / "summary.json", summary)
     console.print(_columns(arms, summary["methods"]))
+    for arm in arms:
+        for phase in behind(read_json(arm.folder / "evaluation.json")):
+            console.print(f"{arm.name}: {phase.told()}", highlight=False)
     console.print(f"{summary['seconds']:.0f} s in all; summary in {folder / 'summary.json'}", highlight=False)
     console.print(f"talk to a learner: sparring talk {arms[-1].folder}", highlight=False)
     return summary
@@ -75,9 +83,10 @@ def _arm(name: str, folder: Path, seed: int) -> Arm:
 def _run_all(arms: list[Arm], console: Console) -> dict[str, float]:
     """The seconds each arm took, its warm-up not counted. Warm-ups first, each arm as soon as its own is done."""
     first = {arm.warm_up: {**arm.table, "phase": arm.table["phase"][:1]} for arm in arms}
+    watched = {folder: Watched(folder) for arm in arms for folder in (arm.warm_up, arm.folder)}
     with (
         ProcessPoolExecutor(_cores(), mp_context=get_context("spawn")) as pool,
-        Live(console=console, refresh_per_second=2, transient=True) as live,
+        Live(console=console, auto_refresh=False, transient=True) as live,
     ):
         warming = {warm_up: pool.submit(_train, table, warm_up, None) for warm_up, table in first.items()}
         running: dict[str, Future[float]] = {}
@@ -86,8 +95,12 @@ def _run_all(arms: list[Arm], console: Console) -> dict[str, float]:
                 if arm.name not in running and warming[arm.warm_up].done():
                     warming[arm.warm_up].result()
                     running[arm.name] = pool.submit(_train, arm.table, arm.folder, arm.warm_up)
-            wait([f for f in (*warming.values(), *running.values()) if not f.done()], timeout=0.5)
-            live.update(_columns(arms, {arm.name: _so_far(arm) for arm in arms}))
+            under_way = [future for future in (*warming.values(), *running.values()) if not future.done()]
+            wait(under_way, timeout=LOOK, return_when=FIRST_COMPLETED)
+            news = [run.look() for run in watched.values()]  # all of them look
+            if any(news):
+                told = {arm.name: _so_far(arm, watched) for arm in arms}
+                live.update(_columns(arms, told), refresh=True)
         return {name: future.result() for name, future in running.items()}
 
 
@@ -104,37 +117,52 @@ def _train(table: dict[str, Any], folder: Path, warm_up: Path | None) -> float:
 # ── figures ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _lines(folder: Path, kind: str) -> list[dict[str, Any]]:
-    path = folder / "metrics.jsonl"
-    if not path.exists():
-        return []
-    whole = (line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n"))
-    return [line for line in map(json.loads, whole) if line["kind"] == kind]
+class Watched:
+    """A run as it comes on; every line of its metrics is read once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rounds = 0
+        self.development: float | None = None
+        self.ended = False
+        self._read = 0
+
+    def look(self) -> bool:
+        """Whether there was something new to show."""
+        path = self.folder / "metrics.jsonl"
+        before = self.rounds, self.development, self.ended
+        for row in rows(path, self._read) if path.exists() else ():
+            self._read = row.end
+            line = row.value or {}
+            self.rounds += line.get("kind") == "round"
+            self.development = line["accuracy"] if line.get("kind") == "development" else self.development
+            self.ended = (self.folder / "evaluation.json").exists()
+        return (self.rounds, self.development, self.ended) != before
 
 
-def _figures(arm: Arm) -> dict[str, float]:
-    """Where an arm began and where it ended, on the test problems."""
-    start, end = _lines(arm.folder, "test")
-    return {"start": start["accuracy"], **{name: end[name] for name in ("accuracy", "low", "high")}}
+def _figures(arm: Arm) -> dict[str, Any]:
+    """Where an arm began and where it ended, on the test problems: its best learner and where that is from, and its
+    final one."""
+    start, end = (read_json(folder / "evaluation.json") for folder in (arm.warm_up, arm.folder))
+    own = {name: end[name] for name in ("accuracy", "low", "high", "origin")}
+    return {"start": start["accuracy"], **own, "final": end["final"]["accuracy"]}
 
 
-def _so_far(arm: Arm) -> dict[str, Any]:
-    tests = _lines(arm.folder, "test")
-    if len(tests) == 2:
+def _so_far(arm: Arm, watched: Mapping[Path, Watched]) -> dict[str, Any]:
+    own, warm_up = watched[arm.folder], watched[arm.warm_up]
+    if own.ended:
         return _figures(arm)
-    folder = arm.folder if tests else arm.warm_up
-    rounds = len(_lines(folder, "round"))
-    development = [line["accuracy"] for line in _lines(folder, "development")]
-    stage = f"round {rounds}" if tests else f"warm-up, round {rounds}"
-    return {"stage": stage + (f", development {development[-1]:.1%}" if development else "")}
+    run = own if own.rounds else warm_up
+    stage = f"round {run.rounds}" if own.rounds else f"warm-up, round {run.rounds}"
+    return {"stage": stage + (f", development {run.development:.1%}" if run.development is not None else "")}
 
 
 def _columns(arms: list[Arm], figures: dict[str, dict[str, Any]]) -> Columns:
-    columns = Columns("method", "start", "accuracy", "95 % interval", "gain", "seconds", box=None)
+    columns = Columns("method", "start", "best", "95 % interval", "gain", "from", "final", "seconds", box=None)
     for arm in arms:
         found = figures[arm.name]
         if "accuracy" not in found:
-            columns.add_row(arm.name, "", f"[dim]{found['stage']}[/dim]", "", "", "")
+            columns.add_row(arm.name, "", f"[dim]{found['stage']}[/dim]", "", "", "", "", "")
             continue
         columns.add_row(
             arm.name,
@@ -142,6 +170,8 @@ def _columns(arms: list[Arm], figures: dict[str, dict[str, Any]]) -> Columns:
             f"{found['accuracy']:.1%}",
             f"{found['low']:.1%} – {found['high']:.1%}",
             f"{100 * (found['accuracy'] - found['start']):+.1f}",
+            where(found["origin"]),
+            f"{found['final']:.1%}",
             f"{found['seconds']:.0f}" if "seconds" in found else "",
         )
     return columns

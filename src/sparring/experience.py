@@ -48,10 +48,12 @@ class Memory:
         self.items: list[Experience] = list(items)
 
     def replay(self, fresh: Sequence[Experience]) -> list[Experience]:
-        """`fresh` followed by what is remembered; afterwards `fresh` is remembered too."""
-        replayed = [*fresh, *self.items]
+        """`fresh` followed by what is remembered."""
+        return [*fresh, *self.items]
+
+    def remember(self, fresh: Sequence[Experience]) -> None:
+        """Keeps `fresh`, once its round is learnt: a state saved in mid-round must not hold the round's own pieces."""
         self.items = (self.items + [_aged(piece) for piece in fresh])[-self.capacity :] if self.capacity else []
-        return replayed
 
 
 def _aged(piece: Experience) -> Experience:

@@ -1,7 +1,8 @@
 """Dataclasses to and from JSON and JSONL; a file is written whole or not at all.
 
 Every write goes to a neighbour first and is renamed into place, so a killed process leaves the old file or
-the new one. What the disk refuses (full, read-only) is one clear line, not a traceback.
+the new one. A file that is only ever added to is read up to its last whole line. What the disk refuses (full,
+read-only) is one clear line, not a traceback.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -30,8 +31,10 @@ def writing(path: Path) -> Iterator[None]:
     """Turns what the disk refuses into one line that names the file."""
     try:
         yield
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
+    except Exception as error:
+        if not isinstance(error, OSError) and "(os error " not in str(error):  # as libraries in Rust tell one
+            raise
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         raise RunStopped(f"cannot write {path}: {reason}; free space or choose another folder, then go on") from error
 
 
@@ -45,11 +48,15 @@ def write_lines(path: Path, lines: Iterable[bytes]) -> None:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + ".partial")
-        with partial.open("wb") as file:
-            file.writelines(lines)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        try:
+            with partial.open("wb") as file:
+                file.writelines(lines)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except OSError:
+            partial.unlink(missing_ok=True)  # on a full disk it is in the way
+            raise
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -58,8 +65,34 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The plain data in `path`."""
-    return json.loads(path.read_text())
+    """The plain data in `path`; ConfigError where it is no JSON."""
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is damaged ({error}); put that file back") from error
+
+
+class Row(NamedTuple):
+    """A whole line of a file that is only ever added to: where it begins and ends, and its object (None: damaged)."""
+
+    start: int
+    end: int
+    value: dict[str, Any] | None
+
+
+def rows(path: Path, start: int = 0) -> Iterator[Row]:
+    """The whole lines of `path` from the place `start` on; a line that a dying process left unfinished is none."""
+    with path.open("rb") as file:
+        file.seek(start)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            try:
+                value = json.loads(line)
+            except (ValueError, RecursionError):
+                value = None
+            yield Row(start, start + len(line), value if isinstance(value, dict) else None)
+            start += len(line)
 
 
 def write_jsonl(path: Path, items: Iterable[Any], kind: Any) -> None:

@@ -11,9 +11,9 @@ import json
 import os
 from dataclasses import astuple
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from sparring.files import writing
+from sparring.files import rows, writing
 from sparring.ongoing import Request, Sampled
 from sparring.seeds import digest
 
@@ -35,16 +35,14 @@ class Journal:
             self._read()
 
     def _read(self) -> None:
-        with self.path.open("r+b") as file:
-            for line in file:
-                if not line.endswith(b"\n"):  # the process died in mid-line
-                    file.truncate(self._end)
-                    break
-                self._note(json.loads(line)["key"], line)
-
-    def _note(self, name: str, line: bytes) -> None:
-        self._starts[name] = self._end
-        self._end += len(line)
+        """Notes every reply; one that is damaged is sampled again."""
+        for row in rows(self.path):
+            self._end = row.end
+            if row.value is not None and _is_reply(row.value):
+                self._starts[row.value["key"]] = row.start
+        if self._end < self.path.stat().st_size:  # the process died in mid-line
+            with writing(self.path):
+                os.truncate(self.path, self._end)
 
     def _opened(self) -> IO[bytes]:
         if self._file is None:
@@ -70,7 +68,8 @@ class Journal:
             self._end = file.seek(0, os.SEEK_END)  # not where it should be, after a write that failed
             file.write(line)
             file.flush()
-        self._note(name, line)
+        self._starts[name] = self._end
+        self._end += len(line)
 
     def close(self, keep: bool = True) -> None:
         """Closes the file, and unless `keep` removes it: what came of it is saved elsewhere."""
@@ -79,3 +78,11 @@ class Journal:
             self._file = None
         if not keep:
             self.path.unlink(missing_ok=True)
+
+
+def _is_reply(row: dict[str, Any]) -> bool:
+    reply = row.get("reply")
+    if not isinstance(row.get("key"), str) or not isinstance(reply, list) or len(reply) != 4:
+        return False
+    ids, logprobs, finish, _ = reply
+    return isinstance(ids, list) and isinstance(logprobs, list) and isinstance(finish, str)

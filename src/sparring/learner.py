@@ -71,7 +71,12 @@ class Learner:
 
             set_peft_model_state_dict(network, load_peft_weights(str(folder), device="cpu"))
         else:
-            network.load_state_dict(type(network).from_pretrained(folder, dtype=network.dtype).state_dict())
+            saved, found = type(network).from_pretrained(
+                folder, config=network.config, dtype=network.dtype, output_loading_info=True
+            )
+            if found["missing_keys"]:
+                raise ConfigError(f"{folder} lacks the weights {', '.join(sorted(found['missing_keys'])[:3])}")
+            network.load_state_dict(saved.state_dict())
         self.weights = weights
 
     def save(self, folder: Path) -> None:

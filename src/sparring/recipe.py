@@ -32,7 +32,7 @@ from sparring.errors import ConfigError, nearest
 from sparring.ledger import Budget, Mode
 from sparring.method import Method
 from sparring.model import ModelSource
-from sparring.tables import Table, build, keys, plain, value
+from sparring.tables import ADJUSTABLE, Table, adjustable, build, flat, keys, plain, value
 from sparring.task import Endless, Task
 from sparring.trainer import TrainerSettings
 
@@ -47,17 +47,18 @@ class RunSettings:
     development split are asked then, `test_problems` of the test split once at the end (0: none). `keep` checkpoints
     stay beside the best and the final one. `at_once` episodes are played together. A round in which the partner fails
     in more than `max_partner_failures` of the episodes, or the learner in `max_learner_failures`, stops the run.
+    What is ADJUSTABLE may change when a run goes on.
     """
 
     seed: int = 0
     evaluate_every: Annotated[int, Ge(0)] = 0
     evaluate_problems: Annotated[int, Ge(0)] = 200
     test_problems: Annotated[int, Ge(0)] | None = None
-    save_every: Annotated[int, Ge(0)] = 0
-    keep: Annotated[int, Gt(0)] = 2
+    save_every: Annotated[int, Ge(0), ADJUSTABLE] = 0
+    keep: Annotated[int, Gt(0), ADJUSTABLE] = 2
     at_once: Annotated[int, Gt(0)] = 512
-    max_partner_failures: Annotated[float, Interval(ge=0, le=1)] = 0.2
-    max_learner_failures: Annotated[float, Interval(ge=0, le=1)] = 0.9
+    max_partner_failures: Annotated[float, Interval(ge=0, le=1), ADJUSTABLE] = 0.2
+    max_learner_failures: Annotated[float, Interval(ge=0, le=1), ADJUSTABLE] = 0.9
     threads: Annotated[int, Gt(0)] | None = None
 
 
@@ -97,7 +98,7 @@ class Recipe:
     run: RunSettings = field(default_factory=RunSettings)
     problems: Problems = "fixed"
     ledger: LedgerSettings = field(default_factory=LedgerSettings)
-    budget: Budget = field(default_factory=Budget)
+    budget: Annotated[Budget, ADJUSTABLE] = field(default_factory=Budget)
 
     @classmethod
     def read(cls, source: str | Path | Table, settings: Sequence[str] = ()) -> Recipe:
@@ -152,6 +153,21 @@ class Recipe:
     def toml(self) -> str:
         """The same as a TOML file."""
         return tomlkit.dumps(self.table())
+
+
+def fixed(table: Table) -> dict[str, Any]:
+    """The keys of a recipe's table, dotted, that may not change when its run goes on."""
+    return {key: setting for key, setting in flat(table).items() if not may_change(key)}
+
+
+def may_change(key: str) -> bool:
+    """Whether a run may go on with another value of the dotted `key`: it decides only whether the run stops, or what
+    it saves."""
+    table, *inner = key.split(".")
+    if table == "phase" and inner[1:2] == ["trainer"]:
+        table, inner = "trainer", inner[2:]
+    tables = {"run": RunSettings, "trainer": TrainerSettings}
+    return table in adjustable(Recipe) or (table in tables and inner[0] in adjustable(tables[table]))
 
 
 def load_table(source: str) -> dict[str, Any]:

@@ -11,112 +11,92 @@ where it stopped: back to its newest checkpoint, then through what was saved sin
 from __future__ import annotations
 
 import asyncio
-import shutil
 import time
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import tomlkit
 import torch
 
 from sparring import checkpoint
-from sparring.assembly import for_use, name_of, role_fields
-from sparring.attempts import Serving
-from sparring.checkpoint import Position, State, Usage
+from sparring.assembly import name_of
+from sparring.checkpoint import Damaged, Origin, Position, State
 from sparring.choice import Choice
-from sparring.circumstances import circumstances
 from sparring.display import Display
-from sparring.errors import ConfigError, RunStopped
-from sparring.evaluation import Evaluation, Outcome, evaluate
-from sparring.experience import Experience, Memory
-from sparring.files import adapter, read_json, read_jsonl, write_json, write_jsonl, write_whole, writing
-from sparring.interaction import Episode
-from sparring.journal import Journal
+from sparring.errors import ConfigError, RunStopped, SparringError
+from sparring.experience import Memory
+from sparring.files import write_whole
+from sparring.folder import RECIPE, check, note
 from sparring.learner import Learner
-from sparring.method import Method
-from sparring.metrics import Key, Metrics
-from sparring.play import check_failures, play, summary
+from sparring.metrics import Metrics
+from sparring.occupancy import occupied
 from sparring.recipe import Phase, Recipe
 from sparring.recording import asks_a_person, ready, recorded
-from sparring.seeds import rng
-from sparring.tables import differences, plain
-from sparring.task import Problem, Split, offers
+from sparring.round import Round
+from sparring.selection import Progress, Selection
 from sparring.together import wait_for
-from sparring.trainer import Lesson, Reference, Trainer, needs_reference
+from sparring.trainer import Lesson, Trainer
 
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run: its folder, its best learner, and how that did on the test problems (None: not asked)."""
+    """A finished run: its folder, its best learner and its final one, and how they did on the test problems (None: not
+    asked). Both figures name the place in the run that the learner is from (`origin`)."""
 
     folder: Path
     best: Path
     test: dict[str, Any] | None
+    final: Path
+    final_test: dict[str, Any] | None
+    origin: Origin
+    progress: tuple[Progress, ...] = ()
+
+    def told(self) -> Iterator[str]:
+        """What came of it, a line each."""
+        if self.test is not None and self.final_test is not None:
+            same = self.test["origin"] == self.final_test["origin"]
+            for name, line in (("best", self.test), ("final", self.final_test))[: 1 if same else 2]:
+                yield (
+                    f"the {name} learner{' (the final one)' if same else ''}, from {checkpoint.where(line['origin'])}: "
+                    f"test accuracy {line['accuracy']:.1%} [{line['low']:.1%}, {line['high']:.1%}] "
+                    f"on {line['problems']} problems"
+                )
+        yield from (phase.told() for phase in self.progress if not phase.beat_its_start)
 
 
 def train(recipe: Recipe, run: str | Path, *, resume: bool = False, display: Display | None = None) -> Result:
     """Runs `recipe` in the folder `run`, or goes on with what stands there. Works in a notebook too."""
-    return wait_for(Run(recipe, Path(run), resume, display or Display(live=not asks_a_person(recipe))).go())
-
-
-def branch(source: Path, folder: Path, recipe: Recipe) -> None:
-    """A new run of `recipe` in `folder` that has the finished run in `source` behind it: its phases are the recipe's
-    first ones, and are not run again."""
-    begun = _begun(source)
-    table = {**recipe.table(), "budget": {}}
-    changed = differences(begun, {**table, "phase": table["phase"][: len(begun["phase"])]})
-    if changed:
-        raise ConfigError(f"the run in {source} is not the beginning of this recipe ({'; '.join(changed[:5])})")
-    with writing(folder):
-        shutil.copytree(source, folder)
-    write_whole(folder / "recipe.toml", recipe.toml())
-
-
-def _begun(folder: Path) -> dict[str, Any]:
-    """The recipe that the run in `folder` was begun with, but for its budget, which may be raised at any time."""
-    return {**tomlkit.parse((folder / "recipe.toml").read_text()).unwrap(), "budget": {}}
+    with occupied(Path(run)):
+        return wait_for(Run(recipe, Path(run), resume, display or Display(live=not asks_a_person(recipe))).go())
 
 
 class Run:
-    """One recipe in one folder."""
+    """One recipe in one folder, which nobody else works in."""
 
     def __init__(self, recipe: Recipe, folder: Path, resume: bool, display: Display) -> None:
         self.recipe, self.folder, self.display = recipe, folder, display
         self.settings = recipe.run
         self.choice = Choice(recipe)
-        self._check(resume)
-        if not (folder / "recipe.toml").exists():  # a run that goes on may have all replies that it needs
+        check(folder, recipe, resume)
+        if not (folder / RECIPE).exists():  # a run that goes on may have all replies that it needs
             ready(recipe)
         if self.settings.threads:
             torch.set_num_threads(self.settings.threads)
         self.learner = Learner.load(recipe.learner, self.settings.seed)
         self.trainer = Trainer(self.learner, recipe.phases[0].trainer)
-        write_whole(folder / "recipe.toml", recipe.toml())  # now that nothing is left to be mended in it
+        write_whole(folder / RECIPE, recipe.toml())  # now that nothing is left to be mended in it
         self._note("running")
         self.metrics = Metrics(folder / "metrics.jsonl")
+        self.selection = Selection(recipe, folder, self.learner, self.metrics, display)
         self.position = Position()
+        self.origin = Origin(1, name_of(recipe.phases[0].method), 1, 0, 0, self.learner.weights)
         self._evaluated_at: tuple[int, float] | None = None
         self.memory = Memory(recipe.phases[0].replay)
 
-    # ── the folder ──────────────────────────────────────────────────────────────────────────────────────────
-
-    def _check(self, resume: bool) -> None:
-        """ConfigError if the folder holds a run that may not be gone on with."""
-        if not (self.folder / "recipe.toml").exists():
-            return
-        if not resume:
-            raise ConfigError(f"{self.folder} holds a run already; go on with it by --resume, or choose another folder")
-        changed = differences(_begun(self.folder), {**self.recipe.table(), "budget": {}})
-        if changed:
-            raise ConfigError(
-                f"{self.folder} was begun with another recipe ({'; '.join(changed[:5])}); "
-                "go on with the same one, or choose another folder"
-            )
-
     def _note(self, status: str, **more: Any) -> None:
-        told = {"status": status, "seed": self.settings.seed, **circumstances()}
-        write_json(self.folder / "run.json", {**told, **more})
+        note(self.folder, status, self.settings.seed, **more)
 
     # ── the whole ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -127,8 +107,8 @@ class Run:
             self._restore()
             with self.display, recorded(self.recipe, self.folder) as (phases, ledger):
                 self.display.run(self.choice.total(), self.position.problems)
-                for note in getattr(self.recipe.task, "notes", ()):
-                    self.display.say(f"task: {note}")
+                for remark in getattr(self.recipe.task, "notes", ()):
+                    self.display.say(f"task: {remark}")
                 try:
                     for number, phase in list(enumerate(phases))[self.position.phase :]:
                         await self._phase(number, phase)
@@ -136,23 +116,47 @@ class Run:
                     if ledger is not None:
                         await ledger.settle()  # what is under way is being paid
                 result = await self._finish()
-        except (RunStopped, KeyboardInterrupt, asyncio.CancelledError) as error:
-            self._note("stopped", reason=str(error) or "interrupted")
+        except (SparringError, KeyboardInterrupt, asyncio.CancelledError) as error:
+            with suppress(RunStopped):  # the disk may be full: what stopped the run is said, not this
+                self._note("stopped", reason=str(error) or "interrupted")
             raise
         self._note("finished", seconds=round(time.monotonic() - begun, 1))
         return result
 
     def _restore(self) -> None:
-        found = checkpoint.latest(self.folder)
-        if found is None:
-            return
+        """Goes back to the newest checkpoint that can be used."""
+        checkpoint.tidy(self.folder)
+        damaged: Damaged | None = None
+        try:
+            for found in checkpoint.resumable(self.folder):
+                try:
+                    self._restore_from(found)
+                except Damaged as error:
+                    damaged = damaged or error
+                    self.display.say(f"{error}; an older one is tried")
+                    continue
+                self.selection.check(self.position.problems)
+                self.display.say(f"going on from {found.name} problems")
+                return
+        except Damaged as error:
+            damaged = error
+        if damaged is not None:
+            raise ConfigError(f"{damaged}; {checkpoint.AGAIN}") from damaged
+
+    def _restore_from(self, found: Path) -> None:
         state = checkpoint.state(found)
-        self.position = state.position
+        if state.measured > len(self.metrics):
+            there = f"metrics.jsonl has {len(self.metrics)} of the {state.measured} lines that it had then"
+            raise Damaged(f"the checkpoint {found} cannot be gone on from ({there})")
         phase = self.recipe.phases[min(state.position.phase, len(self.recipe.phases) - 1)]
-        self.learner.restore(found, state.weights)
-        self.trainer.restore(state.training, phase.trainer)
+        with checkpoint.reading(found):
+            used = checkpoint.usage(found)
+            if used is None or used.origin is None:
+                raise Damaged(f"the checkpoint {found} cannot be read ({checkpoint.USAGE} is missing)")
+            self.learner.restore(found, state.weights)
+            self.trainer.restore(state.training, phase.trainer)
+        self.position, self.origin = state.position, used.origin
         self.memory = Memory(phase.replay, state.memory)
-        self.display.say(f"going on from {found.name} problems")
 
     async def _phase(self, number: int, phase: Phase) -> None:
         method = name_of(phase.method)
@@ -165,32 +169,32 @@ class Run:
             await self._round(number, phase, round_)
             self.position = replace(self.position, round=round_ + 1, step=0)
         if self._evaluated_at != (number, self.position.problems):  # not just now, after the last step
-            await self._evaluate(phase.method, (number + 1, phase.rounds, 0))
+            await self.selection.develop(phase.method, (number + 1, phase.rounds, 0), self.origin)
         self.display.say(f"phase {number + 1} ({method}) is done")
         self.position = Position(number + 1, 0, 0, self.position.problems)
-        self._save(phase.method)
+        self._save(phase)
 
     # ── a round ─────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _round(self, number: int, phase: Phase, round_: int) -> None:
         begun, sampled = time.monotonic(), self.learner.model.tokens_sampled
-        folder = self.folder / "rounds" / f"{number + 1}-{name_of(phase.method)}" / f"{round_ + 1:04d}"
-        name, scope = (
-            f"phase {number + 1} ({name_of(phase.method)}), round {round_ + 1}",
-            (self.settings.seed, number, round_),
+        this = Round(
+            self.recipe, self.folder, phase, number, round_, self.position.step, self.learner, self.choice, self.display
         )
-        experience, told = await self._experience(folder, phase, scope, name)
+        fresh, told = await this.experience()
+        experience = self.memory.replay(fresh)
         played = time.monotonic()
         lesson = self.trainer.lesson(
             experience,
             phase.method.objective,
             self.choice.count(phase),
             phase.epochs or 1,
-            scope,
+            this.scope,
             updates=phase.updates_per_round or "batch",
         )
-        lesson = replace(lesson, reference=self._reference(folder, lesson, name))
-        await self._learn(lesson, phase, (number, round_), name)
+        lesson = replace(lesson, reference=this.reference(self.trainer, lesson))
+        await self._learn(lesson, phase, this)
+        self.memory.remember(fresh)
         learnt = time.monotonic()
         line = self.metrics.record(
             ("round", number + 1, round_ + 1, 0),
@@ -207,178 +211,72 @@ class Run:
                 "tokens_per_second": round((self.learner.model.tokens_sampled - sampled) / max(1e-9, played - begun)),
             },
         )
-        self.display.round(name, line)
+        self.display.round(this.name, line)
         if line.get("cut_off", 0) > 0.05:
             self.display.say(
-                f"  {line['cut_off']:.0%} of the episodes have a reply that was cut at max_tokens; raise it"
+                f"  {line['cut_off']:.0%} of the episodes have a reply that was cut at max_tokens; "
+                "raise it in a new run"
             )
 
-    async def _experience(
-        self, folder: Path, phase: Phase, scope: tuple[int, int, int], name: str
-    ) -> tuple[list[Experience], dict[str, float]]:
-        """What the round teaches, replay included: saved before, or played now."""
-        episodes_path, experience_path = folder / "episodes.jsonl", folder / "experience.jsonl"
-        journal = Journal(folder / "journal.jsonl")
-        if episodes_path.exists():
-            episodes = read_jsonl(episodes_path, Episode)
-        else:
-            episodes = await self._play(
-                phase.method, self.choice.round(phase, scope[1], scope[2]), (*scope, "train"), journal, name
-            )
-            check_failures(episodes, self.settings.max_partner_failures, self.settings.max_learner_failures)
-            write_jsonl(episodes_path, episodes, Episode)
-        if experience_path.exists():
-            harvested = read_jsonl(experience_path, Experience)
-        else:
-            problems = self.choice.consulted(phase, *scope[1:])
-            consulted = await self._play(
-                phase.method, problems, (*scope, "development"), journal, f"{name}, consulting"
-            )
-            harvested = phase.method.harvest(episodes, consulted, self.recipe.task.layout, rng(*scope, "harvest"))
-            write_jsonl(experience_path, harvested, Experience)
-        journal.close(keep=False)
-        return self.memory.replay(harvested), summary(episodes)
-
-    async def _play(
-        self, method: Method, problems: list[Problem], scope: tuple[int, int, int, str], journal: Journal, name: str
-    ) -> list[Episode]:
-        self.display.stage(f"{name}: episodes", len(problems))
-        sampled, begun = self.learner.model.tokens_sampled, time.monotonic()
-        kept = needs_reference(method.objective)
-
-        def told(episode: Episode) -> None:
-            rate = (self.learner.model.tokens_sampled - sampled) / max(1e-9, time.monotonic() - begun)
-            self.display.advance(f"{rate:.0f} tokens/s")
-
-        return await play(
-            method,
-            self.recipe.task,
-            problems,
-            lambda problem: self.learner.voice(*scope, problem.id, journal=journal, logprobs=kept),
-            scope,
-            at_once=self.settings.at_once,
-            serving=Serving(f"{scope[1] + 1}-{name_of(method)}", scope[2] + 1),
-            on_episode=told,
-        )
-
-    # ── learning ────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _reference(self, folder: Path, lesson: Lesson, name: str) -> Reference | None:
-        """The reference's log-probabilities, taken before the first step and kept for who resumes after it."""
-        path = folder / "reference.json"
-        if path.exists():
-            known: Reference = adapter(Reference).validate_python(read_json(path))
-            return known
-        reference = self.trainer.reference(lesson)
-        if reference is not None:
-            write_json(path, asdict(reference))
-            if reference.gap is not None:
-                whose = f"the sampler's for {reference.sampled:.0%}" if reference.sampled else "computed for all"
-                self.display.say(f"{name}: reference: {whose} (in the probe they lie {reference.gap:.1g} nats apart)")
-        return reference
-
-    async def _learn(self, lesson: Lesson, phase: Phase, place: tuple[int, int], name: str) -> None:
+    async def _learn(self, lesson: Lesson, phase: Phase, this: Round) -> None:
         """Takes the round's steps, evaluating and saving where problems say so."""
         steps = lesson.steps
-        self.display.stage(f"{name}: steps", steps - self.position.step)
+        self.display.stage(f"{this.name}: steps", steps - self.position.step)
         start = self.position.problems - lesson.problems * self.position.step / max(1, steps)
         try:
             for step in self.trainer.learn(lesson, done=self.position.step):
                 before = self.position.problems
                 problems = start + lesson.problems * step.number / steps
-                self.position = Position(*place, step.number, problems)
-                self.metrics.record(
-                    ("step", place[0] + 1, place[1] + 1, step.number), {"loss": step.loss, **step.measures}
-                )
+                self._stand(this, step.number, problems)
+                place = (this.number + 1, this.round_ + 1, step.number)
+                self.metrics.record(("step", *place), {"loss": step.loss, **step.measures})
                 self.display.step(problems, step.loss)
                 if self._due(before, problems, self.settings.evaluate_every):
-                    await self._evaluate(phase.method, (place[0] + 1, place[1] + 1, step.number))
+                    await self.selection.develop(phase.method, place, self.origin)
+                    self._evaluated_at = (this.number, problems)
                 if self._due(before, problems, self.settings.save_every):
-                    self._save(phase.method)
+                    self._save(phase)
         except RunStopped as error:
             kept = checkpoint.latest(self.folder)
             last = f"the last good checkpoint, {kept}, is kept" if kept else "no checkpoint was saved yet"
-            raise RunStopped(f"{name}: {error}; {last}") from error
-        self.position = Position(*place, steps, start + lesson.problems)
+            raise RunStopped(f"{this.name}: {error}; {last}") from error
+        self._stand(this, steps, start + lesson.problems)
+
+    def _stand(self, this: Round, step: int, problems: float) -> None:
+        """Notes that so many steps of the round are taken."""
+        self.position = Position(this.number, this.round_, step, problems)
+        method, weights = name_of(this.phase.method), self.learner.weights
+        self.origin = Origin(this.number + 1, method, this.round_ + 1, step, round(problems), weights)
 
     @staticmethod
     def _due(before: float, now: float, every: int) -> bool:
         return bool(every) and int(now / every + 1e-9) > int(before / every + 1e-9)
 
-    # ── evaluating and saving ───────────────────────────────────────────────────────────────────────────────
+    # ── saving ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _evaluate(self, method: Method, key: tuple[int, int, int]) -> None:
-        """Asks the development problems; the best learner so far is kept."""
-        problems = self._asked_of("development", self.settings.evaluate_problems)
-        if not problems:
-            return
-        name: Key = ("development", *key)
-        if (line := self.metrics.get(name)) is None:
-            evaluation = await self._asked(method, problems, "-".join(map(str, key)))
-            line = self.metrics.record(name, {"at": round(self.position.problems), **evaluation.plain()})
-        self._evaluated_at = (key[0] - 1, self.position.problems)
-        self.display.evaluated(line)
-        earlier = [
-            other["accuracy"] for other in self.metrics if other["kind"] == "development" and other["at"] < line["at"]
-        ]
-        if all(line["accuracy"] > accuracy for accuracy in earlier):
-            checkpoint.save(self.folder / "checkpoints" / "best", self.learner, self._usage(method))
-
-    def _asked_of(self, split: Split, count: int | None) -> list[Problem]:
-        """The problems of `split` to be asked; none of a task that cannot tell what is right."""
-        return list(self.recipe.task.problems(split))[:count] if "gold" in offers(self.recipe.task) else []
-
-    async def _asked(self, method: Method, problems: list[Problem], name: str) -> Evaluation:
-        self.display.stage("evaluating", len(problems))
-        journal = Journal(self.folder / f"evaluation-{name}.journal.jsonl")
-
-        def told(outcome: Outcome) -> None:
-            self.display.advance()
-
-        evaluation = await evaluate(
-            self.recipe.task,
-            problems,
-            method,
-            lambda problem: self.learner.voice(self.settings.seed, "evaluate", problem.id, journal=journal),
-            at_once=self.settings.at_once,
-            on_outcome=told,
-        )
-        journal.close(keep=False)
-        return evaluation
-
-    def _usage(self, method: Method) -> Usage:
-        source = self.recipe.learner
-        settings = plain(method, without=tuple(role_fields(type(method))))
-        layout, kwargs = self.recipe.task.layout.name, dict(source.chat_template_kwargs)
-        return Usage(name_of(method), settings, layout, source.thinking, kwargs, source.quantization)
-
-    def _save(self, method: Method) -> None:
+    def _save(self, phase: Phase) -> None:
         if not self.trainer.finite():
-            raise RunStopped("the weights are no numbers any more; lower the learning rate")
-        state = State(self.position, self.learner.weights, self.trainer.state(), tuple(self.memory.items))
+            raise RunStopped("the weights are no numbers any more; lower the learning rate in a new run")
+        training, memory = self.trainer.state(), tuple(self.memory.items)
+        state = State(self.position, self.learner.weights, training, memory, len(self.metrics))
         name = f"{round(self.position.problems):09d}"
-        checkpoint.save(self.folder / "checkpoints" / name, self.learner, self._usage(method), state)
+        usage = self.selection.usage(phase.method, self.origin)
+        checkpoint.save(self.folder / "checkpoints" / name, self.learner, usage, state)
         checkpoint.prune(self.folder, self.settings.keep)
 
     async def _finish(self) -> Result:
-        """The final learner, the best one, and the best one's figures on the test problems, read only now."""
-        last = self.recipe.phases[-1].method
-        final = self.folder / "checkpoints" / "final"
-        best = self.folder / "checkpoints" / "best"
-        checkpoint.save(final, self.learner, self._usage(last))
+        """The final learner, the best one, and the figures of both on the test problems, read only now."""
+        final, best = self.folder / "checkpoints" / "final", self.selection.best
+        usage = self.selection.usage(self.recipe.phases[-1].method, self.origin)
+        checkpoint.save(final, self.learner, usage)
         if not best.exists():
-            checkpoint.save(best, self.learner, self._usage(last))
-        problems = self._asked_of("test", self.settings.test_problems)
-        if not problems:
-            return Result(self.folder, best, None)
-        key: Key = ("test", len(self.recipe.phases), 0, 0)
+            checkpoint.save(best, self.learner, usage)
         used = checkpoint.usage(best)
         assert used is not None
-        if (line := self.metrics.get(key)) is None:
-            self.learner.restore(best, f"best of {len(self.recipe.phases)}")
-            evaluation = await self._asked(for_use(used.method, used.settings), problems, "test")
-            outcomes = [asdict(outcome) for outcome in evaluation.outcomes]
-            write_json(self.folder / "evaluation.json", {**evaluation.plain(), "outcomes": outcomes})
-            line = self.metrics.record(key, evaluation.plain())
-        self.display.evaluated(line)
-        return Result(self.folder, best, line)
+        tested = await self.selection.test(usage)
+        test, final_test = tested or (None, None)
+        origin, progress = used.origin or self.origin, tuple(self.selection.progress())
+        result = Result(self.folder, best, test, final, final_test, origin, progress)
+        for line in result.told():
+            self.display.say(line)
+        return result

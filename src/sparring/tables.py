@@ -17,11 +17,18 @@ from sparring.errors import ConfigError, nearest
 
 Table = Mapping[str, Any]
 
+ADJUSTABLE = "adjustable"  # in a field's `Annotated`: it decides only whether a run stops, or what is saved of it
+
 
 def keys(kind: Any) -> dict[str, Any]:
     """The fields of a dataclass that can be set, with their types."""
     hints = get_type_hints(kind, include_extras=True)
     return {field.name: hints[field.name] for field in fields(kind) if field.init}
+
+
+def adjustable(kind: Any) -> frozenset[str]:
+    """The fields of a dataclass that are ADJUSTABLE."""
+    return frozenset(name for name, hint in keys(kind).items() if ADJUSTABLE in getattr(hint, "__metadata__", ()))
 
 
 def build(kind: Any, table: Table, where: str, **given: Any) -> Any:

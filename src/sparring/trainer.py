@@ -29,6 +29,7 @@ from sparring.forks import shared
 from sparring.learner import Learner
 from sparring.objective import Objective
 from sparring.seeds import Name, digest, rng, stream
+from sparring.tables import ADJUSTABLE
 from sparring.tokens import Row
 from sparring.turns import Resident
 
@@ -59,7 +60,7 @@ class TrainerSettings:
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     gradient_checkpointing: bool = False
     max_grad_norm: Annotated[float, Gt(0)] = 1.0
-    max_dropped: Annotated[float, Interval(ge=0, le=1)] = 0.05
+    max_dropped: Annotated[float, Interval(ge=0, le=1), ADJUSTABLE] = 0.05
 
     def __post_init__(self) -> None:
         if self.optimizer == "adamw_8bit":
@@ -282,7 +283,9 @@ class Trainer:
     def _check(what: str, value: float, number: int, places: Sequence[int]) -> None:
         if not math.isfinite(value):
             rows = ", ".join(str(place) for place in list(places)[:8])
-            raise RunStopped(f"the {what} is {value} in step {number}, rows {rows}; lower the learning rate")
+            raise RunStopped(
+                f"the {what} is {value} in step {number}, rows {rows}; lower the learning rate in a new run"
+            )
 
     def finite(self) -> bool:
         """Whether every weight is a number."""

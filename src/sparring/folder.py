@@ -1,0 +1,67 @@
+"""A run's folder: which recipe it was begun with, whether it may be gone on with, and how it stands.
+
+Not here: who works in it (`occupancy`), and what stands in its checkpoints (`checkpoint`).
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+from sparring.circumstances import circumstances
+from sparring.errors import ConfigError
+from sparring.files import write_json, write_whole, writing
+from sparring.occupancy import HOLDER, LOCK
+from sparring.recipe import Recipe, fixed
+from sparring.tables import differences
+
+RECIPE, STATUS = "recipe.toml", "run.json"
+
+
+def check(folder: Path, recipe: Recipe, resume: bool) -> None:
+    """ConfigError if `folder` holds a run that may not be gone on with by `recipe`."""
+    if not (folder / RECIPE).exists():
+        left = [name for name in (STATUS, "metrics.jsonl", "checkpoints") if (folder / name).exists()]
+        if left:
+            raise ConfigError(
+                f"{folder} holds {', '.join(left)} but no {RECIPE}; put that file back, or choose another folder"
+            )
+        return
+    if not resume:
+        raise ConfigError(f"{folder} holds a run already; go on with it by --resume, or choose another folder")
+    changed = differences(fixed(_begun(folder)), fixed(recipe.table()))
+    if changed:
+        raise ConfigError(
+            f"{folder} was begun with another recipe ({'; '.join(changed[:5])}); "
+            "go on with the same one, or choose another folder"
+        )
+
+
+def note(folder: Path, status: str, seed: int, **more: Any) -> None:
+    """Writes down how the run in `folder` stands."""
+    write_json(folder / STATUS, {"status": status, "seed": seed, **circumstances(), **more})
+
+
+def branch(source: Path, folder: Path, recipe: Recipe) -> None:
+    """A new run of `recipe` in `folder` that has the finished run in `source` behind it: its phases are the recipe's
+    first ones, and are not run again."""
+    begun, table = _begun(source), recipe.table()
+    changed = differences(fixed(begun), fixed({**table, "phase": table["phase"][: len(begun["phase"])]}))
+    if changed:
+        raise ConfigError(f"the run in {source} is not the beginning of this recipe ({'; '.join(changed[:5])})")
+    with writing(folder):
+        shutil.copytree(source, folder, ignore=shutil.ignore_patterns(LOCK, HOLDER, "evaluation.json"))
+    write_whole(folder / RECIPE, recipe.toml())
+
+
+def _begun(folder: Path) -> dict[str, Any]:
+    """The recipe that the run in `folder` was begun with."""
+    path = folder / RECIPE
+    try:
+        return tomlkit.parse(path.read_bytes().decode()).unwrap()
+    except (TOMLKitError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is damaged ({error}); put that file back, or choose another folder") from error

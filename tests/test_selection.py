@@ -1,0 +1,114 @@
+"""Which learner of a run is the best, where it is from, and what the test problems say of it and of the final one."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from sparring import checkpoint
+from sparring.display import Display
+from sparring.evaluation import Evaluation, Outcome
+from sparring.model import LanguageModel
+from sparring.recipe import Recipe
+from sparring.run import Result, train
+
+RECIPE = {
+    "task": {"kind": "multistep_arithmetic", "range": "easy", "train": 16, "development": 8, "test": 8},
+    "phase": [
+        {"method": "sft", "rounds": 2, "max_tokens": 8},
+        {"method": "saie", "rounds": 2, "problems": 16, "max_tokens": 8, "discussant": {"by": "task"}},
+    ],
+    "trainer": {"learning_rate": 1e-3, "batch": 4},
+    "run": {"threads": 1, "evaluate_every": 8, "max_learner_failures": 1.0},
+}
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list[int]:
+    """Every evaluation finds as many right as `rights` says next; what was asked is noted by its count."""
+    rights: list[int] = []
+
+    async def evaluate(task, problems, way, speaker, *, at_once, on_outcome):
+        right = rights.pop(0)
+        asked.append(len(problems))
+        return Evaluation(tuple(Outcome(p.id, p.bin, n < right, n < right) for n, p in enumerate(problems)))
+
+    asked: list[int] = []
+    monkeypatch.setattr("sparring.selection.evaluate", evaluate)
+    return rights
+
+
+def go(folder: Path) -> tuple[Result, str]:
+    said = io.StringIO()
+    display = Display(Console(file=said, width=300))
+    return train(Recipe.of(RECIPE), folder, resume=True, display=display), said.getvalue()
+
+
+def told(folder: Path) -> dict:
+    return json.loads((folder / "evaluation.json").read_text())
+
+
+def of(folder: Path, kind: str) -> list[dict]:
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [line for line in lines if line["kind"] == kind]
+
+
+def test_a_best_learner_of_the_warm_up_is_said_to_be_one_everywhere(asked, tmp_path):
+    asked += [1, 5, 2, 3, 4, 4, 3, 3, 2, 6]  # development problems eight times, then the final learner, the best
+    result, said = go(tmp_path / "run")
+    place = {"phase": 1, "method": "sft", "round": 1, "step": 4, "problems": 16}
+    last = {"phase": 2, "method": "saie", "round": 2, "problems": 64}
+    assert not asked
+    found = told(tmp_path / "run")
+    assert found["origin"] == place
+    assert found["accuracy"] == 6 / 8
+    assert found["final"]["accuracy"] == 2 / 8
+    assert last.items() <= found["final"]["origin"].items()
+    assert len(found["outcomes"]) == len(found["final"]["outcomes"]) == 8
+    [best], [final] = of(tmp_path / "run", "test"), of(tmp_path / "run", "test_final")
+    assert (best["accuracy"], best["origin"], final["accuracy"]) == (6 / 8, place, 2 / 8)
+    assert (result.test, result.final_test) == (best, final)
+    assert result.origin.plain() == place
+    assert "the best learner, from phase 1 (sft), round 1, step 4: test accuracy 75.0%" in said
+    assert "the final learner, from phase 2 (saie), round 2, step " in said
+    behind = "phase 2 (saie) never beat its start on the development problems: 37.5% at its start, 50.0% at most since"
+    assert behind not in said  # it began from 3 of 8 and came to 4
+    assert checkpoint.usage(result.best).origin.plain() == place
+
+
+def test_a_phase_that_never_beat_its_start_is_said_in_a_line(asked, tmp_path):
+    asked += [1, 2, 3, 5, 4, 5, 3, 3, 2, 6]
+    _, said = go(tmp_path / "run")
+    line = "phase 2 (saie) never beat its start on the development problems: 62.5% at its start, 62.5% at most since"
+    assert said.count(line) == 1
+    assert told(tmp_path / "run")["development"] == [
+        {"phase": 2, "method": "saie", "start": 0.625, "highest": 0.625, "beat_its_start": False}
+    ]
+
+
+def test_the_same_learner_is_asked_once(asked, tmp_path):
+    asked += [1, 2, 3, 4, 5, 6, 7, 8, 6]
+    result, said = go(tmp_path / "run")
+    assert not asked
+    found = told(tmp_path / "run")
+    assert found["accuracy"] == found["final"]["accuracy"] == 6 / 8
+    assert found["origin"] == found["final"]["origin"]
+    assert said.count("test accuracy") == 1
+    assert "the best learner (the final one), from phase 2 (saie), round 2, step " in said
+    assert result.test["accuracy"] == result.final_test["accuracy"]
+
+
+def test_the_figures_of_a_finished_run_are_made_again_where_they_are_damaged(tmp_path, monkeypatch):
+    go(tmp_path / "run")
+    path = tmp_path / "run" / "evaluation.json"
+    whole = path.read_bytes()
+    for damage in (None, b"", whole[:300], b"\xff\x00", b"[1]", b'{"accuracy": 1}'):
+        path.unlink() if damage is None else path.write_bytes(damage)
+        go(tmp_path / "run")
+        assert path.read_bytes() == whole
+    monkeypatch.delattr(LanguageModel, "sample")
+    go(tmp_path / "run")
