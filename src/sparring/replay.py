@@ -38,7 +38,7 @@ from sparring.files import adapter, writing
 from sparring.ledger import NotRecorded, restore
 from sparring.metrics import Metrics
 from sparring.recipe import Recipe
-from sparring.recording import FILE
+from sparring.recording import FILE, begin
 from sparring.run import train
 from sparring.tables import differences
 
@@ -82,7 +82,7 @@ def replay(
             )
         recipe = _recipe(bundled, manifest)
         if (bundled / LEDGER).exists():
-            restore(folder / FILE, bundled / LEDGER, folder.name)
+            restore(folder / FILE, bundled / LEDGER, begin(folder), folder.resolve().name)
         if episodes:
             shutil.copytree(bundled / ROUNDS, folder / ROUNDS)
     except BaseException:

@@ -27,7 +27,7 @@ from sparring.checkpoint import Position, State, Usage
 from sparring.choice import Choice
 from sparring.circumstances import circumstances
 from sparring.display import Display
-from sparring.errors import ConfigError, RunStopped
+from sparring.errors import ConfigError, RunStopped, SparringError
 from sparring.evaluation import Evaluation, Outcome, evaluate
 from sparring.experience import Experience, Memory
 from sparring.files import adapter, read_json, read_jsonl, write_json, write_jsonl, write_whole, writing
@@ -38,7 +38,7 @@ from sparring.method import Method
 from sparring.metrics import Key, Metrics
 from sparring.play import check_failures, play, summary
 from sparring.recipe import Phase, Recipe
-from sparring.recording import asks_a_person, ready, recorded
+from sparring.recording import asks_a_person, begin, identity, place, ready, recorded
 from sparring.seeds import rng
 from sparring.tables import differences, plain
 from sparring.task import Problem, Split, offers
@@ -70,6 +70,7 @@ def branch(source: Path, folder: Path, recipe: Recipe) -> None:
         raise ConfigError(f"the run in {source} is not the beginning of this recipe ({'; '.join(changed[:5])})")
     with writing(folder):
         shutil.copytree(source, folder)
+    begin(folder)
     write_whole(folder / "recipe.toml", recipe.toml())
 
 
@@ -86,6 +87,7 @@ class Run:
         self.settings = recipe.run
         self.choice = Choice(recipe)
         self._check(resume)
+        self.id = identity(folder, place(recipe.ledger.path, folder))
         if not (folder / "recipe.toml").exists():  # a run that goes on may have all replies that it needs
             ready(recipe)
         if self.settings.threads:
@@ -115,7 +117,7 @@ class Run:
             )
 
     def _note(self, status: str, **more: Any) -> None:
-        told = {"status": status, "seed": self.settings.seed, **circumstances()}
+        told = {"id": self.id, "status": status, "seed": self.settings.seed, **circumstances()}
         write_json(self.folder / "run.json", {**told, **more})
 
     # ── the whole ───────────────────────────────────────────────────────────────────────────────────────────
@@ -125,7 +127,7 @@ class Run:
         begun = time.monotonic()
         try:
             self._restore()
-            with self.display, recorded(self.recipe, self.folder) as (phases, ledger):
+            with self.display, recorded(self.recipe, self.folder, self.id) as (phases, ledger):
                 self.display.run(self.choice.total(), self.position.problems)
                 for note in getattr(self.recipe.task, "notes", ()):
                     self.display.say(f"task: {note}")
@@ -136,7 +138,7 @@ class Run:
                     if ledger is not None:
                         await ledger.settle()  # what is under way is being paid
                 result = await self._finish()
-        except (RunStopped, KeyboardInterrupt, asyncio.CancelledError) as error:
+        except (SparringError, KeyboardInterrupt, asyncio.CancelledError) as error:
             self._note("stopped", reason=str(error) or "interrupted")
             raise
         self._note("finished", seconds=round(time.monotonic() - begun, 1))

@@ -35,7 +35,7 @@ def quick(monkeypatch):
 class Log(list):
     """A sink that keeps what it is told."""
 
-    def admit(self):
+    async def admit(self, most):
         pass
 
     def record(self, attempt: Attempt):

@@ -1,8 +1,9 @@
 """A budget is a promise: calls, tokens and money, for a run and for each of its rounds.
 
 Every request that leaves counts as a call, whatever comes of it; tokens and money count when it is answered. Nothing
-leaves once a cap is reached, so a cap is overshot by no more than what was under way; calls never are. What the ledger
-already holds costs nothing.
+leaves once a cap is reached, so a cap is overshot by no more than what was under way; calls never are. A request that a
+kill has cut off may have been paid: from then on it counts as a call, with the most that it may have cost. What the
+ledger already holds costs nothing.
 """
 
 from __future__ import annotations
@@ -16,10 +17,6 @@ from annotated_types import Ge
 
 from sparring.attempts import Serving, Tokens
 from sparring.errors import ConfigError, RunStopped
-
-
-class BudgetReached(RunStopped):
-    """A cap is reached: says what was spent, the cap, and how to go on."""
 
 
 class Price(NamedTuple):
@@ -67,6 +64,24 @@ class Spent:
         return f"{self.calls:,} calls, {self.tokens:,} tokens, {_told(self.money)} in money"
 
 
+class BudgetReached(RunStopped):
+    """A cap is reached: says what was spent, the cap, and how to go on.
+
+    What was spent is told as it is when the words are read: what is under way at the cap is waited for and counts.
+    """
+
+    def __init__(self, scope: str, unit: str, cap: float, spent: Spent, in_all: Spent) -> None:
+        super().__init__(scope, unit, cap)
+        self._spent, self._in_all = spent, in_all
+
+    def __str__(self) -> str:
+        scope, unit, cap = self.args
+        return (
+            f"this {scope} has spent {_told(getattr(self._spent, unit))} of its budget of {_told(cap)} {unit} "
+            f"(in all: {self._in_all}); raise budget.{scope}.{unit} and go on: what is recorded is not paid again"
+        )
+
+
 class Meter:
     """What a run spends, held against its budget."""
 
@@ -102,12 +117,9 @@ class Meter:
 
     def _hold(self, scope: str, spent: Spent, cap: Cap) -> None:
         for unit in ("calls", "tokens", "money"):
-            most, now = getattr(cap, unit), getattr(spent, unit)
-            if most is not None and now >= most:
-                raise BudgetReached(
-                    f"this {scope} has spent {_told(now)} of its budget of {_told(most)} {unit} (in all: {spent}); "
-                    f"raise budget.{scope}.{unit} and go on: what is recorded is not paid again"
-                )
+            most = getattr(cap, unit)
+            if most is not None and getattr(spent, unit) >= most:
+                raise BudgetReached(scope, unit, most, spent, self.run)
 
 
 def _told(amount: float) -> str:

@@ -18,6 +18,7 @@ from sparring.speaker import Reply, Sampling
 from sparring.wire.trouble import Trouble
 
 CHARACTERS_A_TOKEN = 4  # a rule of thumb, for servers that report no usage and for what is not yet written
+_AROUND = 32  # tokens that a template puts around a message, and more than any that we know
 _CUT = ("length", "max_tokens")  # OpenAI's word; what some gateways pass on
 _DISPENSABLE = ("temperature", "top_p", "top_k", "seed", "stop")
 _REFUSAL = re.compile(
@@ -38,6 +39,14 @@ class Completion(NamedTuple):
 def estimate(messages: Sequence[Mapping[str, str]]) -> int:
     """About how many tokens `messages` are."""
     return sum(len(message["content"]) for message in messages) // CHARACTERS_A_TOKEN
+
+
+def most(sent: Mapping[str, Any], sampling: Sampling) -> Tokens:
+    """The most that the request `sent` may be billed for: a token is a byte or more, and a template puts some more
+    around each message."""
+    limit = sent.get("max_completion_tokens") or sent.get("max_tokens")
+    prompt = sum(len(message["content"].encode()) + _AROUND for message in sent["messages"])
+    return Tokens(prompt, limit if isinstance(limit, int) else sampling.max_tokens)
 
 
 def read(body: bytes, messages: Sequence[Mapping[str, str]], sampling: Sampling, writer: str) -> Completion:
