@@ -46,7 +46,7 @@ class Log(list):
         return [attempt.outcome for attempt in self]
 
 
-def ask(*script, chat=ASKED, sampling=PLAIN, sample=0, after=None, **settings):
+def ask(*script, chat=ASKED, sampling=PLAIN, sample=0, after=None, log=None, **settings):
     """The reply (or the error), the attempts and the server after one call to a server with `script`."""
 
     async def main():
@@ -58,7 +58,7 @@ def ask(*script, chat=ASKED, sampling=PLAIN, sample=0, after=None, **settings):
                 except (Unavailable, ConfigError) as error:
                     return error, log, server
 
-    log = Log()
+    log = Log() if log is None else log
     return asyncio.run(main())
 
 
@@ -258,6 +258,25 @@ def test_retry_after_is_honoured(form):
     reply, _, server = ask(later, say("42"))
     assert reply.text == "42"
     assert 0.9 < server.requests[1].at - server.requests[0].at < 3
+
+
+@pytest.mark.parametrize(
+    "said", ["21 Oct 2015 07:28:00 +9999999999999999", "inf", "nan", "-5", "1" * 400, "\xb2", "1\r\nretry-after: 2"]
+)
+def test_a_retry_after_that_makes_no_sense_is_ignored_and_no_call_is_lost(said):
+    reply, log, _ = ask(status(429, retry_after=said), say("42"))
+    assert reply.text == "42"
+    assert log.outcomes == ["rate limited", "replied"]
+
+
+def test_a_fault_of_ours_is_raised_and_the_call_is_reported(monkeypatch):
+    def broken(*args):
+        raise ZeroDivisionError("by nobody")
+
+    monkeypatch.setattr(endpoint, "read", broken)
+    with pytest.raises(ZeroDivisionError):
+        ask(say("42"), log=(log := Log()))
+    assert [(attempt.outcome, attempt.error) for attempt in log] == [("ZeroDivisionError", "by nobody")]
 
 
 def test_while_a_server_asks_for_a_rest_no_call_comes():

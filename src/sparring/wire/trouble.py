@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -12,6 +13,9 @@ RATE_LIMITED = 429
 FOR_NOW = (408, 409, 425)  # with 429 and every 5xx; others (400, 404, …) would be answered in the same way again
 NOT_ALLOWED = (401, 403)
 FORM_REFUSED = (400, 422)  # perhaps for one field only
+LONGEST_WAIT = 86_400.0  # seconds; who asks for more means as much: not soon
+_SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{0,12})?")
+_LONGEST_DATE = 40  # characters; the longest form of an HTTP date has 33
 
 
 class Trouble(Exception):
@@ -53,13 +57,14 @@ def of_status(status: int, headers: Mapping[str, str], error: str) -> Trouble:
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-    """The seconds that `Retry-After` asks for, given as seconds or as an HTTP date; 0 where it says nothing."""
+    """The seconds that `Retry-After` asks for, at most LONGEST_WAIT, given in plain digits or as an HTTP date; 0 where
+    it says nothing or anything else: a header is a stranger's data."""
     said = headers.get("retry-after", "").strip()
+    if _SECONDS.fullmatch(said):
+        return min(float(said), LONGEST_WAIT)
+    if len(said) > _LONGEST_DATE:
+        return 0.0
     try:
-        return max(0.0, float(said))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
-    except (TypeError, ValueError):  # no header, or one that nobody can read
+        return min(max(0.0, parsedate_to_datetime(said).timestamp() - time.time()), LONGEST_WAIT)
+    except (TypeError, ValueError, OverflowError, OSError):  # what parts of dates that are none come to
         return 0.0
