@@ -22,6 +22,8 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
+KNOWN = ("replied", "not JSON", "wrong fields", "empty", "filtered", "declined", "tool call", "broken off",
+         "server error")  # fmt: skip
 FIELDS = ("choices", "message", "content", "reasoning_content", "finish_reason", "usage", "model", "error")
 
 
@@ -197,7 +199,7 @@ def _reply_or_trouble(answer):
         outcome, used, text = "replied", found.used, found.reply.text + found.model
     except Trouble as trouble:
         outcome, used, text = trouble.outcome, trouble.used, trouble.error
-    assert outcome in ("replied", "not JSON", "wrong fields", "empty", "filtered", "server error")
+    assert outcome in KNOWN
     assert all(0 <= count < 2**50 for count in (used.prompt, used.completion, used.thought))
     assert text.encode() is not None
 

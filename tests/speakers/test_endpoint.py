@@ -160,6 +160,10 @@ def test_the_identity_holds_no_host_and_no_key():
         (say(choices=["x"]), "wrong fields"),
         (say(message={"content": ["parts"]}), "wrong fields"),
         (say(finish_reason=3), "wrong fields"),
+        *(
+            (say("so far", finish_reason=end), "broken off")
+            for end in ("abort", "error", "pause_turn", "load", "x" * 99)
+        ),
         (raw(b"[1]"), "wrong fields"),
     ],
 )
@@ -179,7 +183,11 @@ def test_a_passing_fault_has_a_name_and_is_tried_again(fault, outcome):
         (status(429, retry_after="100000"), "rate limited"),
         (flood(50), "too large"),
         (flood(50, 500), "too large"),
-        (say("x", finish_reason="content_filter"), "filtered"),
+        *((say("x", finish_reason=end), "filtered") for end in ("content_filter", "SAFETY", "guardrail_intervened")),
+        *((say("x", finish_reason=end), "tool call") for end in ("tool_calls", "function_call", "tool_use")),
+        (say(None, message={"refusal": "I cannot\nhelp with that."}), "declined"),
+        (say("", message={"refusal": "No."}), "declined"),
+        (say("I was going to", finish_reason="refusal"), "declined"),
     ],
 )
 def test_a_lasting_fault_has_a_name_and_is_not_tried_again(fault, outcome):
@@ -348,6 +356,48 @@ def test_thoughts_are_recorded_and_billed_and_never_the_reply():
         assert log[0].tokens.thought == 80
 
 
+def test_a_refusal_is_told_in_its_own_words_and_billed():
+    error, log, _ = ask(say(None, message={"refusal": "I cannot\nhelp."}))
+    assert str(error) == "m: declined: I cannot help."
+    assert log[0].tokens.completion == 5
+    assert ask(say("42", message={"refusal": None}))[0].text == "42"
+
+
+@pytest.mark.parametrize(
+    ("content", "thought", "words"),
+    [
+        ("<think>six sevens</think>\n\n42", "<think>six sevens</think>", "42"),
+        ("\n <think>a</think><think>b</think> 42", "\n <think>a</think><think>b</think>", "42"),
+        ("six sevens</think>42", "six sevens</think>", "42"),  # its template had opened the thought
+        ("<think></think>42", "<think></think>", "42"),
+        ("42 <think>is</think> right", None, "42 <think>is</think> right"),
+        (" 42", None, " 42"),
+    ],
+)
+def test_a_thought_in_the_content_is_never_the_reply(content, thought, words):
+    reply, _, _ = ask(say(content))
+    assert (reply.text, reply.finish) == (words, "stop")
+    assert [part.text for part in reply.parts if part.thought] == ([thought] if thought else [])
+
+
+@pytest.mark.parametrize("content", ["<think>six sev", "<think>a</think> <think>42"])
+@pytest.mark.parametrize("finish", ["stop", "length", None])
+def test_a_thought_without_an_end_is_a_cut_reply_without_words(content, finish):
+    reply, _, _ = ask(say(content, finish_reason=finish))
+    assert (reply.text, reply.finish) == ("", "length")
+
+
+def test_a_stop_string_in_a_thought_ends_no_reply():
+    reply, _, _ = ask(say("<think>END?</think>42 END 43"), sampling=Sampling(stop=("END",)))
+    assert reply.text == "42 "
+
+
+def test_a_count_of_tokens_may_be_written_as_a_decimal():
+    usage = {"prompt_tokens": 1000.0, "completion_tokens": 7.0, "total_tokens": float("inf")}
+    reply, _, _ = ask(say("42", usage=usage))
+    assert (reply.prompt_tokens, reply.completion_tokens) == (1000, 7)
+
+
 def test_thoughts_that_used_up_the_limit_are_a_cut_reply_without_words():
     reply, _, _ = ask(say(None, message={"reasoning_content": "hmm"}, finish_reason="length"))
     assert (reply.text, reply.finish) == ("", "length")
@@ -374,7 +424,13 @@ def test_tokens_are_estimated_where_the_server_does_not_say():
     [
         ({"finish_reason": "length"}, "length"),
         ({"finish_reason": "max_tokens"}, "length"),
-        ({"finish_reason": "eos_token"}, "stop"),
+        ({"finish_reason": "model_length"}, "length"),
+        ({"finish_reason": "MAX_TOKENS"}, "length"),
+        *(
+            ({"finish_reason": end}, "stop")
+            for end in ("stop", "STOP", "eos_token", "eos", "stop_sequence", "end_turn")
+        ),
+        ({"finish_reason": ""}, "stop"),
         ({"finish_reason": None}, "stop"),
         ({"finish_reason": None, "usage": {"prompt_tokens": 1, "completion_tokens": 256}}, "length"),
     ],
