@@ -222,8 +222,58 @@ def test_a_compressed_body_is_read_as_far_as_a_plain_one(code):
     assert "too large: a body of more than 8 MB" in str(error)
     assert log.outcomes == ["too large"]
     twice = gzip.compress(gzip.compress(b" " * 2**20))
-    error, _, _ = ask(raw(twice, code, {"content-encoding": "gzip, gzip"}))
+    error, _, _ = ask(raw(twice, code, {"content-encoding": "gzip, gzip"}), retries=0)
     assert "compressed more than once" in str(error)
+
+
+@pytest.mark.parametrize("code", [503, 429])
+def test_a_body_compressed_twice_is_tried_again_where_its_status_says_so(code):
+    twice = raw(gzip.compress(gzip.compress(b"{}")), code, {"content-encoding": "gzip, gzip"})
+    reply, log, _ = ask(twice, say("42"))
+    assert reply.text == "42"
+    assert log.outcomes == ["server error" if code == 503 else "rate limited", "replied"]
+    assert "compressed more than once" in log[0].error
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_no_redirect_is_followed_and_its_target_and_the_remedy_are_told(code):
+    async def main():
+        async with serving(after=flood(50)) as other:
+            location = other.url.replace("127.0.0.1", f"user:{CANARY}@localhost") + f"?key={CANARY}"
+            async with serving(after=raw(b"", code, {"location": location})) as server:
+                with attempts.listening(log), pytest.raises(Unavailable) as caught:
+                    await Endpoint("m", server.url).reply(ASKED, PLAIN)
+                return caught.value, server, other
+
+    log = Log()
+    error, server, other = asyncio.run(main())
+    assert str(error) == (
+        f"m: redirected: {code} to localhost, and no redirect is followed; give the address that replies as base_url"
+    )
+    assert log.outcomes == ["redirected"]
+    assert (len(server.requests), len(other.requests)) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("location", "says"),
+    [
+        ("/elsewhere", "to another path"),
+        ("", "to nowhere"),
+        ("http://[::1", "to another path"),
+        ("//" + "h" * 300, "hh"),
+    ],
+)
+def test_a_redirect_to_no_host_is_told_too(location, says):
+    error, log, server = ask(after=raw(b"", 307, {"location": location}))
+    assert says in str(error)
+    assert len(str(error)) < 300
+    assert (log.outcomes, len(server.requests)) == (["redirected"], 1)
+
+
+def test_the_body_of_a_redirect_is_read_no_further_than_any_other():
+    _, log, server = ask(flood(50, 302))
+    assert log.outcomes == ["too large"]
+    assert server.requests[0].flooded < 20 * 2**20
 
 
 def test_a_compressed_body_without_its_end_is_a_cut_connection():

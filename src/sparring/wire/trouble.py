@@ -6,8 +6,9 @@ import re
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
 
-from sparring.attempts import Tokens
+from sparring.attempts import Tokens, clean
 
 RATE_LIMITED = 429
 FOR_NOW = (408, 409, 425)  # with 429 and every 5xx; others (400, 404, …) would be answered in the same way again
@@ -47,6 +48,10 @@ def of_status(status: int, headers: Mapping[str, str], error: str) -> Trouble:
     """The trouble that a response with an error status is; `error`: the server's own words."""
     error = f"{status} {error}"
     wait = retry_after(headers)
+    if 300 <= status < 400:
+        target = _target(headers.get("location", ""))
+        told = f"{status} to {target}, and no redirect is followed; give the address that replies as base_url"
+        return Trouble("redirected", told, status=status, again=False)
     if status == RATE_LIMITED:
         return Trouble("rate limited", error, wait=wait, status=status, again="insufficient_quota" not in error)
     if status >= 500:
@@ -54,6 +59,15 @@ def of_status(status: int, headers: Mapping[str, str], error: str) -> Trouble:
     if status in FOR_NOW:
         return Trouble("timed out" if status == 408 else "refused for now", error, wait=wait, status=status)
     return Trouble("not allowed" if status in NOT_ALLOWED else "refused", error, status=status, again=False)
+
+
+def _target(location: str) -> str:
+    """The host that a redirect leads to, and nothing else of its address, which may hold a secret."""
+    try:
+        host = urlsplit(location).hostname
+    except ValueError:
+        host = None
+    return clean(host)[:100] if host else "another path" if location else "nowhere"
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
