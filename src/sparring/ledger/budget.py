@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from annotated_types import Ge
+from pydantic import BeforeValidator
 
 from sparring.attempts import Serving, Tokens
 from sparring.errors import ConfigError, RunStopped
@@ -39,13 +40,27 @@ class Cap:
     money: Annotated[float, Ge(0)] | None = None
 
 
+def by_model(table: Any, name: str = "") -> Any:
+    """The prices in `table` by the whole names of the models: TOML reads the dots of a name without quotes, as in
+    `gpt-4.1-mini = [0.4, 1.6]`, as tables within tables. What is no price is left for the validator to name."""
+    if not isinstance(table, Mapping):
+        return table
+    own = {key: amount for key, amount in table.items() if key in Price._fields and not isinstance(amount, Mapping)}
+    found = {name: own} if name and (own or not table) else {}
+    for part, inner in table.items():
+        if part not in own or not name:
+            whole = f"{name}.{part}" if name else part
+            found |= by_model(inner, whole) if isinstance(inner, Mapping) else {whole: inner}
+    return found
+
+
 @dataclass(frozen=True)
 class Budget:
     """The caps of a run and of each of its rounds, and the prices that money is counted with, by model."""
 
     run: Cap = Cap()
     round: Cap = Cap()
-    prices: Mapping[str, Price] = field(default_factory=dict)
+    prices: Annotated[Mapping[str, Price], BeforeValidator(by_model)] = field(default_factory=dict)
 
     def cost(self, model: str, tokens: Tokens) -> float:
         """What `tokens` of `model` cost; 0 where the table has no price."""
