@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from sparring import cli
 from sparring.errors import ConfigError
 from sparring.estimate import Line, caps, estimate, show
 from sparring.ledger import Price, totals
+from sparring.ledger.store import Sent, Store
 from sparring.recipe import Recipe
 from sparring.run import train
 from sparring.speakers.command import Command
@@ -71,6 +73,14 @@ def test_replies_as_long_as_earlier_ones_are_told_beside_the_bound(run):
     assert all(line.usual < line.completion for line in lines)
     with_ledger_off = Recipe.read({**paid.table(), "ledger": {"path": str(path), "mode": "off"}})
     assert {line.usual for line in estimate(with_ledger_off, 2).lines} == {None}
+
+
+def test_a_call_without_a_result_tells_nothing_of_the_length_of_replies(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    with closing(Store(path)) as store:
+        store.send(Sent(1, b"1", "{}", 0.0, "run", "judge", "1", 1, "m", 10, 10**6, 0.0)).result()
+    (line,) = estimate(judged(table={"ledger": {"path": str(path)}}), 1).lines
+    assert line.usual is None
 
 
 def test_nobody_is_asked_and_no_program_need_be_there():

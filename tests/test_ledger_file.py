@@ -170,6 +170,7 @@ OLDER = "CREATE TABLE call (id); CREATE TABLE attempt (id); CREATE TABLE total (
         (OLDER, "was written by an older version of sparring (schema 1, and this version uses 2)"),
         (f"{OLDER}; PRAGMA user_version = 99", "was written by a newer version of sparring (schema 99"),
         ("CREATE TABLE bookmarks (id)", "is no ledger (it is a data base of something else)"),
+        ("CREATE TABLE bookmarks (id); PRAGMA user_version = 2", "is no ledger (it is a data base of something else)"),
     ],
 )
 def test_a_ledger_of_another_version_or_kind_is_refused_and_left_alone(made, says, path):

@@ -135,6 +135,8 @@ def _earlier(recipe: Recipe) -> dict[tuple[str, str], float]:
     replies: Counter[tuple[str, str]] = Counter()
     tokens: Counter[tuple[str, str]] = Counter()
     for total in totals(path):
+        if total.open:  # their tokens are a bound
+            continue
         replies[total.role, total.model] += total.calls - total.failed
         tokens[total.role, total.model] += total.completion_tokens
     return {key: tokens[key] / count for key, count in replies.items() if count}

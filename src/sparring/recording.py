@@ -59,7 +59,8 @@ def identity(folder: Path, ledger: Path) -> str:
     if not ledger.exists() or not (folder / USED).exists():
         return secrets.token_hex(8)
     asked = runs(ledger)
-    own = [run for run, name in asked.items() if ledger.parent == folder or name == folder.name]
+    within = ledger.resolve().parent == folder.resolve()
+    own = [run for run, name in asked.items() if within or name == folder.resolve().name]
     if len(own) == 1:
         return own[0]
     there = ", ".join(f"{run} ({name})" for run, name in list(asked.items())[:5]) or "none"

@@ -13,6 +13,7 @@ from pathlib import Path
 from sparring.errors import ConfigError
 
 VERSION = 2  # 1 had no number, and knew runs by their folders' names
+_OURS = {"call", "attempt", "total"}  # in every version
 
 _TABLES = (
     "CREATE TABLE call (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, request TEXT NOT NULL, reply TEXT)",
@@ -50,11 +51,11 @@ def is_made(connection: sqlite3.Connection, path: Path) -> bool:
     """Whether the ledger at `path` has its tables; ConfigError where it has those of something else."""
     names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     ((version,),) = connection.execute("PRAGMA user_version").fetchall()  # second: another may make them meanwhile
-    if version == VERSION:
+    if version == VERSION and (not names or names >= _OURS):
         return True
     if not names and not version:
         return False
-    if not {"call", "attempt", "total"} <= names:
+    if not names >= _OURS:
         raise ConfigError(f"{path} is no ledger (it is a data base of something else); name another file")
     age = "a newer" if version > VERSION else "an older"
     raise ConfigError(
