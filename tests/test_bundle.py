@@ -14,7 +14,7 @@ import pytest
 from sparring import cli
 from sparring.bundle import Manifest, Packing, bundle, from_hub, sha256, without_secrets
 from sparring.errors import ConfigError
-from sparring.ledger import NotRecorded, entries, totals
+from sparring.ledger import NotRecorded, entries, runs, totals
 from sparring.recipe import Recipe
 from sparring.replay import replay
 from sparring.run import train
@@ -98,8 +98,10 @@ def test_without_its_server_a_run_is_replayed_to_the_same_weights_and_figures(pa
 
 def test_the_replayed_run_has_the_ledger_of_the_run(paid, again):
     _, folder = again
-    found = totals(folder / "ledger.sqlite", "run")
-    assert {total.run for total in totals(folder / "ledger.sqlite")} == {"run"}
+    ((run, name),) = runs(folder / "ledger.sqlite").items()
+    assert (run, name) == (json.loads((folder / "run.json").read_text())["id"], folder.name)
+    assert run not in runs(paid / "ledger.sqlite")
+    found = totals(folder / "ledger.sqlite", run)
     assert {total.role for total in found} == {"discussant", "critic", "editor", "judge"}
 
 
@@ -108,7 +110,8 @@ def test_a_shared_ledger_is_cut_down_to_the_calls_of_the_run(paid):
     shared = {entry["key"]: entry["run"] for entry in entries(paid / "ledger.sqlite")}
     assert there == set((paid / "first" / "calls.txt").read_text().split())
     assert there < set(shared)
-    assert {key for key, run in shared.items() if run == "first"} <= there
+    first = json.loads((paid / "first" / "run.json").read_text())["id"]
+    assert {key for key, run in shared.items() if run == first} <= there
 
 
 def test_a_call_that_another_run_has_paid_is_packed_too(paid, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import pytest
 
 from sparring import cli
 from sparring.errors import ConfigError
-from sparring.estimate import Line, caps, estimate
+from sparring.estimate import Line, caps, estimate, show
 from sparring.ledger import Price, totals
+from sparring.ledger.store import Sent, Store
 from sparring.recipe import Recipe
 from sparring.run import train
 from sparring.speakers.command import Command
@@ -94,6 +96,14 @@ def test_replies_as_long_as_earlier_ones_are_told_beside_the_bound(run):
     assert {line.usual for line in estimate(with_ledger_off, 2).lines} == {None}
 
 
+def test_a_call_without_a_result_tells_nothing_of_the_length_of_replies(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    with closing(Store(path)) as store:
+        store.send(Sent(1, b"1", "{}", 0.0, "run", "judge", "1", 1, "m", 10, 10**6, 0.0)).result()
+    (line,) = estimate(judged(table={"ledger": {"path": str(path)}}), 1).lines
+    assert line.usual is None
+
+
 def test_nobody_is_asked_and_no_program_need_be_there():
     (line,) = estimate(judged(), 2).lines
     assert (line.role, line.model, line.calls, line.completion) == ("judge", "m", 48, 48 * 1024)
@@ -147,7 +157,28 @@ def test_money_is_counted_by_the_price_table_and_a_missing_price_is_said():
         in estimate(judged(table={"budget": budget}), 2).notes
     )
     unpriced = estimate(judged(table={"budget": {"run": {"money": 1.0}}}), 2).notes
-    assert unpriced[0].startswith("the price of 'm' is not known, and counts as 0: add it to budget.prices; with a cap")
+    assert unpriced[0].startswith(
+        "the price of 'm' is not known, so its cost is in no sum: add it to budget.prices; with"
+    )
+    assert unpriced[1] == "budget.run.money = 1.0: without all prices it is not known whether that is enough"
+
+
+def test_where_one_price_is_not_known_nothing_is_said_as_if_it_were(monkeypatch, capsys):
+    endpoint = {"by": "endpoint", "base_url": NOWHERE}
+    phase = {"method": "tripost", "problems": 4, "max_tokens": 8, "critic": {"model": "priced-1.5", **endpoint},
+             "editor": {"model": "other", **endpoint}}  # fmt: skip
+    table = {"task": {"kind": "multistep_arithmetic", "train": 16}, "phase": [phase]}
+    budget = {"run": {"money": 1e9, "calls": 10**6}, "prices": {"priced-1": {"5": [1.0, 2.0]}}}
+    monkeypatch.setenv("COLUMNS", "140")
+    show(Recipe.read({**table, "budget": budget}), 2)
+    out = capsys.readouterr().out
+    assert re.search(r"critic\s+priced-1.5 .* [\d.]+ *\n", out)
+    assert re.search(r"editor\s+other .* \? *\n", out)
+    assert re.search(r"total .* [\d.]+ \+ \? *\n", out)
+    assert "the price of 'other' is not known" in out
+    assert "budget.run.money = 1,000,000,000.0: without all prices it is not known whether that is enough" in out
+    assert "budget.run.calls = 1,000,000 is enough" in out
+    assert "priced-1.5'" not in out
 
 
 def test_a_cap_is_reached_where_the_sums_pass_it():
@@ -179,7 +210,7 @@ def test_the_verb_shows_a_table_with_what_is_a_bound_and_what_a_guess(tmp_path, 
         cli.main()
     out = capsys.readouterr().out
     assert end.value.code == 0
-    assert re.search(r"1-response_preference\s+1\s+judge\s+m\s+48\s+[\d,]+\s+49,152\s+0\.0000", out)
+    assert re.search(r"1-response_preference\s+1\s+judge\s+m\s+48\s+[\d,]+\s+49,152\s+\?", out)
     assert re.search(r"total\s+48\s", out)
     assert "calls ≤: a bound" in out
     assert "tokens in ≈: a guess from 2 dry episodes" in out

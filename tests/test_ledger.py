@@ -1,6 +1,7 @@
 """The ledger: paid once, recorded before use, replayed."""
 
 import asyncio
+import gc
 import json
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparring import attempts
-from sparring.attempts import Serving
+from sparring.attempts import Serving, Tokens
 from sparring.chat import Part, question
 from sparring.errors import ConfigError, RunStopped, Unavailable
 from sparring.files import adapter
@@ -97,7 +98,7 @@ def test_of_many_asked_at_once_the_first_leave_while_the_others_are_made_ready(p
     with Ledger(path) as ledger:
         asyncio.run(main(Recorded(Counted(), ledger, "judge")))
     assert len(sent) == 1000
-    assert sent[0] < 100
+    assert sent[0] < 500
 
 
 def test_one_that_stops_waiting_takes_the_call_from_nobody(path):
@@ -299,6 +300,50 @@ def test_a_ledger_that_is_off_neither_reads_nor_writes_and_keeps_the_budget(path
         with pytest.raises(BudgetReached):
             ask(speaker, "a")
     assert not path.exists()
+
+
+def test_what_everybody_gave_up_waiting_for_fails_without_a_word_from_asyncio(path, caplog):
+    async def main(speaker):
+        calls = [asyncio.create_task(speaker.reply(question(str(k)), PLAIN)) for k in range(4)]
+        await asyncio.sleep(0.02)
+        for call in calls:
+            call.cancel()
+        await asyncio.sleep(0.2)
+        gc.collect()
+
+    with Ledger(path) as ledger:
+        asyncio.run(main(Recorded(Parrot(seconds=0.1, failures=4), ledger, "critic")))
+        gc.collect()
+    assert [total.failed for total in totals(path)] == [4]
+    assert not caplog.records
+
+
+def test_whatever_a_speaker_raises_what_it_sent_is_recorded(path):
+    class Broken(Parrot):
+        admits = True
+
+        async def reply(self, chat, sampling, sample=0):
+            await attempts.admit(Tokens(5, 6))
+            assert [total.open for total in totals(path)] == [1]
+            raise ZeroDivisionError("by nobody")
+
+    with Ledger(path) as ledger, pytest.raises(ZeroDivisionError):
+        ask(Recorded(Broken(), ledger, "critic"), "a")
+    assert [(e["outcome"], e["error"]) for e in entries(path)] == [("ZeroDivisionError", "by nobody")]
+    assert [(total.calls, total.open) for total in totals(path)] == [(1, 0)]
+
+
+def test_a_speaker_that_does_not_say_when_it_sends_is_held_to_the_cap_all_the_same(path):
+    parrot = Parrot(seconds=0.05)
+
+    async def main(speaker):
+        asked = (speaker.reply(question(str(k)), PLAIN) for k in range(10))
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    with Ledger(path, budget=Budget(run=Cap(calls=3))) as ledger:
+        found = asyncio.run(main(Recorded(parrot, ledger, "critic")))
+    assert len(parrot.calls) == 3
+    assert [type(error) for error in found if isinstance(error, Exception)] == [BudgetReached] * 7
 
 
 def test_a_ledger_in_a_place_where_no_folder_can_be_is_one_line(tmp_path):

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from sparring.ledger import (
     Recorded,
     entries,
 )
+from sparring.recipe import Recipe
 from sparring.speaker import Reply, Sampling
 from sparring.speakers import endpoint
 from sparring.speakers.endpoint import Endpoint
@@ -160,6 +162,52 @@ def test_money_cannot_be_counted_without_a_price(path):
     assert isinstance(errors[0], ConfigError)
     assert "price of 'm'" in str(errors[0])
     assert requests == 0
+
+
+NAME = "gpt-4.1-mini"
+PRICED = {
+    "in quotes": f'[budget.prices]\n"{NAME}" = [0.4, 1.6]',
+    "bare": f"[budget.prices]\n{NAME} = [0.4, 1.6]",
+    "a table": f"[budget.prices.{NAME}]\ninput = 0.4\noutput = 1.6",
+    "a table in quotes": f'[budget.prices."{NAME}"]\ninput = 0.4\noutput = 1.6',
+    "dotted": f"[budget]\nprices.{NAME}.input = 0.4\nprices.{NAME}.output = 1.6",
+    "inline": f"[budget]\nprices = {{{NAME} = [0.4, 1.6]}}",
+    "inline in quotes": f'[budget]\nprices = {{"{NAME}" = {{input = 0.4, output = 1.6}}}}',
+}
+SET = [
+    [f'budget.prices."{NAME}".input=0.4', f'budget.prices."{NAME}".output=1.6'],
+    [f"budget.prices.{NAME}.input=0.4", f"budget.prices.{NAME}.output=1.6"],
+    [f'budget.prices."{NAME}"=[0.4, 1.6]'],
+    [f"budget.prices.'{NAME}' = [0.4, 1.6]"],
+    [f"budget.prices.{NAME}=[0.4, 1.6]"],
+    [f'budget.prices={{"{NAME}" = [0.4, 1.6]}}'],
+]
+RECIPE = {"task": {"kind": "multistep_arithmetic"}, "phase": [{"method": "sft"}]}
+
+
+@pytest.mark.parametrize("text", PRICED.values(), ids=PRICED)
+def test_a_price_of_a_model_with_dots_in_its_name_is_read_in_every_notation(text):
+    recipe = Recipe.read({**RECIPE, **tomllib.loads(text)})
+    assert recipe.budget.prices == {NAME: Price(0.4, 1.6)}
+    assert Recipe.of(tomllib.loads(recipe.toml())).budget == recipe.budget
+
+
+@pytest.mark.parametrize("settings", SET, ids=lambda settings: settings[0])
+def test_a_price_of_a_model_with_dots_in_its_name_can_be_set(settings):
+    assert Recipe.read(RECIPE, settings).budget.prices == {NAME: Price(0.4, 1.6)}
+
+
+def test_a_family_and_a_model_of_it_have_prices_of_their_own():
+    text = "[budget.prices.gpt-4]\ninput = 1\noutput = 2\n1-mini = [0.4, 1.6]"
+    assert Recipe.read({**RECIPE, **tomllib.loads(text)}).budget.prices == {"gpt-4": Price(1, 2), NAME: Price(0.4, 1.6)}
+
+
+@pytest.mark.parametrize(
+    "prices", [{"m": [1]}, {"m": {}}, {"m": {"input": 1}}, {"m": 3}, {"m": {"a": 3}}, [1], {"m": [-1, 2]}]
+)
+def test_what_is_no_price_is_refused(prices):
+    with pytest.raises(ConfigError, match=r"in \[budget\]: prices = "):
+        Recipe.read({**RECIPE, "budget": {"prices": prices}})
 
 
 def test_an_empty_choice_that_was_billed_is_charged(path):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from sparring.attempts import Attempt, Tokens
 from sparring.chat import question
 from sparring.errors import ConfigError, RunStopped
 from sparring.ledger import (
+    Budget,
+    Cap,
     Ledger,
     Recorded,
     disk,
@@ -109,20 +112,46 @@ def test_what_waits_while_one_commit_is_under_way_goes_with_the_next(path, monke
         ledger.store._writing.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
         asyncio.run(main(Recorded(Parrot(), ledger, "critic")))
     assert len(list(entries(path))) == 200
-    assert len(commits) < 50
+    assert len(commits) < 100  # of 200 that leave and 200 that are answered
 
 
-def test_a_full_disk_is_one_line_and_loses_nothing(path, monkeypatch):
-    with Ledger(path) as ledger:
-        speaker = Recorded(Parrot(), ledger, "critic")
+def fill(ledger):
+    """Leaves the ledger's disk no room."""
+    (pages,) = ledger.store._writing.execute("PRAGMA page_count").fetchone()
+    ledger.store._writing.execute(f"PRAGMA max_page_count = {pages}")
+
+
+def empty(ledger):
+    ledger.store._writing.execute("PRAGMA max_page_count = 1000000")
+
+
+def test_a_full_disk_is_one_line_and_nothing_leaves(path):
+    parrot = Parrot()
+    with Ledger(path, budget=Budget(run=Cap(calls=2))) as ledger:
+        speaker = Recorded(parrot, ledger, "critic")
         ask(speaker, "a")
-        (pages,) = ledger.store._writing.execute("PRAGMA page_count").fetchone()
-        ledger.store._writing.execute(f"PRAGMA max_page_count = {pages}")
+        fill(ledger)
         with pytest.raises(RunStopped, match="full") as caught:
             ask(speaker, "b" * 100_000)
         assert "\n" not in str(caught.value)
-        ledger.store._writing.execute("PRAGMA max_page_count = 1000000")
-    assert len(list(entries(path))) == 2
+        empty(ledger)
+        assert ask(speaker, "c") == ["c 2"]
+    assert parrot.calls == ["a", "c"]
+    assert [total.open for total in totals(path)] == [0]
+
+
+def test_a_disk_that_is_full_when_a_reply_comes_loses_nothing(path):
+    class Long(Parrot):
+        async def reply(self, chat, sampling, sample=0):
+            fill(ledger)
+            return said("b" * 100_000, "partner")
+
+    with Ledger(path) as ledger:
+        with pytest.raises(RunStopped, match="full"):
+            ask(Recorded(Long(), ledger, "critic"), "a")
+        empty(ledger)
+    assert len(list(entries(path))) == 1
+    assert [total.open for total in totals(path)] == [0]
 
 
 def test_a_file_that_is_no_ledger_is_left_alone(path):
@@ -130,6 +159,39 @@ def test_a_file_that_is_no_ledger_is_left_alone(path):
     with pytest.raises(ConfigError, match="is no ledger"):
         Ledger(path)
     assert path.read_text().startswith("# my notes")
+
+
+OLDER = "CREATE TABLE call (id); CREATE TABLE attempt (id); CREATE TABLE total (run)"
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        (OLDER, "was written by an older version of sparring (schema 1, and this version uses 2)"),
+        (f"{OLDER}; PRAGMA user_version = 99", "was written by a newer version of sparring (schema 99"),
+        ("CREATE TABLE bookmarks (id)", "is no ledger (it is a data base of something else)"),
+        ("CREATE TABLE bookmarks (id); PRAGMA user_version = 2", "is no ledger (it is a data base of something else)"),
+    ],
+)
+def test_a_ledger_of_another_version_or_kind_is_refused_and_left_alone(made, says, path):
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(made)
+    before = path.read_bytes()
+    for open_ in (Ledger, totals, lambda path: list(entries(path)), lambda path: Ledger(path, mode="replay")):
+        with pytest.raises(ConfigError) as caught:
+            open_(path)
+        assert says in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert path.read_bytes() == before
+
+
+def test_an_empty_file_is_made_a_ledger_and_is_none_to_read(path):
+    path.touch()
+    with pytest.raises(ConfigError, match="there is no ledger"):
+        totals(path)
+    with Ledger(path) as ledger:
+        ask(Recorded(Parrot(), ledger, "critic"), "a")
+    assert len(totals(path)) == 1
 
 
 def test_a_network_file_system_is_refused_with_the_remedy(tmp_path, monkeypatch):
@@ -188,7 +250,7 @@ def test_half_characters_in_a_reply_or_request_do_not_stop_the_ledger(path):
 def test_a_speaker_that_reports_is_recorded_by_its_report(path):
     class Clerk(Parrot):
         async def reply(self, chat, sampling, sample=0):
-            attempts.admit()
+            await attempts.admit()
             reply = await super().reply(chat, sampling, sample)
             attempts.report(Attempt("replied", 9.0, Tokens(1, 2, 1), reply, host="desk"))
             return reply

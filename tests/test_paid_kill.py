@@ -178,7 +178,10 @@ def assert_as_if_never_stopped(story: Story, whole: Whole) -> None:
     assert metrics(story.folder) == metrics(whole.folder)
     assert weights(story.folder) == weights(whole.folder)
     ledger = story.folder / "ledger.sqlite"
-    assert sum(total.calls for total in totals(ledger)) == len(whole.asked)
+    found = totals(ledger)
+    assert sum(total.calls - total.open for total in found) == len(whole.asked)
+    assert sum(total.open for total in found) <= len(story.kills) * IN_FLIGHT
+    assert len({total.run for total in found}) == 1
     assert {entry["outcome"] for entry in entries(ledger)} == {"replied"}
 
 

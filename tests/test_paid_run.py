@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +15,11 @@ import pytest
 from sparring.bookkeeping import show
 from sparring.display import Display
 from sparring.errors import ConfigError
-from sparring.ledger import BudgetReached, NotRecorded, entries, totals
+from sparring.ledger import BudgetReached, NotRecorded, entries, runs, totals
 from sparring.recipe import Recipe
 from sparring.run import train
-from tests.fault_server import Request, say, standing
+from tests.cli.program import sparring_
+from tests.fault_server import Request, late, say, standing, status
 
 QUIET = Display(quiet=True)
 KEY = "sk-canary-0123456789"
@@ -103,19 +106,56 @@ def test_a_replay_without_the_reply_names_the_call(paid, tmp_path):
         train(other, tmp_path / "run", display=QUIET)
 
 
-def test_at_the_cap_the_run_stops_and_goes_on_when_it_is_raised_paying_nothing_twice(paid, tmp_path):
+def test_at_the_cap_the_run_stops_and_goes_on_when_it_is_raised_paying_nothing_twice(paid, tmp_path, caplog):
     folder, _, _ = paid
+    path = tmp_path / "l.sqlite"
     with server() as (url, heard):
         with pytest.raises(BudgetReached, match=r"has spent 10 of its budget of 10 calls .* raise budget.run.calls"):
-            train(recipe(url, tmp_path / "l.sqlite", budget__run__calls=10), tmp_path / "run", display=QUIET)
+            train(recipe(url, path, budget__run__calls=10), tmp_path / "run", display=QUIET)
         assert len(heard) == 10
-        assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "stopped"
-        train(
-            recipe(url, tmp_path / "l.sqlite", budget__run__calls=10_000), tmp_path / "run", resume=True, display=QUIET
+        assert _told(tmp_path / "run")["status"] == "stopped"
+        assert (
+            f"in all: 10 calls, {sum(t.prompt_tokens + t.completion_tokens for t in totals(path))} tokens"
+            in (_told(tmp_path / "run")["reason"])
         )
+        (tmp_path / "run").rename(tmp_path / "elsewhere")
+        with pytest.raises(BudgetReached):
+            train(recipe(url, path, budget__run__calls=10), tmp_path / "elsewhere", resume=True, display=QUIET)
+        assert len(heard) == 10
+        train(recipe(url, path, budget__run__calls=10_000), tmp_path / "elsewhere", resume=True, display=QUIET)
         asked = [json.dumps(request.body, sort_keys=True) for request in heard]
         assert len(asked) == len(set(asked))
-    assert weights(tmp_path / "run") == weights(folder / "run")
+    assert weights(tmp_path / "elsewhere") == weights(folder / "run")
+    assert list(runs(path).values()) == ["elsewhere"]
+    assert "never retrieved" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("answer", "budget", "reason"),
+    [
+        (status(401, "who are you"), 99, "does not accept the key in the environment variable OPENAI_API_KEY"),
+        (late(0.3), 2, "this run has spent 2 of its budget of 2 calls (in all: 2 calls, 30 tokens, 0 in money)"),
+    ],
+)
+def test_a_run_that_may_not_go_on_says_so_in_one_line_and_in_its_folder(answer, budget, reason, tmp_path, caplog):
+    with standing(answer) as found:
+        whole = recipe(found.url, tmp_path / "l.sqlite", budget__run__calls=budget, run__evaluate_problems=0)
+        saie = replace(whole, phases=(replace(whole.phases[1], problems=32),))
+        (tmp_path / "r.toml").write_text(saie.toml())
+        said = sparring_("train", tmp_path / "r.toml", "--run", tmp_path / "run")
+    gc.collect()
+    assert said.code == 2
+    lines = [line for line in said.err.splitlines() if line.strip()]
+    assert [line.startswith("error: ") for line in lines] == [False] * (len(lines) - 1) + [True]
+    assert "Traceback" not in said.err
+    assert reason in lines[-1]
+    assert not caplog.records
+    assert _told(tmp_path / "run")["status"] == "stopped"
+    assert reason in _told(tmp_path / "run")["reason"]
+
+
+def _told(folder: Path) -> dict:
+    return json.loads((folder / "run.json").read_text())
 
 
 def test_the_key_is_in_no_file_of_the_run(paid):

@@ -1,12 +1,20 @@
-"""A partner that cannot be asked is refused before anything is begun."""
+"""Who a run is to its ledger; and a partner that cannot be asked is refused before anything is begun."""
+
+import json
+import re
+import shutil
+from contextlib import suppress
 
 import pytest
 
 from sparring import run
 from sparring.display import Display
 from sparring.errors import ConfigError
+from sparring.ledger import Budget, BudgetReached, Cap, Ledger, Recorded, runs, totals
 from sparring.recipe import Recipe
-from sparring.run import train
+from sparring.recording import STATUS, USED, begin, identity
+from sparring.run import branch, train
+from tests.parrot import Parrot, ask
 from tests.reward_model import save_reward_model
 
 
@@ -51,3 +59,91 @@ def test_a_run_that_goes_on_is_not_asked_for_partners_whose_replies_it_may_have(
     for resume in (False, True):
         begun({"by": "task"}, tmp_path, resume)
     assert len(asked) == 1
+
+
+# ── who a run is ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def spend(folder, ledger, words, cap=3):
+    """Asks for each of `words` in a sitting of the run in `folder`; how many calls left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parrot, id_ = Parrot(), identity(folder, ledger)
+    if not (folder / STATUS).exists():
+        (folder / STATUS).write_text(json.dumps({"id": id_}))
+    budget = Budget(run=Cap(calls=cap))
+    with Ledger(ledger, id_, budget=budget, used=folder / USED, name=folder.name) as opened, suppress(BudgetReached):
+        ask(Recorded(parrot, opened, "critic"), *words)
+    return len(parrot.calls)
+
+
+def test_two_runs_of_one_name_have_caps_of_their_own(tmp_path):
+    shared = tmp_path / "ledger.sqlite"
+    assert spend(tmp_path / "a" / "run", shared, "abcde") == 3
+    assert spend(tmp_path / "b" / "run", shared, "fghij") == 3
+    assert spend(tmp_path / "a" / "run", shared, "klmno") == 0
+    assert list(runs(shared).values()) == ["run", "run"]
+    assert [total.calls for total in totals(shared)] == [3, 3]
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_run_that_moved_and_is_called_otherwise_keeps_what_it_has_spent(own, tmp_path):
+    def ledger(folder):
+        return folder / "ledger.sqlite" if own else tmp_path / "shared.sqlite"
+
+    folder, moved = tmp_path / "run", tmp_path / "deep" / "other"
+    assert spend(folder, ledger(folder), "abcde") == 3
+    moved.parent.mkdir()
+    shutil.move(folder, moved)
+    assert spend(moved, ledger(moved), "fghij") == 0
+    assert spend(moved, ledger(moved), "fghij", cap=5) == 2
+    assert list(runs(ledger(moved)).values()) == ["other"]
+
+
+DAMAGED = [None, b"", b"{", b"[]", b'{"id": 7}', b'{"id": "../x"}', b"\xff", b"[" * 100_000, b'{"status": "running"}']
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("damage", DAMAGED, ids=lambda damage: repr(damage)[:12])
+def test_a_lost_run_json_begins_no_cap_anew(own, damage, tmp_path):
+    folder = tmp_path / "run"
+    ledger = folder / "ledger.sqlite" if own else tmp_path / "shared.sqlite"
+    if not own:
+        spend(tmp_path / "neighbour", ledger, "xyz")
+    assert spend(folder, ledger, "abcde") == 3
+    (folder / STATUS).unlink() if damage is None else (folder / STATUS).write_bytes(damage)
+    assert spend(folder, ledger, "fghij") == 0
+
+
+def test_where_several_may_have_lost_their_run_json_none_is_guessed_and_the_remedy_works(tmp_path):
+    shared = tmp_path / "ledger.sqlite"
+    for place, words in (("a", "abcde"), ("b", "fghij")):
+        spend(tmp_path / place / "run", shared, words)
+    folder = tmp_path / "a" / "run"
+    id_ = json.loads((folder / STATUS).read_text())["id"]
+    (folder / STATUS).write_text("{")
+    with pytest.raises(ConfigError, match=r"does not say which run of the ledger .* this is") as caught:
+        identity(folder, shared)
+    assert id_ in str(caught.value)
+    assert "\n" not in str(caught.value)
+    (folder / STATUS).write_text(re.search(r"write (\{.*\}) with", str(caught.value))[1].replace("…", id_))
+    assert identity(folder, shared) == id_
+
+
+def test_a_branch_is_a_run_of_its_own_and_a_resumed_run_is_not(tmp_path):
+    def told(name):
+        return json.loads((tmp_path / name / STATUS).read_text())["id"]
+
+    begun({"by": "task"}, tmp_path)
+    first = told("run")
+    begun({"by": "task"}, tmp_path, resume=True)
+    assert told("run") == first
+    recipe = Recipe.read(str(tmp_path / "run" / "recipe.toml"))
+    branch(tmp_path / "run", tmp_path / "branch", recipe)
+    assert told("branch") != first
+    branched = told("branch")
+    train(recipe, tmp_path / "branch", resume=True, display=Display(live=False))
+    assert told("branch") == branched
+
+
+def test_ids_are_not_alike(tmp_path):
+    assert len({begin(tmp_path) for _ in range(1000)}) == 1000

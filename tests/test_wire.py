@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sparring.attempts import clean
 from sparring.speaker import Sampling
-from sparring.wire import hosts, pace
+from sparring.wire import hosts, pace, trouble
 from sparring.wire.completion import complaint, read
 from sparring.wire.hosts import Hosts
 from sparring.wire.pace import Pace
@@ -22,6 +22,8 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
+KNOWN = ("replied", "not JSON", "wrong fields", "empty", "filtered", "declined", "tool call", "broken off",
+         "server error")  # fmt: skip
 FIELDS = ("choices", "message", "content", "reasoning_content", "finish_reason", "usage", "model", "error")
 
 
@@ -106,10 +108,32 @@ def test_no_limit_is_no_wait():
 
 @pytest.mark.parametrize(
     ("said", "seconds"),
-    [("3", 3), ("0.5", 0.5), ("-1", 0), ("soon", 0), ("", 0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0), ("nan", 0)],
+    [
+        ("3", 3),
+        ("0.5", 0.5),
+        ("100000", 86_400),
+        *(
+            (said, 0)
+            for said in ("-1", "soon", "", "nan", "inf", "1e400", "1_0", "٣", "1" * 400, "1, 2", "\x00", "0x9")
+        ),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+        ("21 Oct 2015 07:28:00 +9999999999999999", 0),
+        ("Wed, 21 Oct 9999 07:28:00 GMT", 86_400),
+        ("Wed, 21 Oct 9999 07:28:00 -2359", 86_400),
+        *((f"Wed, 21 Oct {year} 07:28:00 {zone}", 0) for year, zone in [(0, "GMT"), (1, "+2359"), (10**6, "GMT")]),
+        *((f"Wed, 21 Oct 2015 07:28:00 {zone}", 0) for zone in ("+99999", "-999999", "+99999999", "-9999999999")),
+    ],
 )
 def test_retry_after_is_read_whatever_it_holds(said, seconds):
     assert retry_after({"retry-after": said}) == seconds
+
+
+@given(
+    st.text(max_size=50)
+    | st.from_regex(r"(Wed, )?[0-9]{0,3} (Oct|Feb) [0-9]{0,9} [0-9:]{0,12} [+-]?([0-9]{0,12}|GMT)", fullmatch=True)
+)
+def test_no_retry_after_is_a_crash_or_without_bound(said):
+    assert 0 <= retry_after({"retry-after": said}) <= trouble.LONGEST_WAIT
 
 
 def test_retry_after_may_be_a_date():
@@ -175,7 +199,7 @@ def _reply_or_trouble(answer):
         outcome, used, text = "replied", found.used, found.reply.text + found.model
     except Trouble as trouble:
         outcome, used, text = trouble.outcome, trouble.used, trouble.error
-    assert outcome in ("replied", "not JSON", "wrong fields", "empty", "filtered", "server error")
+    assert outcome in KNOWN
     assert all(0 <= count < 2**50 for count in (used.prompt, used.completion, used.thought))
     assert text.encode() is not None
 

@@ -1,8 +1,10 @@
 """One try at a reply, and who is told of it.
 
 Speakers and the ledger do not know each other. A speaker that can try more than once asks `admit` before each try and
-hands `report` what came of it; whoever pays listens (`listening`). A speaker that does neither is still recorded, by
-its replies. What the call is for is said by the engine, once for a whole episode, in `serving`.
+hands `report` what came of it; whoever pays listens (`listening`). It says so by a class variable, `admits = True`, as
+does one in this process, from which nothing leaves; any other is taken to send a request as soon as it is asked. A
+speaker that does neither is still recorded, by its replies. What the call is for is said by the engine, once for a
+whole episode, in `serving`.
 """
 
 from __future__ import annotations
@@ -89,8 +91,9 @@ def as_messages(chat: Chat, author: str) -> list[dict[str, str]]:
 class AttemptSink(Protocol):
     """Who is told of attempts."""
 
-    def admit(self) -> None:
-        """Called before a request leaves; raises RunStopped where none may leave any more."""
+    async def admit(self, most: Tokens) -> None:
+        """Called before a request leaves that may be billed for `most`; returns when it may leave, and raises
+        RunStopped where none may any more."""
         ...
 
     def record(self, attempt: Attempt) -> None:
@@ -121,10 +124,15 @@ def listening(sink: AttemptSink) -> Iterator[None]:
         _listener.reset(token)
 
 
-def admit() -> None:
-    """To be called by a speaker before each request it sends."""
+async def admit(most: Tokens = Tokens()) -> None:
+    """To be called by a speaker before each request it sends. `most`: the most tokens that it may be billed for."""
     if (sink := _listener.get()) is not None:
-        sink.admit()
+        await sink.admit(most)
+
+
+def admits(speaker: object) -> bool:
+    """Whether `speaker` asks `admit` before each request that it sends."""
+    return getattr(speaker, "admits", False) is True
 
 
 def report(attempt: Attempt) -> None:

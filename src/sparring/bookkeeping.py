@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table as Columns
 
 from sparring.errors import ConfigError
-from sparring.ledger import entries, export, totals
-from sparring.recording import ledger_of
+from sparring.ledger import entries, export, runs, totals
+from sparring.recording import identity, ledger_of
 
 
 def show(place: Path, failures: bool, output: Path | None) -> None:
@@ -18,19 +18,24 @@ def show(place: Path, failures: bool, output: Path | None) -> None:
     entries to `output`."""
     path, run = _ledger(place)
     console = Console()
-    found = totals(path, run)
+    found, names = totals(path, run), runs(path)
     columns = Columns(box=None)
-    for heading in ("phase", "round", "role", "model", "calls", "failed", "tokens in", "out", "cost"):
+    several = () if run else ("run",)
+    for heading in (*several, "phase", "round", "role", "model", "calls", "failed", "tokens in", "out", "cost"):
         columns.add_column(heading, overflow="fold")
     for t in found:
-        counts = (f"{n:,}" for n in (t.calls, t.failed, t.prompt_tokens, t.completion_tokens))
-        columns.add_row(t.phase, str(t.round), t.role, t.model, *counts, f"{t.cost:.4f}")
+        whose = () if run else (names.get(t.run, t.run),)
+        calls = f"{t.calls:,}{OPEN if t.open else ''}"
+        counts = (f"{n:,}" for n in (t.failed, t.prompt_tokens, t.completion_tokens))
+        columns.add_row(*whose, t.phase, str(t.round), t.role, t.model, calls, *counts, f"{t.cost:.4f}")
     console.print(columns)
     console.print(
         f"{sum(t.calls for t in found):,} calls, {sum(t.failed for t in found):,} failed, "
         f"cost {sum(t.cost for t in found):.4f}",
         highlight=False,
     )
+    if unknown := sum(t.open for t in found):
+        console.print(OPENED.format(count=unknown), highlight=False)
     if failures:
         for (outcome, error), count in Counter(
             (entry["outcome"], entry["error"]) for entry in entries(path, run, failed=True)
@@ -49,4 +54,9 @@ def _ledger(place: Path) -> tuple[Path, str | None]:
     path = ledger_of(place)
     if path is None:
         raise ConfigError(f"{place} has no ledger: its partners are programs, and nothing was paid")
-    return path, place.name
+    return path, identity(place, path)
+
+
+OPEN = " ?"
+OPENED = """? {count:,} of the calls were sent and have no result here: they are under way, or a kill has cut them off.
+  They may have been paid, and may be asked again. They count, with the most tokens that they may be billed for."""

@@ -45,8 +45,13 @@ class Line(NamedTuple):
     usual: int | None
     price: Price | None = None
 
+    @property
+    def unpriced(self) -> bool:
+        """Whether it costs money of which nobody knows how much."""
+        return self.price is None and self.completion > 0
+
     def cost(self, completion: int | None) -> float:
-        """What a round costs with replies of so many tokens in all."""
+        """What a round costs with replies of so many tokens in all; 0 where that is not known."""
         return self.price.of(Tokens(self.prompt, completion or 0)) if self.price else 0.0
 
     @property
@@ -130,16 +135,18 @@ def _earlier(recipe: Recipe) -> dict[tuple[str, str], float]:
     replies: Counter[tuple[str, str]] = Counter()
     tokens: Counter[tuple[str, str]] = Counter()
     for total in totals(path):
+        if total.open:  # their tokens are a bound
+            continue
         replies[total.role, total.model] += total.calls - total.failed
         tokens[total.role, total.model] += total.completion_tokens
     return {key: tokens[key] / count for key, count in replies.items() if count}
 
 
 def _unpriced(lines: list[Line], recipe: Recipe) -> Iterator[str]:
-    for model in dict.fromkeys(line.model for line in lines if line.price is None and line.completion):
+    for model in dict.fromkeys(line.model for line in lines if line.unpriced):
         limited = (recipe.budget.run.money, recipe.budget.round.money) != (None, None)
         refused = "; with a cap on money the run stops at its first call" if limited else ""
-        yield f"the price of {model!r} is not known, and counts as 0: add it to budget.prices{refused}"
+        yield f"the price of {model!r} is not known, so its cost is in no sum: add it to budget.prices{refused}"
 
 
 def caps(lines: list[Line], recipe: Recipe) -> Iterator[str]:
@@ -147,7 +154,9 @@ def caps(lines: list[Line], recipe: Recipe) -> Iterator[str]:
     for scope in ("run", "round"):
         for unit in ("calls", "tokens", "money"):
             most = getattr(getattr(recipe.budget, scope), unit)
-            if most is not None:
+            if most is not None and unit == "money" and any(line.unpriced for line in lines):
+                yield f"budget.{scope}.money = {most:,}: without all prices it is not known whether that is enough"
+            elif most is not None:
                 yield _reached(lines, f"budget.{scope}.{unit}", unit, most, adding_up=scope == "run")
 
 
@@ -192,20 +201,23 @@ def _columns(found: Estimate) -> Columns:
     for line in found.lines:
         counts = (line.calls, line.prompt, line.completion)
         row = [line.phase, str(line.rounds), line.role, line.model, *(f"{n * line.rounds:,}" for n in counts)]
-        row.append(f"{line.cost(line.completion) * line.rounds:.4f}")
+        row.append(UNKNOWN if line.unpriced else f"{line.cost(line.completion) * line.rounds:.4f}")
         if usual and line.usual is not None:
-            row += [f"{line.usual * line.rounds:,}", f"{line.cost(line.usual) * line.rounds:.4f}"]
+            cost = UNKNOWN if line.unpriced else f"{line.cost(line.usual) * line.rounds:.4f}"
+            row += [f"{line.usual * line.rounds:,}", cost]
         columns.add_row(*row)
     sums = (lambda x: x.calls), (lambda x: x.prompt), (lambda x: x.completion)
     total = ["total", "", "", "", *(f"{found.total(amount):,.0f}" for amount in sums)]
-    total.append(f"{found.total(lambda line: line.cost(line.completion)):.4f}")
+    more = f" + {UNKNOWN}" if any(line.unpriced for line in found.lines) else ""
+    total.append(f"{found.total(lambda line: line.cost(line.completion)):.4f}{more}")
     if usual and all(line.usual is not None for line in found.lines):
         total += [f"{found.total(lambda line: line.usual or 0):,.0f}"]
-        total.append(f"{found.total(lambda line: line.cost(line.usual)):.4f}")
+        total.append(f"{found.total(lambda line: line.cost(line.usual)):.4f}{more}")
     columns.add_row(*total)
     return columns
 
 
+UNKNOWN = "?"
 LEGEND = """calls ≤: a bound, as if no attempt were right and each reply led to the most further calls
          (a try that fails and a reply that cannot be read are one more each)
 tokens in ≈: a guess from {episodes} dry episodes a phase, counted by the tokenizer of {model}

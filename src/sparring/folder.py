@@ -17,15 +17,16 @@ from sparring.errors import ConfigError
 from sparring.files import write_json, write_whole, writing
 from sparring.occupancy import HOLDER, LOCK
 from sparring.recipe import Recipe, fixed
+from sparring.recording import STATUS, begin
 from sparring.tables import differences
 
-RECIPE, STATUS = "recipe.toml", "run.json"
+RECIPE = "recipe.toml"
 
 
 def check(folder: Path, recipe: Recipe, resume: bool) -> None:
     """ConfigError if `folder` holds a run that may not be gone on with by `recipe`."""
     if not (folder / RECIPE).exists():
-        left = [name for name in (STATUS, "metrics.jsonl", "checkpoints") if (folder / name).exists()]
+        left = [name for name in ("metrics.jsonl", "checkpoints") if (folder / name).exists()]
         if left:
             raise ConfigError(
                 f"{folder} holds {', '.join(left)} but no {RECIPE}; put that file back, or choose another folder"
@@ -41,9 +42,9 @@ def check(folder: Path, recipe: Recipe, resume: bool) -> None:
         )
 
 
-def note(folder: Path, status: str, seed: int, **more: Any) -> None:
-    """Writes down how the run in `folder` stands."""
-    write_json(folder / STATUS, {"status": status, "seed": seed, **circumstances(), **more})
+def note(folder: Path, run: str, status: str, seed: int, **more: Any) -> None:
+    """Writes down the id of the run in `folder`, and how it stands."""
+    write_json(folder / STATUS, {"id": run, "status": status, "seed": seed, **circumstances(), **more})
 
 
 def branch(source: Path, folder: Path, recipe: Recipe) -> None:
@@ -55,6 +56,7 @@ def branch(source: Path, folder: Path, recipe: Recipe) -> None:
         raise ConfigError(f"the run in {source} is not the beginning of this recipe ({'; '.join(changed[:5])})")
     with writing(folder):
         shutil.copytree(source, folder, ignore=shutil.ignore_patterns(LOCK, HOLDER, "evaluation.json"))
+    begin(folder)
     write_whole(folder / RECIPE, recipe.toml())
 
 

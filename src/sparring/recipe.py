@@ -8,6 +8,7 @@ has what method and partners need.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -195,20 +196,24 @@ def shipped_recipes() -> dict[str, str]:
     return {item.name.removesuffix(".toml"): item.read_text() for item in found}
 
 
+_KEY = r"""(?:"[^"]*"|'[^']*'|[^."'=\s]+)"""  # in quotes where it has dots: budget.prices."gpt-4.1"=[2, 8]
+_SETTING = re.compile(rf"\s*({_KEY}(?:\.{_KEY})*)\s*=(.*)", re.DOTALL)
+
+
 def with_settings(table: Table, settings: Sequence[str]) -> dict[str, Any]:
     """A copy of `table` with each `key.path=value` set; a phase is `phase.2`, counted from 1, or `phase.tripost`."""
     changed: dict[str, Any] = tomlkit.parse(tomlkit.dumps(dict(table))).unwrap()
     for setting in settings:
-        path, sign, text = setting.partition("=")
-        if not sign:
+        form = _SETTING.fullmatch(setting)
+        if not form:
             raise ConfigError(f"--set {setting!r} is not of the form key.path=value")
-        *above, last = path.strip().split(".")
+        *above, last = (key.strip("\"'") for key in re.findall(_KEY, form[1]))
         here: Any = changed
         for name in above:
             here = _below(here, name, setting)
         if not isinstance(here, dict):
             raise ConfigError(f"--set {setting!r}: {'.'.join(above)} is a list; name one of it, as in phase.1.rounds=2")
-        here[last] = _toml_value(text.strip())
+        here[last] = _toml_value(form[2].strip())
     return changed
 
 

@@ -1,10 +1,14 @@
 """A run's partners on its ledger: every call recorded, paid once, within the budget.
 
-A partner whose speaker cannot say what decides its replies (`attempts.Recordable`) is asked as it is.
+A run is known to its ledger by an id, which is drawn when it begins and stands in its `run.json`: it goes with the
+folder wherever that goes and whatever it is called. A partner whose speaker cannot say what decides its replies
+(`attempts.Recordable`) is asked as it is.
 """
 
 from __future__ import annotations
 
+import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,13 +19,17 @@ import tomlkit
 
 from sparring.assembly import ROLES, role_fields
 from sparring.attempts import Recordable
-from sparring.ledger import Ledger, Recorded
+from sparring.errors import ConfigError
+from sparring.files import read_json, write_json
+from sparring.ledger import Ledger, Recorded, runs
 from sparring.method import Method
 from sparring.recipe import Phase, Recipe
 from sparring.speakers.human import Human
 
 FILE = "ledger.sqlite"
 USED = "calls.txt"  # the keys of the ledger's calls that the run made
+STATUS = "run.json"
+_ID = re.compile("[0-9a-f]{16}")
 
 
 @runtime_checkable
@@ -33,22 +41,67 @@ class Prepared(Protocol):
         ...
 
 
+def begin(folder: Path) -> str:
+    """The id of a new run in `folder`, written down before anything is paid for it."""
+    drawn = secrets.token_hex(8)
+    write_json(folder / STATUS, {"id": drawn, "status": "running"})
+    return drawn
+
+
+def identity(folder: Path, ledger: Path) -> str:
+    """The id of the run in `folder`, a new one where it has none yet.
+
+    Where the run has asked its `ledger` already and `run.json` is lost or damaged, the ledger says who asked; a
+    ConfigError where that may be several: with another id the run's caps would begin anew.
+    """
+    if (known := _written(folder / STATUS)) is not None:
+        return known
+    if not ledger.exists() or not (folder / USED).exists():
+        return secrets.token_hex(8)
+    asked = runs(ledger)
+    within = ledger.resolve().parent == folder.resolve()
+    own = [run for run, name in asked.items() if within or name == folder.resolve().name]
+    if len(own) == 1:
+        return own[0]
+    there = ", ".join(f"{run} ({name})" for run, name in list(asked.items())[:5]) or "none"
+    raise ConfigError(
+        f"{folder / STATUS} does not say which run of the ledger {ledger} this is (there is {there}); "
+        f'write {{"id": "…"}} with the id of the run into that file'
+    )
+
+
+def _written(path: Path) -> str | None:
+    try:
+        told = read_json(path)
+    except (OSError, ValueError, RecursionError):  # not there, or damaged
+        return None
+    found = told.get("id") if isinstance(told, dict) else None
+    return found if isinstance(found, str) and _ID.fullmatch(found) else None
+
+
 @contextmanager
-def recorded(recipe: Recipe, folder: Path) -> Iterator[tuple[tuple[Phase, ...], Ledger | None]]:
-    """The recipe's phases with their speakers on the ledger, and the ledger; none where nobody is to be paid."""
+def recorded(recipe: Recipe, folder: Path, run: str) -> Iterator[tuple[tuple[Phase, ...], Ledger | None]]:
+    """The phases of the recipe of `run` (its id) with their speakers on the ledger, and the ledger; none where nobody
+    is to be paid."""
     if not any(spoken(phase.method) for phase in recipe.phases):
         yield recipe.phases, None
         return
     settings = recipe.ledger
-    path = Path(settings.path) if settings.path else folder / FILE
-    with Ledger(path, folder.name, settings.mode, recipe.budget, folder / USED) as ledger:
+    path = place(settings.path, folder)
+    name = folder.resolve().name
+    with Ledger(path, run, settings.mode, recipe.budget, used=folder / USED, name=name) as ledger:
         yield tuple(replace(phase, method=_on_ledger(phase.method, ledger)) for phase in recipe.phases), ledger
+
+
+def place(path: str | None, folder: Path) -> Path:
+    """Where the ledger of the run in `folder` lies: at the recipe's `path`, or in the folder."""
+    return Path(path) if path else folder / FILE
 
 
 def ledger_of(folder: Path) -> Path | None:
     """The ledger's file of the run in `folder`, None where there is none: its partners are programs."""
     shared = tomlkit.parse((folder / "recipe.toml").read_text()).unwrap().get("ledger", {}).get("path")
-    path = Path(shared) if shared else folder / FILE
+    path = place(shared, folder)
     return path if path.exists() else None
 
 

@@ -38,7 +38,7 @@ from sparring.files import adapter
 from sparring.ledger import NotRecorded, restore
 from sparring.metrics import Metrics
 from sparring.recipe import Recipe, load_table
-from sparring.recording import FILE
+from sparring.recording import FILE, begin
 from sparring.run import train
 from sparring.speaker import Reply
 from sparring.tables import differences
@@ -84,7 +84,7 @@ def replay(
             raise ConfigError(f"{source} brings code that its replay runs ({told}): read it, then give --trust")
         recipe = _recipe(table, bundled, manifest)
         if (bundled / LEDGER).exists():
-            _restore(folder / FILE, bundled / LEDGER, folder.name)
+            _restore(folder / FILE, bundled / LEDGER, begin(folder), folder.resolve().name)
         _metrics(bundled / METRICS)
         if episodes and (bundled / ROUNDS).is_dir():
             shutil.copytree(bundled / ROUNDS, folder / ROUNDS)
@@ -144,13 +144,13 @@ def _recipe(table: dict[str, Any], bundled: Path, manifest: Manifest) -> Recipe:
     return Recipe.of({**placed, "ledger": {"mode": "replay"}})
 
 
-def _restore(path: Path, source: Path, run: str) -> None:
+def _restore(path: Path, source: Path, run: str, name: str) -> None:
     """The bundle's calls as the ledger at `path`; ConfigError where they cannot be read."""
     try:
         with source.open(encoding="utf-8") as lines:
             for reply in (json.loads(line)["reply"] for line in lines):
                 adapter(Reply | None).validate_python(reply)
-        restore(path, source, run)
+        restore(path, source, run, name)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"{LEDGER} of the bundle cannot be read: {type(error).__name__}: {reason}") from error

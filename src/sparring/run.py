@@ -33,7 +33,7 @@ from sparring.learner import Learner
 from sparring.metrics import Metrics
 from sparring.occupancy import occupied
 from sparring.recipe import Phase, Recipe
-from sparring.recording import asks_a_person, ready, recorded
+from sparring.recording import asks_a_person, identity, place, ready, recorded
 from sparring.round import Round
 from sparring.selection import Progress, Selection
 from sparring.together import wait_for
@@ -80,6 +80,7 @@ class Run:
         self.settings = recipe.run
         self.choice = Choice(recipe)
         check(folder, recipe, resume)
+        self.id = identity(folder, place(recipe.ledger.path, folder))
         if not (folder / RECIPE).exists():  # a run that goes on may have all replies that it needs
             ready(recipe)
         if self.settings.threads:
@@ -96,7 +97,7 @@ class Run:
         self.memory = Memory(recipe.phases[0].replay)
 
     def _note(self, status: str, **more: Any) -> None:
-        note(self.folder, status, self.settings.seed, **more)
+        note(self.folder, self.id, status, self.settings.seed, **more)
 
     # ── the whole ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -105,7 +106,7 @@ class Run:
         begun = time.monotonic()
         try:
             self._restore()
-            with self.display, recorded(self.recipe, self.folder) as (phases, ledger):
+            with self.display, recorded(self.recipe, self.folder, self.id) as (phases, ledger):
                 self.display.run(self.choice.total(), self.position.problems)
                 for remark in getattr(self.recipe.task, "notes", ()):
                     self.display.say(f"task: {remark}")

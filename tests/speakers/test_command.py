@@ -207,7 +207,7 @@ def test_its_calls_are_admitted_counted_and_paid_once(tmp_path):
     heard = []
 
     class Sink:
-        def admit(self):
+        async def admit(self, most):
             heard.append("admitted")
 
         def record(self, attempt):

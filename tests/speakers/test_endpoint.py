@@ -35,7 +35,7 @@ def quick(monkeypatch):
 class Log(list):
     """A sink that keeps what it is told."""
 
-    def admit(self):
+    async def admit(self, most):
         pass
 
     def record(self, attempt: Attempt):
@@ -46,7 +46,7 @@ class Log(list):
         return [attempt.outcome for attempt in self]
 
 
-def ask(*script, chat=ASKED, sampling=PLAIN, sample=0, after=None, **settings):
+def ask(*script, chat=ASKED, sampling=PLAIN, sample=0, after=None, log=None, **settings):
     """The reply (or the error), the attempts and the server after one call to a server with `script`."""
 
     async def main():
@@ -58,7 +58,7 @@ def ask(*script, chat=ASKED, sampling=PLAIN, sample=0, after=None, **settings):
                 except (Unavailable, ConfigError) as error:
                     return error, log, server
 
-    log = Log()
+    log = Log() if log is None else log
     return asyncio.run(main())
 
 
@@ -172,6 +172,10 @@ def test_the_identity_holds_no_host_and_no_key():
         (say(choices=["x"]), "wrong fields"),
         (say(message={"content": ["parts"]}), "wrong fields"),
         (say(finish_reason=3), "wrong fields"),
+        *(
+            (say("so far", finish_reason=end), "broken off")
+            for end in ("abort", "error", "pause_turn", "load", "x" * 99)
+        ),
         (raw(b"[1]"), "wrong fields"),
     ],
 )
@@ -191,7 +195,11 @@ def test_a_passing_fault_has_a_name_and_is_tried_again(fault, outcome):
         (status(429, retry_after="100000"), "rate limited"),
         (flood(50), "too large"),
         (flood(50, 500), "too large"),
-        (say("x", finish_reason="content_filter"), "filtered"),
+        *((say("x", finish_reason=end), "filtered") for end in ("content_filter", "SAFETY", "guardrail_intervened")),
+        *((say("x", finish_reason=end), "tool call") for end in ("tool_calls", "function_call", "tool_use")),
+        (say(None, message={"refusal": "I cannot\nhelp with that."}), "declined"),
+        (say("", message={"refusal": "No."}), "declined"),
+        (say("I was going to", finish_reason="refusal"), "declined"),
     ],
 )
 def test_a_lasting_fault_has_a_name_and_is_not_tried_again(fault, outcome):
@@ -226,8 +234,58 @@ def test_a_compressed_body_is_read_as_far_as_a_plain_one(code):
     assert "too large: a body of more than 8 MB" in str(error)
     assert log.outcomes == ["too large"]
     twice = gzip.compress(gzip.compress(b" " * 2**20))
-    error, _, _ = ask(raw(twice, code, {"content-encoding": "gzip, gzip"}))
+    error, _, _ = ask(raw(twice, code, {"content-encoding": "gzip, gzip"}), retries=0)
     assert "compressed more than once" in str(error)
+
+
+@pytest.mark.parametrize("code", [503, 429])
+def test_a_body_compressed_twice_is_tried_again_where_its_status_says_so(code):
+    twice = raw(gzip.compress(gzip.compress(b"{}")), code, {"content-encoding": "gzip, gzip"})
+    reply, log, _ = ask(twice, say("42"))
+    assert reply.text == "42"
+    assert log.outcomes == ["server error" if code == 503 else "rate limited", "replied"]
+    assert "compressed more than once" in log[0].error
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_no_redirect_is_followed_and_its_target_and_the_remedy_are_told(code):
+    async def main():
+        async with serving(after=flood(50)) as other:
+            location = other.url.replace("127.0.0.1", f"user:{CANARY}@localhost") + f"?key={CANARY}"
+            async with serving(after=raw(b"", code, {"location": location})) as server:
+                with attempts.listening(log), pytest.raises(Unavailable) as caught:
+                    await Endpoint("m", server.url).reply(ASKED, PLAIN)
+                return caught.value, server, other
+
+    log = Log()
+    error, server, other = asyncio.run(main())
+    assert str(error) == (
+        f"m: redirected: {code} to localhost, and no redirect is followed; give the address that replies as base_url"
+    )
+    assert log.outcomes == ["redirected"]
+    assert (len(server.requests), len(other.requests)) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("location", "says"),
+    [
+        ("/elsewhere", "to another path"),
+        ("", "to nowhere"),
+        ("http://[::1", "to another path"),
+        ("//" + "h" * 300, "hh"),
+    ],
+)
+def test_a_redirect_to_no_host_is_told_too(location, says):
+    error, log, server = ask(after=raw(b"", 307, {"location": location}))
+    assert says in str(error)
+    assert len(str(error)) < 300
+    assert (log.outcomes, len(server.requests)) == (["redirected"], 1)
+
+
+def test_the_body_of_a_redirect_is_read_no_further_than_any_other():
+    _, log, server = ask(flood(50, 302))
+    assert log.outcomes == ["too large"]
+    assert server.requests[0].flooded < 20 * 2**20
 
 
 def test_a_compressed_body_without_its_end_is_a_cut_connection():
@@ -270,6 +328,25 @@ def test_retry_after_is_honoured(form):
     reply, _, server = ask(later, say("42"))
     assert reply.text == "42"
     assert 0.9 < server.requests[1].at - server.requests[0].at < 3
+
+
+@pytest.mark.parametrize(
+    "said", ["21 Oct 2015 07:28:00 +9999999999999999", "inf", "nan", "-5", "1" * 400, "\xb2", "1\r\nretry-after: 2"]
+)
+def test_a_retry_after_that_makes_no_sense_is_ignored_and_no_call_is_lost(said):
+    reply, log, _ = ask(status(429, retry_after=said), say("42"))
+    assert reply.text == "42"
+    assert log.outcomes == ["rate limited", "replied"]
+
+
+def test_a_fault_of_ours_is_raised_and_the_call_is_reported(monkeypatch):
+    def broken(*args):
+        raise ZeroDivisionError("by nobody")
+
+    monkeypatch.setattr(endpoint, "read", broken)
+    with pytest.raises(ZeroDivisionError):
+        ask(say("42"), log=(log := Log()))
+    assert [(attempt.outcome, attempt.error) for attempt in log] == [("ZeroDivisionError", "by nobody")]
 
 
 def test_while_a_server_asks_for_a_rest_no_call_comes():
@@ -341,6 +418,48 @@ def test_thoughts_are_recorded_and_billed_and_never_the_reply():
         assert log[0].tokens.thought == 80
 
 
+def test_a_refusal_is_told_in_its_own_words_and_billed():
+    error, log, _ = ask(say(None, message={"refusal": "I cannot\nhelp."}))
+    assert str(error) == "m: declined: I cannot help."
+    assert log[0].tokens.completion == 5
+    assert ask(say("42", message={"refusal": None}))[0].text == "42"
+
+
+@pytest.mark.parametrize(
+    ("content", "thought", "words"),
+    [
+        ("<think>six sevens</think>\n\n42", "<think>six sevens</think>", "42"),
+        ("\n <think>a</think><think>b</think> 42", "\n <think>a</think><think>b</think>", "42"),
+        ("six sevens</think>42", "six sevens</think>", "42"),  # its template had opened the thought
+        ("<think></think>42", "<think></think>", "42"),
+        ("42 <think>is</think> right", None, "42 <think>is</think> right"),
+        (" 42", None, " 42"),
+    ],
+)
+def test_a_thought_in_the_content_is_never_the_reply(content, thought, words):
+    reply, _, _ = ask(say(content))
+    assert (reply.text, reply.finish) == (words, "stop")
+    assert [part.text for part in reply.parts if part.thought] == ([thought] if thought else [])
+
+
+@pytest.mark.parametrize("content", ["<think>six sev", "<think>a</think> <think>42"])
+@pytest.mark.parametrize("finish", ["stop", "length", None])
+def test_a_thought_without_an_end_is_a_cut_reply_without_words(content, finish):
+    reply, _, _ = ask(say(content, finish_reason=finish))
+    assert (reply.text, reply.finish) == ("", "length")
+
+
+def test_a_stop_string_in_a_thought_ends_no_reply():
+    reply, _, _ = ask(say("<think>END?</think>42 END 43"), sampling=Sampling(stop=("END",)))
+    assert reply.text == "42 "
+
+
+def test_a_count_of_tokens_may_be_written_as_a_decimal():
+    usage = {"prompt_tokens": 1000.0, "completion_tokens": 7.0, "total_tokens": float("inf")}
+    reply, _, _ = ask(say("42", usage=usage))
+    assert (reply.prompt_tokens, reply.completion_tokens) == (1000, 7)
+
+
 def test_thoughts_that_used_up_the_limit_are_a_cut_reply_without_words():
     reply, _, _ = ask(say(None, message={"reasoning_content": "hmm"}, finish_reason="length"))
     assert (reply.text, reply.finish) == ("", "length")
@@ -367,7 +486,13 @@ def test_tokens_are_estimated_where_the_server_does_not_say():
     [
         ({"finish_reason": "length"}, "length"),
         ({"finish_reason": "max_tokens"}, "length"),
-        ({"finish_reason": "eos_token"}, "stop"),
+        ({"finish_reason": "model_length"}, "length"),
+        ({"finish_reason": "MAX_TOKENS"}, "length"),
+        *(
+            ({"finish_reason": end}, "stop")
+            for end in ("stop", "STOP", "eos_token", "eos", "stop_sequence", "end_turn")
+        ),
+        ({"finish_reason": ""}, "stop"),
         ({"finish_reason": None}, "stop"),
         ({"finish_reason": None, "usage": {"prompt_tokens": 1, "completion_tokens": 256}}, "length"),
     ],

@@ -169,7 +169,8 @@ def test_every_call_is_on_the_ledger_with_the_number_of_its_reply(order, tmp_pat
     with writer(new) as server:
         go(order(server.speaker), tmp_path / "new")
     found = list(entries(tmp_path / "new" / "ledger.sqlite"))
-    assert {(entry["role"], entry["phase"], entry["run"]) for entry in found} == {("writer", "instructions", "new")}
+    id_ = json.loads((tmp_path / "new" / "run.json").read_text())["id"]
+    assert {(entry["role"], entry["phase"], entry["run"]) for entry in found} == {("writer", "instructions", id_)}
     by_number = {int(entry["problem"]): entry["reply"]["parts"][0]["text"] for entry in found}
     assert all(row["instruction"] in by_number[row["reply"]] for row in rows(tmp_path / "new"))
 

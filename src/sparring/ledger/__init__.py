@@ -4,7 +4,7 @@ A call is known by its content: the request as plain data (`attempts.Recordable`
 it is sent and whoever asks, and K samples stay K calls. `store` holds the file, `budget` the promise, `accounts` reads.
 """
 
-from sparring.ledger.accounts import Total, entries, export, restore, totals
+from sparring.ledger.accounts import Total, entries, export, restore, runs, totals
 from sparring.ledger.budget import Budget, BudgetReached, Cap, Price
 from sparring.ledger.recorded import Ledger, Mode, NotRecorded, Recorded
 
@@ -21,5 +21,6 @@ __all__ = [
     "entries",
     "export",
     "restore",
+    "runs",
     "totals",
 ]

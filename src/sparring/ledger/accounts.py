@@ -15,7 +15,12 @@ from sparring.ledger.store import Entry, Store
 
 
 class Total(NamedTuple):
-    """Sums over the attempts of one role at one model in one round; `cost` in the unit of the price table."""
+    """Sums over the attempts of one role at one model in one round; `cost` in the unit of the price table.
+
+    Requests that were sent and have no result on the ledger are a sum of their own, in which all `calls` are `open`:
+    they are under way, or a kill has cut them off and they may have been paid. Their tokens and cost are the most that
+    they may come to.
+    """
 
     run: str
     role: str
@@ -29,13 +34,27 @@ class Total(NamedTuple):
     thought_tokens: int
     cost: float
     seconds: float
+    open: int = 0
+
+
+_TOTALS = """
+    SELECT *, 0 AS open FROM total WHERE run = coalesce(:run, run)
+    UNION ALL
+    SELECT run, role, phase, round, model, count(*), 0, sum(prompt_tokens), sum(completion_tokens), 0, sum(cost), 0,
+        count(*) FROM sent WHERE run = coalesce(:run, run) GROUP BY run, role, phase, round, model
+    ORDER BY run, phase, round, role, model, open"""
 
 
 def totals(path: Path, run: str | None = None) -> list[Total]:
     """The sums of `run` (None: of every run) in the ledger at `path`."""
-    query = "SELECT * FROM total WHERE run = coalesce(?, run) ORDER BY run, phase, round, role, model"
     with closing(open_for_reading(path)) as ledger, refusing(path):
-        return [Total(*row) for row in ledger.execute(query, (run,))]
+        return [Total(*row) for row in ledger.execute(_TOTALS, {"run": run})]
+
+
+def runs(path: Path) -> dict[str, str]:
+    """What the runs in the ledger at `path` are called, by their ids."""
+    with closing(open_for_reading(path)) as ledger, refusing(path):
+        return dict(map(tuple, ledger.execute("SELECT id, name FROM run ORDER BY name, id")))
 
 
 def entries(
@@ -57,10 +76,12 @@ def entries(
             yield found
 
 
-def restore(path: Path, source: Path, run: str) -> None:
-    """A ledger at `path` with the attempts in `source`, a file as `export` writes it, as those of `run`."""
+def restore(path: Path, source: Path, run: str, name: str) -> None:
+    """A ledger at `path` with the attempts in `source`, a file as `export` writes it, as those of `run`, which is
+    called `name`."""
     columns = [column.name for column in fields(Entry)]
     with closing(Store(path)) as store, source.open(encoding="utf-8") as file:
+        store.name(run, name)
         for entry in map(json.loads, file):
             request = json.dumps(entry["request"], sort_keys=True, ensure_ascii=False)
             reply = entry["reply"] and json.dumps(entry["reply"], ensure_ascii=False)

@@ -1,8 +1,9 @@
 """A budget is a promise: calls, tokens and money, for a run and for each of its rounds.
 
 Every request that leaves counts as a call, whatever comes of it; tokens and money count when it is answered. Nothing
-leaves once a cap is reached, so a cap is overshot by no more than what was under way; calls never are. What the ledger
-already holds costs nothing.
+leaves once a cap is reached, so a cap is overshot by no more than what was under way; calls never are. A request that a
+kill has cut off may have been paid: from then on it counts as a call, with the most that it may have cost. What the
+ledger already holds costs nothing.
 """
 
 from __future__ import annotations
@@ -10,16 +11,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from annotated_types import Ge
+from pydantic import BeforeValidator
 
 from sparring.attempts import Serving, Tokens
 from sparring.errors import ConfigError, RunStopped
-
-
-class BudgetReached(RunStopped):
-    """A cap is reached: says what was spent, the cap, and how to go on."""
 
 
 class Price(NamedTuple):
@@ -42,13 +40,27 @@ class Cap:
     money: Annotated[float, Ge(0)] | None = None
 
 
+def by_model(table: Any, name: str = "") -> Any:
+    """The prices in `table` by the whole names of the models: TOML reads the dots of a name without quotes, as in
+    `gpt-4.1-mini = [0.4, 1.6]`, as tables within tables. What is no price is left for the validator to name."""
+    if not isinstance(table, Mapping):
+        return table
+    own = {key: amount for key, amount in table.items() if key in Price._fields and not isinstance(amount, Mapping)}
+    found = {name: own} if name and (own or not table) else {}
+    for part, inner in table.items():
+        if part not in own or not name:
+            whole = f"{name}.{part}" if name else part
+            found |= by_model(inner, whole) if isinstance(inner, Mapping) else {whole: inner}
+    return found
+
+
 @dataclass(frozen=True)
 class Budget:
     """The caps of a run and of each of its rounds, and the prices that money is counted with, by model."""
 
     run: Cap = Cap()
     round: Cap = Cap()
-    prices: Mapping[str, Price] = field(default_factory=dict)
+    prices: Annotated[Mapping[str, Price], BeforeValidator(by_model)] = field(default_factory=dict)
 
     def cost(self, model: str, tokens: Tokens) -> float:
         """What `tokens` of `model` cost; 0 where the table has no price."""
@@ -65,6 +77,24 @@ class Spent:
 
     def __str__(self) -> str:
         return f"{self.calls:,} calls, {self.tokens:,} tokens, {_told(self.money)} in money"
+
+
+class BudgetReached(RunStopped):
+    """A cap is reached: says what was spent, the cap, and how to go on.
+
+    What was spent is told as it is when the words are read: what is under way at the cap is waited for and counts.
+    """
+
+    def __init__(self, scope: str, unit: str, cap: float, spent: Spent, in_all: Spent) -> None:
+        super().__init__(scope, unit, cap)
+        self._spent, self._in_all = spent, in_all
+
+    def __str__(self) -> str:
+        scope, unit, cap = self.args
+        return (
+            f"this {scope} has spent {_told(getattr(self._spent, unit))} of its budget of {_told(cap)} {unit} "
+            f"(in all: {self._in_all}); raise budget.{scope}.{unit} and go on: what is recorded is not paid again"
+        )
 
 
 class Meter:
@@ -102,12 +132,9 @@ class Meter:
 
     def _hold(self, scope: str, spent: Spent, cap: Cap) -> None:
         for unit in ("calls", "tokens", "money"):
-            most, now = getattr(cap, unit), getattr(spent, unit)
-            if most is not None and now >= most:
-                raise BudgetReached(
-                    f"this {scope} has spent {_told(now)} of its budget of {_told(most)} {unit} (in all: {spent}); "
-                    f"raise budget.{scope}.{unit} and go on: what is recorded is not paid again"
-                )
+            most = getattr(cap, unit)
+            if most is not None and getattr(spent, unit) >= most:
+                raise BudgetReached(scope, unit, most, spent, self.run)
 
 
 def _told(amount: float) -> str:

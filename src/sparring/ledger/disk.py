@@ -16,6 +16,7 @@ from pathlib import Path
 
 from sparring.errors import ConfigError, RunStopped
 from sparring.files import writing
+from sparring.ledger import schema
 
 BUSY = 60.0  # seconds to wait for another process that is writing
 _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "fuse.sshfs")
@@ -35,8 +36,8 @@ def file_system(path: Path, mounts: Path = _MOUNTS) -> str:
     return kind
 
 
-def open_for_writing(path: Path, schema: str) -> sqlite3.Connection:
-    """A connection to `path` in WAL mode, every commit on the disk when it returns; raises ConfigError."""
+def open_for_writing(path: Path) -> sqlite3.Connection:
+    """A connection to the ledger at `path`, made where there is none, in WAL mode; raises ConfigError."""
     if (kind := file_system(path)) in _NETWORK:
         raise ConfigError(_on_a_network(path, kind))
     with writing(path):
@@ -44,11 +45,11 @@ def open_for_writing(path: Path, schema: str) -> sqlite3.Connection:
     with refusing(path):
         connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
         try:
+            schema.is_made(connection, path)  # before anything is changed in a file that is not ours
             mode = _write_ahead(connection)
             if mode != "wal":
                 raise ConfigError(_on_a_network(path, f"its journal stays {mode!r}"))
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.executescript(schema)
+            schema.make(connection, path)
         except BaseException:
             connection.close()
             raise
@@ -78,8 +79,13 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     with refusing(path):
         address = f"{path.resolve().as_uri()}?mode=ro{still}"
         connection = sqlite3.connect(address, uri=True, timeout=BUSY, isolation_level=None, check_same_thread=False)
+        try:
+            if not schema.is_made(connection, path):
+                raise ConfigError(f"there is no ledger at {path} (the file is empty); name another file")
+        except BaseException:
+            connection.close()
+            raise
         connection.row_factory = sqlite3.Row
-        connection.execute("SELECT 1 FROM call LIMIT 1")
     return connection
 
 

@@ -3,12 +3,16 @@
 A reply that the ledger holds is given without a call; identical calls under way are one call; a reply is on the disk
 before it is used, and what is used is what the disk holds, so that a replay cannot differ. A failure is recorded and
 never given as a reply: the next run asks again, and only a replay fails as the recorded run did.
+
+Each request is written down before it leaves. So a run that is killed knows afterwards which of its calls may have been
+paid, and its caps hold; they are asked again. The module `store` says what this is safe from.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
@@ -24,7 +28,7 @@ from sparring.errors import ConversationError, CutOff, RunStopped, Skipped, TooL
 from sparring.files import adapter, writing
 from sparring.ledger.accounts import totals
 from sparring.ledger.budget import Budget, Meter, Spent
-from sparring.ledger.store import Entry, Store
+from sparring.ledger.store import Entry, Sent, Store
 from sparring.seeds import digest
 from sparring.speaker import Reply, Sampling
 
@@ -39,7 +43,7 @@ class NotRecorded(RunStopped):
 
 
 class Ledger:
-    """The ledger of one run, in a file that it may share with others.
+    """The ledger of one run, in a file that it may share with others, which knows it by its id, `run`.
 
     `mode`: "record" asks for what is not there; "replay" never asks; "off" neither reads nor writes. The budget holds
     in all of them, and what earlier sittings of `run` spent counts.
@@ -51,11 +55,16 @@ class Ledger:
         run: str = "",
         mode: Mode = "record",
         budget: Budget | None = None,
+        *,
         used: Path | None = None,
+        name: str = "",
     ) -> None:
-        """`used`: a file to which the keys of the calls are added that the run makes, held or not."""
+        """`used`: a file to which the keys of the calls are added that the run makes, held or not; `name`: what the
+        run is called when it is shown."""
         self.path, self.run, self.mode = path, run, mode
         self.store = None if mode == "off" else Store(path, reading=mode == "replay")
+        if self.store is not None:
+            self.store.name(run, name or run)
         before = totals(path, run) if self.store else []
         self.meter = Meter(
             budget or Budget(),
@@ -84,19 +93,29 @@ class Ledger:
                 raise self._not_held(self.store, call)
             task = asyncio.create_task(ask())
             self._under_way[place] = (call, task)
-            task.add_done_callback(lambda _: self._under_way.pop(place))
+            task.add_done_callback(partial(self._ended, place))
         # one that waits may be cancelled; the call is paid and goes on, for others and for the ledger
         return await asyncio.shield(self._under_way[place][1])
 
+    def _ended(self, place: tuple[asyncio.AbstractEventLoop, bytes], task: asyncio.Task[Reply]) -> None:
+        del self._under_way[place]
+        if not task.cancelled():
+            task.exception()  # those who waited have it, or wait no longer: asyncio is not to complain
+
     async def _ask(self, call: _Call, speak: Callable[[], Awaitable[Reply]]) -> Reply:
-        """A new call: admitted, recorded, and read back from the disk."""
+        """A new call: admitted, recorded whatever comes of it, and read back from the disk."""
         self.meter.check(call.serving)
+        if not call.announced:
+            await call.leave(Tokens())
         start = time.monotonic()
         with attempts.listening(call):
             try:
                 reply = await speak()
-            except ConversationError as error:
-                if call.last is None:  # the speaker reports nothing itself
+            except asyncio.CancelledError:
+                raise  # what it came to is not known: it stays open
+            except BaseException as error:
+                reports_nothing = call.last is None and isinstance(error, ConversationError)
+                if call.admitted or reports_nothing:
                     call.record(Attempt(type(error).__name__, time.monotonic() - start, error=str(error)))
                 raise
         if call.last is None or call.last.reply is not reply:
@@ -156,13 +175,15 @@ class _Call:
 
     def __init__(self, ledger: Ledger, speaker: Recordable, role: str, request: Mapping[str, Any], sample: int) -> None:
         self._ledger, self._speaker, self._role, self._sample = ledger, type(speaker), role, sample
+        self.announced = attempts.admits(speaker)  # it says itself when a request leaves
         self.model = str(request["model"])
         self.serving = attempts.serving.get()
         self._request = clean(json.dumps(request, sort_keys=True, ensure_ascii=False))
         self.key = bytes.fromhex(digest(self._request))
         self.last: Attempt | None = None
         self.written: Future[None] | None = None
-        self._admitted = False
+        self.admitted = False
+        self._sent: int | None = None
 
     def __str__(self) -> str:
         asked = json.loads(self._request).get("messages") or [{"content": self._request}]
@@ -175,26 +196,60 @@ class _Call:
     @property
     def waits(self) -> bool:
         """Whether it is known not to have been sent, or to be between two tries."""
-        return self._speaker in self._ledger.asks_first and not self._admitted
+        return self._speaker in self._ledger.asks_first and not self.admitted
 
-    def admit(self) -> None:
+    async def admit(self, most: Tokens) -> None:
         """See `attempts.AttemptSink`."""
+        self._ledger.asks_first.add(self._speaker)
+        if not self.admitted:  # as it is where the ledger took the speaker for one that does not ask
+            await self.leave(most)
+
+    async def leave(self, most: Tokens) -> None:
+        """Counts a request that may be billed for `most`, and returns when it is written down and may leave."""
+        meter, store = self._ledger.meter, self._ledger.store
         if self._ledger.settling:
             raise RunStopped("the run is stopping, and nothing more is sent; go on with --resume")
-        self._ledger.asks_first.add(self._speaker)
-        self._ledger.meter.admit(self.model, self.serving)
-        self._admitted = True
+        meter.admit(self.model, self.serving)
+        self.admitted = True
+        if store is None:
+            return
+        sent = self._about_to_leave(most, meter.budget.cost(self.model, most))
+        try:
+            await asyncio.shield(asyncio.wrap_future(store.send(sent)))
+        except BaseException:
+            store.withdraw(sent.id)
+            meter.count(self.serving, Spent(calls=-1))
+            self.admitted = False
+            raise
+        self._sent = sent.id
 
     def record(self, attempt: Attempt) -> None:
         """See `attempts.AttemptSink`."""
         meter = self._ledger.meter
-        if not self._admitted:
+        if not self.admitted:
             meter.count(self.serving, Spent(calls=1))
-        self._admitted, self.last = False, attempt
+        sent, self._sent = self._sent, None
+        self.admitted, self.last = False, attempt
         cost = meter.budget.cost(self.model, attempt.tokens)
         meter.count(self.serving, Spent(0, attempt.tokens.prompt + attempt.tokens.completion, cost))
         if self._ledger.store is not None:
-            self.written = self._ledger.store.add(self._entry(attempt, cost))
+            self.written = self._ledger.store.add(self._entry(attempt, cost), sent)
+
+    def _about_to_leave(self, most: Tokens, cost: float) -> Sent:
+        return Sent(
+            id=secrets.randbits(63),
+            key=self.key,
+            request=self._request,
+            at=time.time(),
+            run=self._ledger.run,
+            role=self._role,
+            phase=self.serving.phase,
+            round=self.serving.round,
+            model=self.model,
+            prompt_tokens=most.prompt,
+            completion_tokens=most.completion,
+            cost=cost,
+        )
 
     def _entry(self, attempt: Attempt, cost: float) -> Entry:
         reply = attempt.reply and _clean(attempt.reply)

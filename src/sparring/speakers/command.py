@@ -49,6 +49,7 @@ class Command:
     """
 
     name: ClassVar[str] = "command"
+    admits: ClassVar[bool] = True
 
     command: tuple[str, ...]
     timeout: Annotated[float, Gt(0)] = 60.0
@@ -74,7 +75,7 @@ class Command:
         """What the program says; raises Unavailable where that is no reply, ConfigError where it cannot be run."""
         told = json.dumps(_told(chat, sampling, sample)).encode()
         async with self._room():
-            attempts.admit()
+            await attempts.admit()
             start = time.monotonic()
             try:
                 reply = said(_read(await self._output(told)), PARTNER)

@@ -29,7 +29,7 @@ from sparring.errors import ConfigError, Unavailable
 from sparring.seeds import stream
 from sparring.speaker import Reply, Sampling
 from sparring.wire.client import Line, Lines
-from sparring.wire.completion import Dialect, estimate, read
+from sparring.wire.completion import Dialect, estimate, most, read
 from sparring.wire.hosts import Host, Hosts
 from sparring.wire.pace import Pace
 from sparring.wire.trouble import FORM_REFUSED, NOT_ALLOWED, RATE_LIMITED, Trouble
@@ -81,6 +81,7 @@ class Endpoint:
     """
 
     name: ClassVar[str] = "endpoint"
+    admits: ClassVar[bool] = True
 
     model: str
     base_url: str | tuple[str, ...]
@@ -167,18 +168,18 @@ class Endpoint:
         await host.open()
         await self._state.requests.wait()
         await self._state.tokens.wait(expected)
-        attempts.admit()
+        await attempts.admit(most(sent, sampling))
         start, used = time.monotonic(), Tokens()
         try:
             found = read(await line.post(host.url, sent), sent["messages"], sampling, self.author)
             used = found.used
         except Trouble as trouble:
             used = trouble.used
-            self._note(host, trouble)
             _report(host, start, used, trouble.outcome, error=trouble.error)
+            self._note(host, trouble)
             raise
-        except asyncio.CancelledError:
-            _report(host, start, used, "cancelled", error="the run did not wait for it")
+        except Exception as error:  # a fault of ours: what was sent is paid all the same
+            _report(host, start, used, type(error).__name__, error=str(error))
             raise
         finally:
             self._state.tokens.correct(used.prompt + used.completion - expected)

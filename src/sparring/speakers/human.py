@@ -44,6 +44,7 @@ class Human:
     """
 
     name: ClassVar[str] = "human"
+    admits: ClassVar[bool] = True
 
     person: str = "human"
 
@@ -93,12 +94,12 @@ class _Question:
     reply: str | None = None
     put: bool = False
 
-    def may_be_put(self) -> bool:
+    async def may_be_put(self) -> bool:
         """Whether somebody still waits for it and it is admitted (see `attempts`), the first time that it is put."""
         if not self.put and not self.sent.done():
             self.put = True
             try:
-                self.asker.run(attempts.admit)
+                await asyncio.create_task(attempts.admit(), context=self.asker)
             except SparringError as error:
                 self.sent.set_exception(error)
         return not self.sent.done()
@@ -153,7 +154,7 @@ class Desk:
         try:
             if question is None:
                 await self._confirm()
-            elif question.may_be_put():
+            elif await question.may_be_put():
                 question.reply = await self._written(question)
                 self._send()
                 self._held = question

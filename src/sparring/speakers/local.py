@@ -27,6 +27,7 @@ class Local:
     device only while it decodes, and the learner's then are not."""
 
     name: ClassVar[str] = "local"
+    admits: ClassVar[bool] = True  # nothing leaves this process
 
     model: str
     chat_template: str | None = None

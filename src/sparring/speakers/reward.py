@@ -48,6 +48,7 @@ class Reward:
     """
 
     name: ClassVar[str] = "reward"
+    admits: ClassVar[bool] = True  # nothing leaves this process
 
     model: str
     revision: str | None = None

@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sparring.attempts import Recordable
-from sparring.errors import ConfigError, RunStopped
+from sparring.errors import ConfigError, SparringError
 from sparring.files import write_json, write_jsonl, write_whole, writing
 from sparring.ledger import Ledger, Recorded
-from sparring.recording import FILE, Prepared
+from sparring.recording import STATUS, USED, Prepared, identity, place
 from sparring.speakers.human import Human
 from sparring.synthesis.order import Order
 from sparring.synthesis.output import WRITER, Output
@@ -51,6 +51,7 @@ def write(order: Order, run: str | Path, *, resume: bool = False, console: Conso
 
 async def _carried_out(order: Order, folder: Path, resume: bool, console: Console) -> Written:
     _check(order, folder, resume)
+    run = identity(folder, place(order.ledger.path, folder))
     total = order.writer.total(order.task)
     if order.ledger.mode != "replay" and isinstance(order.speaker, Prepared):
         order.speaker.ready()
@@ -59,16 +60,16 @@ async def _carried_out(order: Order, folder: Path, resume: bool, console: Consol
         output = Output(order.writer.max_failures)
         output.advanced = lambda steps: bar.update(bar.task_ids[0], advance=steps, told=_listed(output.replies))
         try:
-            await _ask(order, folder, output)
+            await _ask(order, folder, run, output)
             output.check()
-        except (RunStopped, KeyboardInterrupt, asyncio.CancelledError) as error:
+        except (SparringError, KeyboardInterrupt, asyncio.CancelledError) as error:
             if (folder / "recipe.toml").exists():  # otherwise nothing was begun
-                _save(order, folder, output, "stopped", reason=str(error) or "interrupted")
+                _save(order, folder, output, "stopped", run, reason=str(error) or "interrupted")
             raise
-    return Written(_save(order, folder, output, "finished"), len(output.rows), output.counts())
+    return Written(_save(order, folder, output, "finished", run), len(output.rows), output.counts())
 
 
-async def _ask(order: Order, folder: Path, output: Output) -> None:
+async def _ask(order: Order, folder: Path, run: str, output: Output) -> None:
     """Has it written, every call on the ledger; what is under way at the end is waited for, as it is being paid."""
     if not isinstance(order.speaker, Recordable):
         write_whole(folder / "recipe.toml", order.toml())
@@ -76,8 +77,9 @@ async def _ask(order: Order, folder: Path, output: Output) -> None:
         return
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    path = Path(order.ledger.path) if order.ledger.path else folder / FILE
-    with Ledger(path, folder.name, order.ledger.mode, order.budget) as ledger:
+    path, name = place(order.ledger.path, folder), folder.resolve().name
+    with Ledger(path, run, order.ledger.mode, order.budget, used=folder / USED, name=name) as ledger:
+        write_json(folder / STATUS, {"id": run, "status": "running"})
         write_whole(folder / "recipe.toml", order.toml())  # now that nothing is left to be mended in it
         try:
             await order.writer.write(order.task, Recorded(order.speaker, ledger, WRITER), output)
@@ -106,11 +108,11 @@ def _decisive(order: Order, table: Table) -> dict[str, Any]:
     return {**kept, order.writer.name: {key: own[key] for key in own if key not in order.writer.extent}}
 
 
-def _save(order: Order, folder: Path, output: Output, status: str, **more: Any) -> Path:
+def _save(order: Order, folder: Path, output: Output, status: str, run: str, **more: Any) -> Path:
     path = folder / f"{order.writer.name}.jsonl"
     if status == "finished" or len(output.rows) >= _lines(path):  # or it was further before it was stopped again
         write_jsonl(path, output.rows, order.writer.row)
-    write_json(folder / "run.json", {"status": status, "rows": _lines(path), **output.counts(), **more})
+    write_json(folder / STATUS, {"id": run, "status": status, "rows": _lines(path), **output.counts(), **more})
     return path
 
 

@@ -1,7 +1,8 @@
 """Exchanges with a server through the `openai` client, in connection pools of each event loop's own.
 
-The client's own retries are off, since every try is admitted and recorded; bodies are read up to a limit. A key comes
-from the environment, goes into a header, and is taken out of whatever a server says back.
+The client's own retries are off, since every try is admitted and recorded. So are redirects, which would be tries that
+nobody counts. Bodies are read up to a limit. A key comes from the environment, goes into a header, and is taken out of
+whatever a server says back.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ class Line:
     def _pool(self, context: SSLContext) -> httpx2.AsyncClient:
         return openai.DefaultAsyncHttpxClient(
             timeout=self._timeout,
+            follow_redirects=False,
             verify=context,
             headers={"Accept-Encoding": "identity"},
             event_hooks={"response": [self._receive]},
@@ -87,14 +89,15 @@ class Line:
         """Sees to it that no body is read without a limit. An error status becomes Trouble with the words of its body;
         a body that is compressed, although we ask for none, is read here, where what it grows to is seen."""
         coding = response.headers.get("content-encoding", "identity")
-        if response.has_redirect_location:
-            return
         if response.is_success and coding == "identity":
             assert isinstance(response.stream, httpx2.AsyncByteStream)
             response.stream = _Bounded(response.stream)
             return
         if "," in coding:
-            raise Trouble("not JSON", f"a body that is compressed more than once ({coding[:60]})", again=False)
+            told = f"a body that is compressed more than once ({coding[:60]})"
+            if response.is_success:
+                raise Trouble("not JSON", told, again=False)
+            raise of_status(response.status_code, response.headers, told)
         body = self._without_key(b"".join([chunk async for chunk in _bounded(response.aiter_bytes())]))
         if response.is_success:
             raise _Unpacked(body)
