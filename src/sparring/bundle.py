@@ -34,7 +34,7 @@ from sparring.assembly import role_fields
 from sparring.errors import ConfigError
 from sparring.files import read_json, writing
 from sparring.ledger import export
-from sparring.model import ModelSource
+from sparring.model_source import ModelSource
 from sparring.recipe import Recipe
 from sparring.recording import USED, ledger_of, spoken
 from sparring.rows import HUB

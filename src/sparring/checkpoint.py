@@ -18,9 +18,7 @@ from sparring.errors import ConfigError
 from sparring.experience import Experience
 from sparring.files import adapter, read_json, read_jsonl, write_json, write_jsonl, writing
 from sparring.learner import Learner
-from sparring.model import Quantization, Thoughts
-
-USAGE = "sparring.json"
+from sparring.model_source import USAGE, Quantization, Thoughts
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ from sparring.journal import Journal
 from sparring.learner import Learner
 from sparring.method import Method
 from sparring.metrics import Key, Metrics
+from sparring.model_source import TINY
 from sparring.play import check_failures, play, summary
 from sparring.recipe import Phase, Recipe
 from sparring.recording import asks_a_person, ready, recorded
@@ -127,6 +128,8 @@ class Run:
             self._restore()
             with self.display, recorded(self.recipe, self.folder) as (phases, ledger):
                 self.display.run(self.choice.total(), self.position.problems)
+                if self.recipe.learner.model == "tiny":
+                    self.display.say(f"learner: tiny, {TINY}; name another model under [learner]")
                 for note in getattr(self.recipe.task, "notes", ()):
                     self.display.say(f"task: {note}")
                 try:
