@@ -26,7 +26,7 @@ USAGE = "sparring.json"  # in the folder of a learner that a run has trained: ho
 TINY = "0.46 M parameters made on the spot, which know nothing yet"
 MODELS = "give tiny, a folder in the Hugging Face format or a hub id"
 
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?", re.ASCII)
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,2})?", re.ASCII)
 
 
 @dataclass(frozen=True)

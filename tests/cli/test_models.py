@@ -164,7 +164,7 @@ def test_code_that_comes_with_a_model_never_runs_and_nobody_is_asked(odd, adapte
     change(odd, "config.json", model_type="own", auto_map={"AutoConfig": "own.C", "AutoModelForCausalLM": "own.M"})
     each_verb_refuses(odd, "code of its own", "no such code is run")
     change(adapters, "adapter_config.json", base_model_name_or_path=str(odd))
-    each_verb_refuses(adapters, "code of its own")
+    each_verb_refuses(adapters, "code of its own", train=False)
     refused("merge", adapters, tmp_path / "out", says=("code of its own",), stdin="y\n")
     for by in ("local", "reward"):
         table = (
