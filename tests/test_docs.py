@@ -69,10 +69,10 @@ def test_links_lead_somewhere():
 def test_no_key_of_a_recipe_is_undocumented():
     told = (ROOT / "docs" / "recipes.md").read_text()
     from sparring.assembly import METHODS
-    from sparring.model import ModelSource
+    from sparring.model_source import ModelSource
     from sparring.recipe import LedgerSettings, Phase, RunSettings
     from sparring.tables import keys
-    from sparring.trainer import TrainerSettings
+    from sparring.trainer_settings import TrainerSettings
 
     for kind in (ModelSource, TrainerSettings, RunSettings, LedgerSettings, Phase):
         missing = [name for name in keys(kind) if f"`{name}`" not in told]

@@ -108,6 +108,17 @@ def logits(model: Any, hidden_ND: Tensor) -> Tensor:
     return scores if cap is None else cap * (scores / cap).tanh()
 
 
+def check_causal(model: Any) -> None:
+    """Raises ConfigError where the logits at a token depend on the token after it, as an encoder's do."""
+    ids = torch.tensor([[1, 2], [1, 3]], device=model.device)
+    with torch.no_grad(), evaluating(model):
+        one, other = model(input_ids=ids, use_cache=False).logits[:, 0].float()
+    tolerance = torch.finfo(model.dtype).eps ** 0.5
+    if bool((one - other).abs().max() > tolerance * one.abs().max()):
+        kind = type(inner(model)).__name__
+        raise ConfigError(f"{kind} is an encoder here: it sees the tokens to come; choose a causal language model")
+
+
 def check_head(model: Any) -> None:
     """Raises ConfigError where body and head, called one by one, are not what `model` computes as a whole."""
     ids = torch.tensor([[1, 2]], device=model.device)  # not 0, which is often padding and embedded as zeros

@@ -22,6 +22,7 @@ METHODS = Catalogue("sparring.methods", "method")
 TASKS = Catalogue("sparring.tasks", "task")
 PARTNERS = Catalogue("sparring.partners", "partner")
 SPEAKERS = Catalogue("sparring.speakers", "speaker")
+PROTOCOLS = Catalogue("sparring.protocols", "protocol")
 
 ROLES: dict[Any, str] = {Discussant: DISCUSSANT, Critic: CRITIC, Editor: EDITOR, Judge: JUDGE}
 
@@ -35,7 +36,7 @@ def make_task(table: Table) -> Task:
     rest = {name: setting for name, setting in table.items() if name != "kind"}
     task = build(TASKS[table["kind"]], rest, f"[task] ({table['kind']})")
     if not isinstance(task, Task):
-        raise ConfigError(f"{table['kind']!r} is not a task: it lacks layout, problems or is_right")
+        raise ConfigError(f"in [task]: {table['kind']!r} is not a task: it lacks {_lacking(task, Task)}")
     return task
 
 
@@ -48,7 +49,8 @@ def make_method(name: str, table: Table, roles: Mapping[str, Any], where: str, o
         if key not in settings:
             raise ConfigError(f"in {where}: {nearest('key', key, [*settings, *roles, *others])}")
     method = build(kind, table, where, **roles)
-    assert isinstance(method, Method)
+    if not isinstance(method, Method):
+        raise ConfigError(f"in {where}: {name!r} is not a method: it lacks {_lacking(method, Method)}")
     return method
 
 
@@ -116,8 +118,15 @@ def make_speaker(by: str, table: Table, where: str, others: Sequence[str] = ()) 
         if key not in keys(kind):
             raise ConfigError(f"in {where}: {nearest('key', key, [*keys(kind), *others])}")
     speaker = build(kind, table, where)
-    assert isinstance(speaker, Speaker)
+    if not isinstance(speaker, Speaker):
+        raise ConfigError(f"in {where}: {by!r} is not a speaker: it lacks {_lacking(speaker, Speaker)}")
     return speaker
+
+
+def _lacking(thing: Any, protocol: Any) -> str:
+    """What of `protocol` the `thing` has not."""
+    wanted = {*dir(protocol), *protocol.__annotations__}
+    return ", ".join(sorted(name for name in wanted if not name.startswith("_") and not hasattr(thing, name)))
 
 
 def _verb(kind: Any) -> str:

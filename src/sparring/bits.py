@@ -7,20 +7,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import BitsAndBytesConfig, PreTrainedModel
-
-from sparring.errors import ConfigError
-
-
-def check(setting: str) -> None:
-    """ConfigError if `setting` asks for bitsandbytes and it is not installed."""
-    if find_spec("bitsandbytes") is None:
-        raise ConfigError(f"{setting} needs bitsandbytes, which is not installed: pip install 'sparring[gpu]'")
 
 
 def in_bfloat16(network: PreTrainedModel, device: torch.device) -> PreTrainedModel:

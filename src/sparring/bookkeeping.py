@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table as Columns
 
 from sparring.errors import ConfigError
 from sparring.ledger import entries, export, runs, totals
 from sparring.recording import identity, ledger_of
+from sparring.terminal import Terminal
 
 
 def show(place: Path, failures: bool, output: Path | None) -> None:
     """Prints the totals of the ledger of `place` (a run, or a ledger's file), its failures if asked for, and writes all
     entries to `output`."""
     path, run = _ledger(place)
-    console = Console()
+    console = Terminal()
     found, names = totals(path, run), runs(path)
     columns = Columns(box=None)
     several = () if run else ("run",)
@@ -31,8 +31,7 @@ def show(place: Path, failures: bool, output: Path | None) -> None:
     console.print(columns)
     console.print(
         f"{sum(t.calls for t in found):,} calls, {sum(t.failed for t in found):,} failed, "
-        f"cost {sum(t.cost for t in found):.4f}",
-        highlight=False,
+        f"cost {sum(t.cost for t in found):.4f}"
     )
     if unknown := sum(t.open for t in found):
         console.print(OPENED.format(count=unknown), highlight=False)
@@ -40,9 +39,9 @@ def show(place: Path, failures: bool, output: Path | None) -> None:
         for (outcome, error), count in Counter(
             (entry["outcome"], entry["error"]) for entry in entries(path, run, failed=True)
         ).most_common():
-            console.print(f"{count:>6} × {outcome}: {error}", markup=False, highlight=False)
+            console.print(f"{count:>6} × {outcome}: {error}")
     if output is not None:
-        console.print(f"{export(path, output, run):,} entries in {output}", highlight=False)
+        console.print(f"{export(path, output, run):,} entries in {output}")
 
 
 def _ledger(place: Path) -> tuple[Path, str | None]:

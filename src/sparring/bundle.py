@@ -35,7 +35,7 @@ from sparring.errors import ConfigError
 from sparring.files import read_json
 from sparring.foreign import NAMING, texts
 from sparring.ledger import export
-from sparring.model import ModelSource
+from sparring.model_source import ModelSource
 from sparring.recipe import Recipe
 from sparring.recording import USED, ledger_of, spoken
 from sparring.rows import HUB

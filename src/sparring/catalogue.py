@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 from types import ModuleType
 
 from sparring.errors import ConfigError, nearest
@@ -55,6 +56,8 @@ class Catalogue:
         return {vars(c)["name"]: c for c in own if isinstance(c, type) and isinstance(vars(c).get("name"), str)}
 
     def _from_outside(self, path: str) -> type:
+        if not all(part.isidentifier() for part in path.split(".")):
+            raise ConfigError(f"no {self.kind} is called {path!r}; there is {', '.join(self)}, or give module.Class")
         module, _, attribute = path.rpartition(".")
         try:
             found = getattr(importlib.import_module(module), attribute)
@@ -62,8 +65,8 @@ class Catalogue:
             raise ConfigError(
                 f"no {self.kind} at {path!r}: {error}; give module.Class, importable from here"
             ) from error
-        if not isinstance(found, type):
-            raise ConfigError(f"{path!r} is not a class; a {self.kind} is a class, given as module.Class")
+        if not isinstance(found, type) or not is_dataclass(found):
+            raise ConfigError(f"{path!r} is not a dataclass; a {self.kind} is one, given as module.Class")
         return found
 
 

@@ -22,9 +22,8 @@ from sparring.errors import ConfigError
 from sparring.experience import Experience
 from sparring.files import adapter, read_json, read_jsonl, write_json, write_jsonl, writing
 from sparring.learner import Learner
-from sparring.model import Quantization, Thoughts
+from sparring.model_source import USAGE, Quantization, Thoughts
 
-USAGE = "sparring.json"
 STATES = 2  # checkpoints that a run can go on from
 AGAIN = "remove the folder checkpoints and go on: what was taught is learnt again, and nothing is sampled or paid twice"
 

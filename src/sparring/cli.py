@@ -13,11 +13,13 @@ from typing import Annotated, Literal, NoReturn
 import typer
 
 from sparring.errors import SparringError
+from sparring.terminal import visible
 
 # Misuse of the command line, in whichever click typer brings along.
 ClickException: type[Exception] = next(k for k in typer.BadParameter.__mro__ if k.__name__ == "ClickException")
 
 INTERRUPTED = 130
+LONGEST = 2000  # characters of an error, which may repeat a value of any length
 
 app = typer.Typer(
     help="Trains language models by letting them interact with a partner.",
@@ -56,13 +58,17 @@ def train(
     ] = False,
 ) -> None:
     """Train as a recipe says."""
-    from sparring.checkpoint import where
+    from sparring.model_source import check_place
     from sparring.recipe import Recipe
+
+    read = Recipe.read(recipe, settings or [])
+    check_place(read.learner.model)
+    from sparring.checkpoint import where  # only now: a mistake is told before what trains is loaded
     from sparring.run import train as go
 
-    result = go(Recipe.read(recipe, settings or []), run, resume=resume)
+    result = go(read, run, resume=resume)
     origin = where(result.origin.plain())
-    typer.echo(f"the best learner, from {origin}, is in {result.best}; try it: sparring talk {run}")
+    _say(f"the best learner, from {origin}, is in {result.best}; try it: sparring talk {run}")
 
 
 @app.command()
@@ -114,7 +120,7 @@ def write(
     from sparring.synthesis import Order
     from sparring.synthesis import write as go
 
-    typer.echo(go(Order.read(data, order or {}, settings or []), run, resume=resume).told())
+    _say(go(Order.read(data, order or {}, settings or []), run, resume=resume).told())
 
 
 @app.command()
@@ -139,10 +145,13 @@ def merge(
     output: Annotated[Path, typer.Argument(help="Folder for the merged model; must not exist.")],
 ) -> None:
     """Fold LoRA adapters into the weights, so that plain transformers and every server load the model."""
+    from sparring.model_source import check_learner
+
+    check_learner(model)
     from sparring.export import merge as fold
 
     fold(Path(model), output)
-    typer.echo(f"merged into {output}")
+    _say(f"merged into {output}")
 
 
 @app.command()
@@ -168,10 +177,12 @@ def estimate(
     episodes: Annotated[int, typer.Option(min=1, help="Dry episodes of each phase.")] = 8,
 ) -> None:
     """Say what a run may cost at most, in calls, tokens and money, before anything is sent."""
-    from sparring.estimate import show
     from sparring.recipe import Recipe
 
-    show(Recipe.read(recipe, settings or []), episodes)
+    read = Recipe.read(recipe, settings or [])
+    from sparring.estimate import show
+
+    show(read, episodes)
 
 
 @app.command()
@@ -186,10 +197,10 @@ def bundle(
 
     packed, manifest = pack(run, output)
     for name in manifest.modules:
-        typer.echo(f"not in it: the module {name}, which is to be importable where it is replayed")
+        _say(f"not in it: the module {name}, which is to be importable where it is replayed")
     for key, name in manifest.hub.items():
-        typer.echo(f"not in it: {key} = {name}, from the hub")
-    typer.echo(f"{len(manifest.files)} files in {packed}; try it: sparring replay {packed} --run runs/again")
+        _say(f"not in it: {key} = {name}, from the hub")
+    _say(f"{len(manifest.files)} files in {packed}; try it: sparring replay {packed} --run runs/again")
 
 
 @app.command()
@@ -206,7 +217,7 @@ def replay(
 
     done = again(source, run, episodes=episodes, trust=trust)
     for line in done.told():
-        typer.echo(line)
+        _say(line)
     if not done.same:
         raise typer.Exit(1)
 
@@ -219,7 +230,7 @@ def list_(
     from sparring.listing import listed
 
     for line in listed(kind):
-        typer.echo(line)
+        _say(line)
 
 
 def main() -> None:
@@ -236,13 +247,21 @@ def main() -> None:
         told = getattr(error, "format_message", lambda: "")()
         if told:
             _refuse(f"{told} (see sparring --help)")
+    except OSError as error:  # a folder, a file or a disk that does not do what is asked of it
+        where = f" (got {str(error.filename)!r})" if error.filename else ""
+        _refuse(f"{error.strerror or error}{where}; choose another path, or make room there")
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("interrupted; a run goes on with --resume", err=True)
         sys.exit(INTERRUPTED)
 
 
+def _say(text: str) -> None:
+    typer.echo(visible(text))
+
+
 def _refuse(message: str) -> NoReturn:
-    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    line = visible(" ".join(message.split()))
+    typer.echo(f"error: {line if len(line) <= LONGEST else line[:LONGEST] + '…'}", err=True)
     sys.exit(2)
 
 

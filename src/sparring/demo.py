@@ -16,9 +16,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table as Columns
+from rich.text import Text
 
 from sparring.checkpoint import where
 from sparring.display import Display
@@ -29,6 +29,7 @@ from sparring.recipe import Recipe, load_table, with_settings
 from sparring.run import train
 from sparring.seeds import digest
 from sparring.selection import behind
+from sparring.terminal import Terminal
 
 ARMS = ("sft", "saie", "tripost", "thought_preference", "response_preference")
 LOOK = 1.0  # seconds between two looks at how the arms come on
@@ -57,8 +58,8 @@ def show(folder: Path, seed: int, names: tuple[str, ...]) -> dict[str, Any]:
         raise ConfigError(f"{folder} is not an empty folder; choose another folder with --run, or remove it")
     begun = time.monotonic()
     arms = [_arm(name, folder, seed) for name in names]
-    console = Console()
-    console.print(f"{len(arms)} arms on {_cores()} cores, one thread each, in {folder}", highlight=False)
+    console = Terminal()
+    console.print(f"{len(arms)} arms on {_cores()} cores, one thread each, in {folder}")
     seconds = _run_all(arms, console)
     summary: dict[str, Any] = {
         "seconds": round(time.monotonic() - begun, 1),
@@ -68,9 +69,9 @@ def show(folder: Path, seed: int, names: tuple[str, ...]) -> dict[str, Any]:
     console.print(_columns(arms, summary["methods"]))
     for arm in arms:
         for phase in behind(read_json(arm.folder / "evaluation.json")):
-            console.print(f"{arm.name}: {phase.told()}", highlight=False)
-    console.print(f"{summary['seconds']:.0f} s in all; summary in {folder / 'summary.json'}", highlight=False)
-    console.print(f"talk to a learner: sparring talk {arms[-1].folder}", highlight=False)
+            console.print(f"{arm.name}: {phase.told()}")
+    console.print(f"{summary['seconds']:.0f} s in all; summary in {folder / 'summary.json'}")
+    console.print(f"talk to a learner: sparring talk {arms[-1].folder}")
     return summary
 
 
@@ -80,7 +81,7 @@ def _arm(name: str, folder: Path, seed: int) -> Arm:
     return Arm(name, table, folder / f"warm-up-{shared}", folder / name)
 
 
-def _run_all(arms: list[Arm], console: Console) -> dict[str, float]:
+def _run_all(arms: list[Arm], console: Terminal) -> dict[str, float]:
     """The seconds each arm took, its warm-up not counted. Warm-ups first, each arm as soon as its own is done."""
     first = {arm.warm_up: {**arm.table, "phase": arm.table["phase"][:1]} for arm in arms}
     watched = {folder: Watched(folder) for arm in arms for folder in (arm.warm_up, arm.folder)}
@@ -162,7 +163,7 @@ def _columns(arms: list[Arm], figures: dict[str, dict[str, Any]]) -> Columns:
     for arm in arms:
         found = figures[arm.name]
         if "accuracy" not in found:
-            columns.add_row(arm.name, "", f"[dim]{found['stage']}[/dim]", "", "", "", "", "")
+            columns.add_row(arm.name, "", Text(found["stage"], style="dim"), "", "", "", "", "")
             continue
         columns.add_row(
             arm.name,

@@ -12,20 +12,22 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from sparring.terminal import Terminal
+
 
 class Display:
     """Tells of phases, rounds, episodes, steps and evaluations. `quiet` shows nothing; without `live` there is no bar,
     which would be drawn over what a person writes at the same terminal."""
 
     def __init__(self, console: Console | None = None, quiet: bool = False, live: bool = True) -> None:
-        self.console = console or Console(stderr=True, quiet=quiet)
+        self.console = console or Terminal(stderr=True, quiet=quiet)
         self._live = live and self.console.is_terminal and not quiet
         self._bar = Progress(
-            TextColumn("[bold]{task.description:<36}"),
+            TextColumn("{task.description:<36}", style="bold", markup=False),
             BarColumn(bar_width=12),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[told]}"),
+            TextColumn("{task.fields[told]}", markup=False),
             console=self.console,
             transient=True,
             disable=not self._live,
@@ -92,4 +94,4 @@ class Display:
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, markup=False)

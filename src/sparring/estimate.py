@@ -16,7 +16,6 @@ from statistics import fmean
 from typing import NamedTuple
 
 import torch
-from rich.console import Console
 from rich.table import Table as Columns
 
 from sparring.assembly import ROLES, name_of, role_fields
@@ -28,6 +27,7 @@ from sparring.ledger import Price, totals
 from sparring.method import Method
 from sparring.recipe import Recipe
 from sparring.recording import spoken
+from sparring.terminal import Terminal
 from sparring.together import wait_for
 
 
@@ -181,14 +181,14 @@ def _told(amount: float) -> str:
 
 def show(recipe: Recipe, episodes: int) -> None:
     """Prints the estimate of `recipe`, what of it is a bound and what a guess."""
-    found, console = estimate(recipe, episodes), Console()
+    found, console = estimate(recipe, episodes), Terminal()
     if found.lines:
         console.print(_columns(found))
-        console.print(LEGEND.format(episodes=episodes, model=recipe.learner.model), highlight=False, markup=False)
+        console.print(LEGEND.format(episodes=episodes, model=recipe.learner.model))
         if any(line.usual is not None for line in found.lines):
-            console.print(USUAL, highlight=False)
+            console.print(USUAL)
     for note in found.notes:
-        console.print(note, highlight=False, markup=False)
+        console.print(note)
 
 
 def _columns(found: Estimate) -> Columns:

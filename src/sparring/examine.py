@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 
-import tomlkit
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table as Columns
 
@@ -15,11 +14,11 @@ from sparring.chat import LEARNER
 from sparring.errors import ConfigError
 from sparring.evaluation import Evaluation, Rate, evaluate
 from sparring.files import write_json
-from sparring.recipe import with_settings
+from sparring.model_source import check_learner
+from sparring.recipe import load_table, with_settings
 from sparring.task import Split, Task
+from sparring.terminal import Terminal
 from sparring.together import wait_for
-from sparring.use import open_learner
-from sparring.voice import Voice
 
 
 def examine(
@@ -40,8 +39,12 @@ def examine(
     if not problems:
         raise ConfigError(f"the task has no {split} problems; choose another --split")
     task.is_right(problems[0], "?")  # a ConfigError where nothing tells what is right: now, not after the questions
+    check_learner(place)
+    from sparring.use import open_learner  # noqa: PLC0415 - slow to start, and mistakes are told before
+    from sparring.voice import Voice  # noqa: PLC0415
+
     used = open_learner(place, protocol)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with Progress(console=Terminal(stderr=True), transient=True) as bar:
         asking = bar.add_task(f"{len(problems)} {split} problems", total=len(problems))
         found: Evaluation = wait_for(
             evaluate(
@@ -63,9 +66,9 @@ def _task(place: Path, kind: str | None, settings: list[str]) -> Task:
     table: dict[str, object] = {"kind": kind}
     if kind is None:
         recipe = place / "recipe.toml"
-        if not recipe.exists():
+        if not os.path.exists(recipe):
             raise ConfigError(f"{place} is not a run, so it names no task; give one with --task")
-        table = tomlkit.parse(recipe.read_text()).unwrap()["task"]
+        table = {**load_table(str(recipe)).get("task", {})}
         table.pop("problems", None)  # how a run chooses among them
     return make_task(with_settings(table, settings))
 
@@ -75,12 +78,11 @@ def _show(found: Evaluation) -> None:
     columns = Columns("bin", "accuracy", "95 % interval", "problems", box=None)
     for name, rate in {**found.bins(), "all": found.accuracy}.items():
         columns.add_row(name, *_cells(rate))
-    console = Console()
+    console = Terminal()
     console.print(columns)
     console.print(
         f"right at first {told['right_first']:.1%}, revised {told['revised']:.1%}, "
-        f"fixed {told['fixed']:.1%}, broken {told['broken']:.1%}; failed: {told['failed'] or 'none'}",
-        highlight=False,
+        f"fixed {told['fixed']:.1%}, broken {told['broken']:.1%}; failed: {told['failed'] or 'none'}"
     )
 
 

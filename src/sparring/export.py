@@ -2,38 +2,51 @@
 
 from __future__ import annotations
 
-import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from sparring import checkpoint
+from sparring import bits, checkpoint, hub
 from sparring.errors import ConfigError
+from sparring.extras import need_bitsandbytes
 from sparring.files import writing
+from sparring.model import loading
+from sparring.model_source import base_of, check_place, is_adapters, quantization_of
 
 
 def merge(place: Path, output: Path) -> None:
     """Writes the model of `place` with its LoRA adapters folded in to the folder `output`."""
     folder = checkpoint.of(place)
-    if not (folder / "adapter_config.json").exists():
+    if not is_adapters(folder):
         raise ConfigError(f"{folder} has no LoRA adapters; it loads with plain transformers as it is")
-    if output.exists():
+    if os.path.exists(output):
         raise ConfigError(f"{output} exists; choose a folder that does not")
+    check_place(str(folder))
     from peft import PeftModel  # noqa: PLC0415 - a second to import, and no other verb needs it
 
-    told = json.loads((folder / "adapter_config.json").read_text())
-    try:
-        base = AutoModelForCausalLM.from_pretrained(told["base_model_name_or_path"], dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"the adapters' base model {told['base_model_name_or_path']!r} cannot be loaded: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
-    merged = PeftModel.from_pretrained(base, str(folder)).merge_and_unload()
+    with loading(str(folder)):
+        merged = PeftModel.from_pretrained(_base(folder), str(folder), local_files_only=True).merge_and_unload()
+        tokenizer = AutoTokenizer.from_pretrained(folder, **hub.how(str(folder)))
     with writing(output):
         merged.save_pretrained(output)
-        AutoTokenizer.from_pretrained(folder).save_pretrained(output)
+        tokenizer.save_pretrained(output)
         if (usage := checkpoint.usage(folder)) is not None:
             checkpoint.note(output, replace(usage, quantization=None))  # the weights written are whole
+
+
+def _base(folder: Path) -> PreTrainedModel:
+    """The model that the adapters in `folder` adapt, in float32. Where they were trained on weights in four bits, these
+    are what those weights mean: on the ones before rounding the adapters would be off."""
+    base = base_of(folder)
+    how, quantization = hub.how(base), quantization_of(folder)
+    if quantization is None:
+        network: PreTrainedModel = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, **how)
+        return network
+    need_bitsandbytes(f"{folder}, adapters that were trained with quantization = {quantization!r},")
+    rounded = bits.nf4(torch.float32)
+    quantised = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, quantization_config=rounded, **how)
+    whole: PreTrainedModel = quantised.dequantize()
+    return whole

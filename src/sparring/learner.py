@@ -18,7 +18,8 @@ from sparring.errors import ConfigError
 from sparring.files import writing
 from sparring.journal import Journal
 from sparring.logprobs import TokenLogProbs
-from sparring.model import LanguageModel, ModelSource, load
+from sparring.model import LanguageModel, load
+from sparring.model_source import ModelSource
 from sparring.seeds import Name, digest
 from sparring.turns import Resident
 from sparring.voice import Voice

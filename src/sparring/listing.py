@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sparring.assembly import METHODS, PARTNERS, SPEAKERS, TASKS
+from sparring.assembly import METHODS, PARTNERS, PROTOCOLS, SPEAKERS, TASKS
 from sparring.catalogue import Catalogue, summary
 from sparring.recipe import shipped_recipes
-from sparring.use import PROTOCOLS
 
 CATALOGUES: dict[str, Catalogue] = {
     "methods": METHODS,

@@ -8,19 +8,30 @@ goes on asks its next question into the same batch. One thread, so the same requ
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from annotated_types import Gt, Interval
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
-from sparring import bits
+from sparring import bits, hub
+from sparring.anatomy import check_causal
 from sparring.errors import ConfigError
+from sparring.extras import need_bitsandbytes
+from sparring.model_source import (
+    MODELS,
+    Lora,
+    ModelSource,
+    base_of,
+    check_place,
+    is_adapters,
+    quantization_of,
+)
 from sparring.ongoing import Request, Sampled
 from sparring.sampler import Sampler
 from sparring.seeds import stream
@@ -28,76 +39,29 @@ from sparring.tiny import tiny_model, tiny_tokenizer
 from sparring.tokens import Dialect
 from sparring.turns import Resident, turns
 
-Thoughts = Literal["off", "hidden", "kept"]
-Quantization = Literal["nf4"]
-
 disable_progress_bar()  # the run shows its own
 
-_MODELS = "give tiny, a folder in the Hugging Face format or a hub id"
+
+def device_of(source: ModelSource) -> torch.device:
+    """The device that `source` means: the first accelerator there is, otherwise the CPU. ConfigError where it is not
+    in this machine."""
+    there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
+    if source.device == "auto":
+        return torch.device(next(kind for kind, count in there.items() if count))
+    device = torch.device(source.device)
+    if (device.index or 0) >= there[device.type]:
+        found = ", ".join(f"{kind} (of which there are {n})" if n > 1 else kind for kind, n in there.items() if n)
+        raise ConfigError(f"device = {source.device!r} is not in this machine, which has {found}; give one of these")
+    return device
 
 
-@dataclass(frozen=True)
-class Lora:
-    """Low-rank adapters (PEFT): `rank`, `alpha`, `dropout`, and the modules adapted (None: all linear ones)."""
-
-    rank: Annotated[int, Gt(0)] = 16
-    alpha: Annotated[float, Gt(0)] = 32.0
-    dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0
-    targets: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True)
-class ModelSource:
-    """Which model, and how it is to be loaded.
-
-    `model`: `tiny`, a folder, or a hub id. `chat_template`: a file with one, for models without; `chat_template_kwargs`
-    go to the template. `thinking`, for models that think by themselves: "off", "hidden" (thoughts are taken off and
-    forgotten) or "kept" (the model goes on seeing its own). `dtype`, what is computed in, and `device` suit the machine
-    unless given. `quantization`: its weights in four bits, frozen. `slots` replies are decoded at once; `cache_tokens`
-    and `cache_gib` bound the key-value cache.
-    """
-
-    model: str = "tiny"
-    lora: Lora | None = None
-    quantization: Quantization | None = None
-    chat_template: str | None = None
-    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    thinking: Thoughts = "off"
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    device: str = "auto"
-    slots: Annotated[int, Gt(0)] = 128
-    cache_tokens: Annotated[int, Gt(0)] | None = None
-    cache_gib: Annotated[float, Gt(0)] | None = None
-
-    def __post_init__(self) -> None:
-        if self.quantization is not None:
-            bits.check(f"quantization = {self.quantization!r}")
-        if self.model == "tiny" and self.quantization is not None:
-            raise ConfigError("quantization with model = 'tiny', which is small enough; leave it out")
-        if self.model == "tiny" and self.lora is not None:
-            raise ConfigError(
-                "lora with model = 'tiny': adapters are saved without their base, and this one is made on the spot; "
-                "leave lora out, or give a folder or a hub id"
-            )
-
-    def torch_device(self) -> torch.device:
-        """The device meant: the first accelerator there is, otherwise the CPU."""
-        if self.device != "auto":
-            try:
-                return torch.device(self.device)
-            except RuntimeError as error:
-                raise ConfigError(f"device = {self.device!r} is not a device; give cpu, cuda, cuda:1 or mps") from error
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps") if torch.backends.mps.is_available() else torch.device("cpu")
-
-    def torch_dtype(self) -> torch.dtype:
-        """The number format meant: bfloat16 on a GPU, float32 elsewhere."""
-        if self.dtype != "auto":
-            found = getattr(torch, self.dtype)
-            assert isinstance(found, torch.dtype)
-            return found
-        return torch.bfloat16 if self.torch_device().type == "cuda" else torch.float32
+def dtype_of(source: ModelSource) -> torch.dtype:
+    """The number format that `source` means: bfloat16 on a GPU, float32 elsewhere."""
+    if source.dtype != "auto":
+        found = getattr(torch, source.dtype)
+        assert isinstance(found, torch.dtype)
+        return found
+    return torch.bfloat16 if device_of(source).type == "cuda" else torch.float32
 
 
 class LanguageModel:
@@ -237,15 +201,21 @@ def load(source: ModelSource, seed: int = 0, *, trained: bool = False, offload: 
     `trained`: its weights, or its adapters, are to be moved: these are kept in float32. In bfloat16 numbers near 0.02
     are 0.00012 apart, and steps of 0.00001 would all be rounded away. `offload`: see `LanguageModel`.
     """
+    source = _as_trained(source)
     whole = trained and source.lora is None
+    if trained and is_adapters(Path(source.model)):
+        raise ConfigError(
+            f"model = {source.model!r} holds adapters alone, which are not trained further; "
+            f"merge them first: sparring merge {source.model} FOLDER"
+        )
     if whole and source.quantization is not None:
         raise ConfigError(f"quantization = {source.quantization!r}: weights in four bits are frozen; add a table lora")
-    if whole and source.torch_dtype() is torch.float16:
+    if whole and dtype_of(source) is torch.float16:
         raise ConfigError(
             "dtype = 'float16' loses small gradients of all weights; use bfloat16 or float32, or add lora"
         )
-    device = torch.device("cpu") if offload else source.torch_device()
-    dtype = torch.float32 if whole and source.torch_dtype() is torch.bfloat16 else source.torch_dtype()
+    device = torch.device("cpu") if offload else device_of(source)
+    dtype = torch.float32 if whole and dtype_of(source) is torch.bfloat16 else dtype_of(source)
     network, tokenizer = _tiny(seed, dtype) if source.model == "tiny" else _pretrained(source, device, dtype)
     if whole and getattr(network, "hf_quantizer", None) is not None:
         raise ConfigError(f"model = {source.model!r} is quantised, and such weights are frozen; add a table lora")
@@ -253,18 +223,21 @@ def load(source: ModelSource, seed: int = 0, *, trained: bool = False, offload: 
         tokenizer.chat_template = _read_template(Path(source.chat_template))
     network = network.to(device)
     bits.keep(network)
+    if source.model != "tiny":
+        with loading(source.model):
+            check_causal(network)
     if source.lora is not None:  # PEFT keeps its adapters in float32, whatever they adapt
         network = _with_adapters(network, source.lora, seed)
-    return LanguageModel(network, tokenizer, source, source.torch_device(), source.torch_dtype(), offload=offload)
+    return LanguageModel(network, tokenizer, source, device_of(source), dtype_of(source), offload=offload)
 
 
-def check_place(model: str) -> None:
-    """ConfigError where `model` is meant for a folder and is none, or is one without a model."""
-    place = Path(model)
-    if place.exists() and not any((place / file).exists() for file in ("config.json", "adapter_config.json")):
-        raise ConfigError(f"model = {model!r} holds no model: it has no config.json; {_MODELS}")
-    if not place.exists() and (model.startswith((".", "/", "~")) or model.count("/") > 1):
-        raise ConfigError(f"model = {model!r} cannot be loaded: there is no folder {model}; {_MODELS}")
+def _as_trained(source: ModelSource) -> ModelSource:
+    """`source`; of adapters, with the quantization that they were trained under: on other weights they are off."""
+    trained_under = quantization_of(Path(source.model))
+    if trained_under is None or source.quantization is not None:
+        return source
+    need_bitsandbytes(f"model = {source.model!r}, adapters that were trained with quantization = {trained_under!r},")
+    return replace(source, quantization=trained_under)
 
 
 def _tiny(seed: int, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -280,14 +253,34 @@ def _pretrained(
     check_place(source.model)
     place = Path(source.model)
     name = str(place.resolve()) if place.exists() else source.model  # adapters remember where their base lies
-    how = {"quantization_config": bits.nf4(dtype), "device_map": device} if source.quantization else {}
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        network = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, **how)
-    except (ImportError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ConfigError(f"model = {source.model!r} cannot be loaded: {reason.rstrip('. ')}; {_MODELS}") from error
+    bits_of = {"quantization_config": bits.nf4(dtype), "device_map": device} if source.quantization else {}
+    origin = base_of(place) if is_adapters(place) else name
+    with loading(source.model):
+        tokenizer = AutoTokenizer.from_pretrained(name, **hub.how(name))
+        network, found = AutoModelForCausalLM.from_pretrained(
+            name,
+            dtype=dtype,
+            output_loading_info=True,
+            **bits_of,
+            **hub.how(origin),
+        )
+    if found["missing_keys"]:
+        lacking = ", ".join(sorted(found["missing_keys"])[:3])
+        raise ConfigError(f"model = {source.model!r} lacks the weights {lacking}; {MODELS}")
     return network, tokenizer
+
+
+@contextmanager
+def loading(model: str) -> Iterator[None]:
+    """What a library raises while it loads `model` becomes a ConfigError of one line."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:  # the library raises whatever stands in a folder's files brings about
+        reason = hub.said(error)
+        remedy = "give a model of a kind that transformers knows" if reason == hub.CODE else MODELS
+        raise ConfigError(f"model = {model!r} cannot be loaded: {reason}; {remedy}") from error
 
 
 def _read_template(path: Path) -> str:
@@ -307,7 +300,10 @@ def _with_adapters(network: PreTrainedModel, lora: Lora, seed: int) -> PreTraine
         target_modules=list(lora.targets) if lora.targets else "all-linear",
         task_type="CAUSAL_LM",
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(stream(seed, "lora"))
-        adapted: PreTrainedModel = get_peft_model(network, config)
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(stream(seed, "lora"))
+            adapted: PreTrainedModel = get_peft_model(network, config)
+    except ValueError as error:
+        raise ConfigError(f"lora = {lora}: {hub.said(error)}; give targets that the model has, or none") from error
     return adapted

@@ -8,6 +8,7 @@ has what method and partners need.
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomlkit
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Ge, Gt, Interval, Le
 
 from sparring.assembly import (
     METHODS,
@@ -32,12 +33,14 @@ from sparring.assembly import (
 from sparring.errors import ConfigError, nearest
 from sparring.ledger import Budget, Mode
 from sparring.method import Method
-from sparring.model import ModelSource
+from sparring.model_source import ModelSource
 from sparring.tables import ADJUSTABLE, Table, adjustable, build, flat, keys, plain, value
 from sparring.task import Endless, Task
-from sparring.trainer import TrainerSettings
+from sparring.trainer_settings import TrainerSettings
 
 Problems = Literal["fixed", "fresh"]
+
+DEEPEST = 32  # tables and lists in one another
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class RunSettings:
     at_once: Annotated[int, Gt(0)] = 512
     max_partner_failures: Annotated[float, Interval(ge=0, le=1), ADJUSTABLE] = 0.2
     max_learner_failures: Annotated[float, Interval(ge=0, le=1), ADJUSTABLE] = 0.9
-    threads: Annotated[int, Gt(0)] | None = None
+    threads: Annotated[int, Gt(0), Le(1024)] | None = None
 
 
 @dataclass(frozen=True)
@@ -174,19 +177,19 @@ def may_change(key: str) -> bool:
 def load_table(source: str) -> dict[str, Any]:
     """The table in the file `source`, or of the recipe of that name in the package."""
     path = Path(source)
-    if not path.exists() and path.suffix != ".toml":
+    if not os.path.exists(path) and path.suffix != ".toml":
         shipped = shipped_recipes()
         if source not in shipped:
             raise nearest("recipe", source, shipped)
         return tomllib.loads(shipped[source])
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"the recipe {source} cannot be read: {error.strerror}; give a TOML file") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"the recipe {source} is not text in UTF-8; save it as that") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"the recipe {source} is not TOML: {error}") from error
+    except (ValueError, RecursionError) as error:  # no TOML, too long a number, nested too deep
+        raise ConfigError(f"the recipe {source} is not TOML: {_unreadable(error)}; correct it") from error
 
 
 def shipped_recipes() -> dict[str, str]:
@@ -202,19 +205,32 @@ _SETTING = re.compile(rf"\s*({_KEY}(?:\.{_KEY})*)\s*=(.*)", re.DOTALL)
 
 def with_settings(table: Table, settings: Sequence[str]) -> dict[str, Any]:
     """A copy of `table` with each `key.path=value` set; a phase is `phase.2`, counted from 1, or `phase.tripost`."""
-    changed: dict[str, Any] = tomlkit.parse(tomlkit.dumps(dict(table))).unwrap()
+    changed: dict[str, Any] = _copied(table)
     for setting in settings:
         form = _SETTING.fullmatch(setting)
         if not form:
             raise ConfigError(f"--set {setting!r} is not of the form key.path=value")
         *above, last = (key.strip("\"'") for key in re.findall(_KEY, form[1]))
+        if len(above) > DEEPEST:
+            raise ConfigError(
+                f"--set {form[1][:40]!r}… names {len(above)} tables in one another; there are no such keys"
+            )
         here: Any = changed
         for name in above:
             here = _below(here, name, setting)
         if not isinstance(here, dict):
             raise ConfigError(f"--set {setting!r}: {'.'.join(above)} is a list; name one of it, as in phase.1.rounds=2")
-        here[last] = _toml_value(form[2].strip())
+        here[last] = _copied(_toml_value(form[2].strip()))
     return changed
+
+
+def _copied(value: Any, depth: int = 0) -> Any:
+    """`value` with tables and lists of its own."""
+    if depth > DEEPEST:
+        raise ConfigError(f"a table or list of the recipe is nested more than {DEEPEST} deep; no key is: remove it")
+    if isinstance(value, Mapping):
+        return {name: _copied(setting, depth + 1) for name, setting in value.items()}
+    return [_copied(item, depth + 1) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _below(here: Any, name: str, setting: str) -> Any:
@@ -234,6 +250,14 @@ def _toml_value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text  # a bare word is a string
+    except (ValueError, RecursionError) as error:  # too long a number, nested too deep
+        raise ConfigError(f"--set …={text[:40]}… is not TOML: {_unreadable(error)}; correct it") from error
+
+
+def _unreadable(error: ValueError | RecursionError) -> str:
+    if isinstance(error, tomllib.TOMLDecodeError):
+        return str(error)
+    return "it is nested too deep" if isinstance(error, RecursionError) else "a number in it has too many digits"
 
 
 _PHASE_KEYS = ("method", "rounds", "problems", "epochs", "replay", "updates_per_round", "trainer")

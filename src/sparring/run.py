@@ -31,6 +31,7 @@ from sparring.files import write_whole
 from sparring.folder import RECIPE, check, note
 from sparring.learner import Learner
 from sparring.metrics import Metrics
+from sparring.model_source import TINY, USAGE
 from sparring.occupancy import occupied
 from sparring.recipe import Phase, Recipe
 from sparring.recording import asks_a_person, identity, place, ready, recorded
@@ -108,6 +109,8 @@ class Run:
             self._restore()
             with self.display, recorded(self.recipe, self.folder, self.id) as (phases, ledger):
                 self.display.run(self.choice.total(), self.position.problems)
+                if self.recipe.learner.model == "tiny":
+                    self.display.say(f"learner: tiny, {TINY}; name another model under [learner]")
                 for remark in getattr(self.recipe.task, "notes", ()):
                     self.display.say(f"task: {remark}")
                 try:
@@ -153,7 +156,7 @@ class Run:
         with checkpoint.reading(found):
             used = checkpoint.usage(found)
             if used is None or used.origin is None:
-                raise Damaged(f"the checkpoint {found} cannot be read ({checkpoint.USAGE} is missing)")
+                raise Damaged(f"the checkpoint {found} cannot be read ({USAGE} is missing)")
             self.learner.restore(found, state.weights)
             self.trainer.restore(state.training, phase.trainer)
         self.position, self.origin = state.position, used.origin

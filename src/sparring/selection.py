@@ -22,6 +22,7 @@ from sparring.journal import Journal
 from sparring.learner import Learner
 from sparring.method import Method
 from sparring.metrics import Key, Metrics
+from sparring.model_source import USAGE
 from sparring.recipe import Recipe
 from sparring.tables import keys, plain
 from sparring.task import Problem, Split, offers
@@ -113,9 +114,7 @@ class Selection:
             return None
         best = checkpoint.usage(self.best)
         if best is None or best.origin is None or final.origin is None:
-            raise ConfigError(
-                f"{self.best / checkpoint.USAGE} does not say where its learner is from; {checkpoint.AGAIN}"
-            )
+            raise ConfigError(f"{self.best / USAGE} does not say where its learner is from; {checkpoint.AGAIN}")
         told = self._evaluation(best.origin, final.origin)
         if told is None:
             told = await self._tested(problems, best, final)

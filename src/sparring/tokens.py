@@ -23,6 +23,7 @@ from sparring.chat import SYSTEM, Chat, Part, Turn
 from sparring.errors import ConfigError
 
 REMEMBERED = 4096  # texts whose ids, and chats whose renderings, need not be made again
+_OWN_TEMPLATE = 'give one with chat_template = "path/to/template.jinja" under [learner]'
 _PLACEHOLDER = re.compile(r"\u2402(\d+)\u2403")  # the pictures of STX and ETX: in no template, and never stripped
 
 
@@ -52,15 +53,13 @@ class Dialect:
         keeps_thoughts: bool = False,
     ) -> None:
         if not tokenizer.chat_template:
-            raise ConfigError(
-                f"the tokenizer of {tokenizer.name_or_path!r} has no chat template; "
-                'give one with chat_template = "path/to/template.jinja" under [learner]'
-            )
+            raise ConfigError(f"the tokenizer of {tokenizer.name_or_path!r} has no chat template; {_OWN_TEMPLATE}")
         self.tokenizer = tokenizer
         self.template_kwargs = dict(template_kwargs or {})
         self.keeps_thoughts = keeps_thoughts
         self._encode = lru_cache(maxsize=REMEMBERED)(self._encoded)
         self._rendered = lru_cache(maxsize=REMEMBERED)(self._render)
+        self._check_template()
         self._takes_system = self._accepts([{"role": SYSTEM, "content": "s"}, {"role": "user", "content": "u"}])
         self.stop_id = self._end_of_turn()
         self.stop_ids = frozenset({self.stop_id, *self._ends_of_text()})
@@ -147,6 +146,17 @@ class Dialect:
         return self.tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=True, **self.template_kwargs
         )
+
+    def _check_template(self) -> None:
+        """ConfigError where the template cannot write a question, or leaves its words out."""
+        where, probe = f"the chat template of {self.tokenizer.name_or_path!r}", "question"
+        try:
+            written = str(self._apply([{"role": "user", "content": probe}]))
+        except Exception as error:  # a template is a program, and raises what it likes
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ConfigError(f"{where} cannot write a question: {reason}; {_OWN_TEMPLATE}") from error
+        if probe not in written:
+            raise ConfigError(f"{where} leaves out the words of a question; {_OWN_TEMPLATE}")
 
     def _accepts(self, messages: list[dict[str, str]]) -> bool:
         try:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sparring import checkpoint
-from sparring.assembly import for_use
-from sparring.catalogue import Catalogue
+from sparring.assembly import PROTOCOLS, for_use
 from sparring.chat import LEARNER, Chat, question
 from sparring.errors import nearest
 from sparring.evaluation import Answers
 from sparring.method import Answered
-from sparring.model import LanguageModel, ModelSource, load
+from sparring.model import LanguageModel, load
+from sparring.model_source import ModelSource
 from sparring.steps import Layout, layout
 from sparring.tables import build
 from sparring.together import wait_for
 from sparring.voice import Voice
 
-PROTOCOLS = Catalogue("sparring.protocols", "protocol")
 AS_TRAINED = "as_trained"
 
 
@@ -46,15 +46,14 @@ def open_learner(place: str | Path, protocol: str = AS_TRAINED, source: ModelSou
         raise nearest("protocol", protocol, [AS_TRAINED, *PROTOCOLS])
     source = source or ModelSource()
     usage = None
-    if Path(place).exists():
+    if os.path.exists(place):
         folder = checkpoint.of(Path(place))
         usage = checkpoint.usage(folder)
         source = replace(source, model=str(folder))
     else:
         source = replace(source, model=str(place))
     if usage is not None:
-        kwargs, bits = dict(usage.chat_template_kwargs), source.quantization or usage.quantization
-        source = replace(source, thinking=usage.thinking, chat_template_kwargs=kwargs, quantization=bits)
+        source = replace(source, thinking=usage.thinking, chat_template_kwargs=dict(usage.chat_template_kwargs))
     trained = usage is not None and protocol == AS_TRAINED
     way: Answers = (
         for_use(usage.method, usage.settings)

@@ -51,6 +51,10 @@ def test_an_unknown_name_is_named_with_the_nearest(mistaken, setting, says):
         ('by = "model_discussant"\n[phase.discussant.speaker]\nmodel = "x"', ("speaker", "by", "endpoint")),
         ('by = "local"\nmodel = "tiny"', ("model = 'tiny'", "give a trained one")),
         ('by = "endpoint"\nmodel = "m"\nbase_url = "localhost:80"', ("localhost:80", "http")),
+        ('by = "endpoint"\nmodel = "m"\nbase_url = "http://[::1"', ("http://[::1", "http(s)://host")),
+        ('by = "endpoint"\nmodel = "m"\nbase_url = "http://h:99999"', ("http://h:99999", "http(s)://host")),
+        ('by = "endpoint"\nmodel = "m"\nbase_url = "http://h"\nkey_variable = "sk-1 2"', ("key_variable", "name")),
+        ('by = "endpoint"\nmodel = "m"\nbase_url = "http://h"\nin_flight = 1000000000', ("in_flight", "4096")),
     ],
 )
 def test_a_mistaken_partner_is_named(recipe, mistaken, table, says):
@@ -120,6 +124,16 @@ def test_a_mistake_on_the_command_line_is_one_line(words, says, tmp_path, monkey
         ("learner.lora=4", ("lora = 4", "is not a table", "rank")),
         ("learner.dtype=int8", ("dtype = 'int8'", "'float32'")),
         ("learner.device=gpu", ("device = 'gpu'", "cuda")),
+        ("learner.device=meta", ("device = 'meta'", "cuda")),
+        ("learner.device=cuda:99", ("device = 'cuda:99'", "not in this machine")),
+        ("trainer.learning_rate=inf", ("learning_rate", "not a finite number (got inf)")),
+        ("trainer.adam_betas=[nan, 0.9]", ("adam_betas", "not a finite number (got nan)")),
+        ("run.threads=100000", ("threads = 100000", "1024")),
+        ("phase.1.rounds=1" + 22 * "0", ("rounds", "too long a number (got 74 bits)")),
+        ("run.seed=" + 5000 * "1", ("too many digits",)),
+        ("run.seed=" + 100_000 * "[", ("nested too deep",)),
+        ("task.kind=..", ("no task is called '..'", "word_sorting")),
+        ("task.kind=builtins.int", ("'builtins.int'", "not a dataclass")),
         ("phase.1.method=3", ("method", "3")),
         ("task.kind=3", ("kind", "3")),
         ("task=3", ("task", "3")),
@@ -142,6 +156,13 @@ def test_two_kinds_of_mistakes_are_told_in_words_of_the_recipe_not_of_the_progra
 
 
 # ── mistakes: files ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_name_that_no_file_can_have_is_named(recipe, tmp_path):
+    long = tmp_path / ("a" * 300)
+    refused("train", recipe(), "--run", long, says=("File name too long", str(long)))
+    refused("ledger", long, says=("File name too long", str(long)))
+    refused("talk", long, says=("there is no folder", str(long)))
 
 
 def test_a_recipe_that_is_missing_or_no_toml_is_named(tmp_path, mistaken):

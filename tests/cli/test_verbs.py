@@ -12,10 +12,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import sparring
-from sparring.assembly import METHODS, PARTNERS, SPEAKERS, TASKS
+from sparring.assembly import METHODS, PARTNERS, PROTOCOLS, SPEAKERS, TASKS
 from sparring.errors import CutOff
 from sparring.recipe import shipped_recipes
-from sparring.use import PROTOCOLS
 from tests.cli.program import refused, sparring_, tree
 
 # ── help and lists ──────────────────────────────────────────────────────────────────────────────────────────

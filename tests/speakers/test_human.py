@@ -178,7 +178,7 @@ def test_the_person_is_asked_again_with_the_reason_and_sees_what_was_said(monkey
     paper = Paper("seven", "", "", "7", "", "")
     found = asyncio.run(ask_role(seated(paper, monkeypatch), "How\x1b[2J many?", _number, Sampling(), "As a number."))
     assert found == 7
-    assert "(how to reply)\nAs a number.\n\nHow\N{REPLACEMENT CHARACTER}[2J many?" in paper.shown
+    assert "(how to reply)\nAs a number.\n\nHow\\x1b[2J many?" in paper.shown
     assert "(you wrote)\nseven\n\nThat reply cannot be used" in paper.shown
 
 

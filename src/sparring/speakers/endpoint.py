@@ -13,6 +13,7 @@ import asyncio
 import math
 import os
 import random
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -20,7 +21,7 @@ from functools import cached_property
 from typing import Annotated, Any, ClassVar, NamedTuple
 from urllib.parse import urlsplit
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 
 from sparring import attempts
 from sparring.attempts import REPLIED, Attempt, Tokens
@@ -35,6 +36,7 @@ from sparring.wire.pace import Pace
 from sparring.wire.trouble import FORM_REFUSED, NOT_ALLOWED, RATE_LIMITED, Trouble
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between the tries of one call; they double
+_VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 PATIENCE = 300.0  # seconds; a server that asks for more (a daily quota, say) is not waited for
 
 
@@ -88,7 +90,7 @@ class Endpoint:
     key_variable: str = "OPENAI_API_KEY"
     timeout: Annotated[float, Gt(0)] = 120.0
     retries: Annotated[int, Ge(0)] = 5
-    in_flight: Annotated[int, Gt(0)] = 16
+    in_flight: Annotated[int, Gt(0), Le(4096)] = 16
     requests_per_minute: Annotated[float, Gt(0)] | None = None
     tokens_per_minute: Annotated[float, Gt(0)] | None = None
     extra_body: Mapping[str, Any] = field(default_factory=dict)
@@ -97,12 +99,15 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         for url in self.urls or ("",):
-            parts = urlsplit(url)
-            if parts.scheme not in ("http", "https") or not parts.hostname or "@" in url or "?" in url:
-                shown = parts.hostname if "@" in url or "?" in url else url  # no secret is repeated
+            if not _is_address(url):
+                shown = "…" if "@" in url or "?" in url else url[:200]  # no secret is repeated
                 raise ConfigError(
-                    f"base_url = {shown!r} cannot be used: give http(s)://host/v1, without a password or a query"
+                    f"base_url = {shown!r} cannot be used: give http(s)://host:port/v1, without a password or a query"
                 )
+        if not _VARIABLE.fullmatch(self.key_variable):  # not repeated either: it may be the key itself
+            raise ConfigError(
+                "key_variable is no name of a variable; put the key into an environment variable, and give its name"
+            )
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -202,6 +207,16 @@ class Endpoint:
                 f"{trouble.error}; set it and go on"
             )
         return Unavailable(f"{self.model}: {trouble}" + (f" (tried {tries} times)" if tries > 1 else ""))
+
+
+def _is_address(url: str) -> bool:
+    """Whether `url` is the address of a server, and holds nothing else."""
+    try:
+        parts = urlsplit(url)
+        well_formed = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # half a bracket of an IPv6 address, a port of more than 65535
+        return False
+    return well_formed and "@" not in url and "?" not in url
 
 
 def _report(host: Host, start: float, used: Tokens, outcome: str, **rest: Any) -> None:

@@ -17,7 +17,6 @@ import signal
 import sys
 import termios
 import threading
-import unicodedata
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,6 +31,7 @@ from sparring.attempts import as_messages
 from sparring.chat import Chat
 from sparring.errors import ConfigError, RunStopped, Skipped, SparringError
 from sparring.speaker import PARTNER, Reply, Sampling, said
+from sparring.terminal import visible
 
 SKIP, BACK, LEAVE = ":skip", ":back", ":leave"
 
@@ -167,7 +167,8 @@ class Desk:
 
     async def _written(self, question: _Question) -> str | None:
         """What the person writes. The reply that is held is sent off with the first line."""
-        before = f"\n\n(your reply so far, which an empty line keeps)\n{question.reply}" if question.reply else ""
+        begun = visible(question.reply or "")
+        before = f"\n\n(your reply so far, which an empty line keeps)\n{begun}" if begun else ""
         more = f", {len(self._waiting)} more waiting" if self._waiting else ""
         back = f" {BACK} takes your last reply back." if self._held else ""
         self._screen.forget()
@@ -310,10 +311,7 @@ def _shown(chat: Chat) -> str:
     """`chat` as the person reads it; no character of it moves the cursor or colours the screen."""
     heads = {"assistant": "(you wrote)\n", "system": "(how to reply)\n"}
     turns = (heads.get(turn["role"], "") + turn["content"].strip() for turn in as_messages(chat, PARTNER))
-    text = "\n\n".join(turns)
-    return "".join(
-        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) == "Cc" and c not in "\n\t" else c for c in text
-    )
+    return visible("\n\n".join(turns))
 
 
 HELP = f"An empty line ends your reply. {SKIP} gives none, {LEAVE} (or Ctrl-C) stops the run, {BACK} begins anew."

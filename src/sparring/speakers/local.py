@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from annotated_types import Gt
 
 from sparring.attempts import as_messages
 from sparring.chat import Chat
 from sparring.errors import ConfigError
-from sparring.model import LanguageModel, ModelSource, Quantization, Thoughts, check_place, load
+from sparring.model_source import ModelSource, Precision, Quantization, Thoughts, check_place
 from sparring.speaker import PARTNER, Reply, Sampling
-from sparring.voice import Voice
+
+if TYPE_CHECKING:
+    from sparring.model import LanguageModel
+    from sparring.voice import Voice
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Local:
     chat_template: str | None = None
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     thinking: Thoughts = "hidden"
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: Precision = "auto"
     device: str = "auto"
     slots: Annotated[int, Gt(0)] = 128
     quantization: Quantization | None = None
@@ -51,6 +54,8 @@ class Local:
 
     @cached_property
     def _voice(self) -> Voice:
+        from sparring.voice import Voice  # noqa: PLC0415 - slow to start, and a recipe is read without it
+
         return Voice(_shared(self._source(), self.offload), PARTNER, ("local", self.seed))
 
     def _source(self) -> ModelSource:
@@ -76,6 +81,8 @@ _LOADED: dict[str, LanguageModel] = {}
 def _shared(source: ModelSource, offload: bool) -> LanguageModel:
     name = repr((source, offload))
     if name not in _LOADED:
+        from sparring.model import load  # noqa: PLC0415 - slow to start, and a recipe is read without it
+
         model = load(source, offload=offload)
         model.network.requires_grad_(False)
         _LOADED[name] = model

@@ -27,6 +27,7 @@ from sparring.speakers.human import Human
 from sparring.synthesis.order import Order
 from sparring.synthesis.output import WRITER, Output
 from sparring.tables import Table, differences
+from sparring.terminal import Terminal
 from sparring.together import wait_for
 
 
@@ -46,7 +47,7 @@ class Written:
 
 def write(order: Order, run: str | Path, *, resume: bool = False, console: Console | None = None) -> Written:
     """Carries out `order` in the folder `run`, or goes on with what stands there. Works in a notebook too."""
-    return wait_for(_carried_out(order, Path(run), resume, console or Console(stderr=True)))
+    return wait_for(_carried_out(order, Path(run), resume, console or Terminal(stderr=True)))
 
 
 async def _carried_out(order: Order, folder: Path, resume: bool, console: Console) -> Written:

@@ -1,0 +1,79 @@
+"""What is a path is never asked for on the hub; the hub is asked once, and not for long."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from sparring import hub
+from sparring.errors import ConfigError
+
+ASK = """
+import sys, time
+from sparring import hub
+from sparring.errors import ConfigError
+begun = time.monotonic()
+for _ in range(3):
+    try:
+        hub.check(sys.argv[1])
+    except ConfigError as error:
+        print(error)
+print(time.monotonic() - begun)
+"""
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list[str]:
+    """The models that the hub was asked for, all of which it has."""
+    names: list[str] = []
+    monkeypatch.setattr(hub, "_asked", names.append)
+    monkeypatch.setattr(hub, "_cached", lambda name, revision: False)
+    hub._trouble.cache_clear()
+    return names
+
+
+@pytest.mark.parametrize(
+    "name", ["runs/nothere", "./x", "../x", "/x", "~/x", "a/b/c", "here/nothere", "x" * 300, "a b", ""]
+)
+def test_what_is_a_path_or_no_hub_id_is_refused_and_never_asked_for(name, asked, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"there is no folder|neither a folder here nor"):
+        hub.check(name)
+    assert asked == []
+
+
+def test_a_hub_id_is_asked_for_once(asked, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("Qwen/Qwen2.5-0.5B", "gpt2", "Qwen/Qwen2.5-0.5B"):
+        hub.check(name)
+        assert hub.how(name) == {"trust_remote_code": False}
+    assert asked == ["Qwen/Qwen2.5-0.5B", "gpt2"]
+    assert hub.how(str(tmp_path)) == {"trust_remote_code": False, "local_files_only": True}
+
+
+def test_a_hub_that_does_not_answer_is_waited_for_once_and_not_for_long(tmp_path):
+    """A server that takes the connection and says nothing: what a dead network looks like."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        done = subprocess.run(
+            [sys.executable, "-c", ASK, "owner/name"], capture_output=True, text=True, check=True, cwd=tmp_path,
+            env={**os.environ, "HF_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}", "HF_HOME": str(tmp_path)},
+        )  # fmt: skip
+    *lines, seconds = done.stdout.splitlines()
+    assert len(lines) == 3
+    assert all("no copy is in its cache here" in line for line in lines)
+    assert float(seconds) < 2 * hub.PATIENCE  # one wait for three questions; the machine may be busy
+
+
+def test_a_missing_run_is_told_before_anything_is_loaded(tmp_path):
+    program = "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules)); "
+    program += "from sparring.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", program, "talk", "runs/nothere"], capture_output=True, text=True,
+                          check=False, cwd=tmp_path)  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "False\n")
+    assert done.stderr.count("\n") == 1
+    assert "there is no folder runs/nothere" in done.stderr
