@@ -295,10 +295,10 @@ def test_what_comes_out_otherwise_is_said_and_the_exit_code_is_1(local, tmp_path
 
 
 def test_where_the_learner_says_something_else_the_remedy_is_named_and_helps(paid, tmp_path):
-    """Another seed stands for another machine."""
+    """Another learning rate stands for another machine."""
     found = members(paid / "first.tar.gz")
     told = json.loads(found["manifest.json"])
-    found["recipe.toml"] = found["recipe.toml"].replace(b"seed = 0", b"seed = 1")
+    found["recipe.toml"] = found["recipe.toml"].replace(b"learning_rate = 0.001", b"learning_rate = 0.003")
     told["files"]["recipe.toml"] = sha256(found["recipe.toml"])
     found["manifest.json"] = json.dumps(told).encode()
     path = repacked(found, tmp_path / "b.tar.gz")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -217,9 +218,7 @@ def test_what_follows_a_damaged_line_of_metrics_is_put_aside(tmp_path):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_disk_that_fills_at_any_write_is_one_line_and_the_run_goes_on_afterwards(seed, whole, tmp_path, monkeypatch):
-    """Every further write is refused; six times, each a little later, until one run comes to its end."""
-    import random
-
+    """Every write is refused from some write on, three times; then the disk has room again."""
     draw, folder, said = random.Random(seed), tmp_path / "run", []
     for _ in range(3):
         with monkeypatch.context() as patch:

@@ -116,7 +116,7 @@ def test_a_run_stopped_by_max_dropped_goes_on_when_it_is_raised(tmp_path):
     train(Recipe.of({**table, "trainer": {"max_dropped": 0.6}}), tmp_path / "run", resume=True, display=QUIET)
 
 
-@pytest.mark.parametrize("name", ["run.json", "metrics.jsonl"])
+@pytest.mark.parametrize("name", ["checkpoints", "metrics.jsonl"])
 def test_what_is_left_of_a_run_without_its_recipe_is_not_overwritten(name, tmp_path):
     (tmp_path / name).write_text("precious")
     for resume in (False, True):

@@ -105,7 +105,7 @@ def is_update(reply: str, update: str) -> None:
     assert update.startswith("3+7=10\n")
     lines = [line.strip() for line in update.split("\n") if line.strip()]
     assert len(lines) > 1
-    assert squeezed(lines[1]) != "10+5=16" or len(lines) > 3
+    assert " ".join(lines[1].split()) != "10+5=16" or len(lines) > 3
     assert squeezed(update).endswith(squeezed(reply))
 
 
@@ -381,7 +381,7 @@ MISSES: list[tuple[Callable[[str], Any], list[str]]] = [
         *(f'In step ({label}) the part "16" is incorrect.' for label in ("1", "4", "none", "2 or 3", "", "9" * 400)),
         'In step (2) the part "10+5=17" is incorrect.', 'In step (2) the part "10 + 5" is incorrect.',
     ]),
-    (_editor, ["", " ", "10+5=16", "10+5=16\n16", "10 + 5 = 16\n16", "3+7=10", "3+7=10\n10+5=16\n16"]),
+    (_editor, ["", " ", "10+5=16", "10+5=16\n16", "10+5=16  \n16", "3+7=10", "3+7=10\n10+5=16\n16"]),
     (GENERIC.split, [
         "", " ", "Here is my thought process: a", "Here is my response: a", "a Here is my response: b",
         "a Here is my thought process: b Here is my response: c", "Here is my thought process: a Here is my response: ",

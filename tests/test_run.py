@@ -36,7 +36,8 @@ SMALL = {
     "task": {"kind": "multistep_arithmetic", "range": "easy", "train": 48, "development": 16, "test": 16},
     "phase": [
         {"method": "sft", "rounds": 2, "replay": 12, "max_tokens": 24},
-        {"method": "saie", "rounds": 3, "problems": 16, "replay": 12, "max_tokens": 24, "discussant": {"by": "task"}},
+        {"method": "saie", "rounds": 3, "problems": 16, "replay": 12, "max_tokens": 24, "discussant": {"by": "task"},
+         "updates_per_round": "batch"},
         {"method": "tripost", "rounds": 2, "problems": 32, "replay": 12, "max_tokens": 24,
          "critic": {"by": "task"}, "editor": {"by": "task"}},
         {"method": "response_preference", "rounds": 2, "problems": 32, "replay": 12, "samples": 4, "max_tokens": 8,

@@ -20,7 +20,14 @@ RECIPE = {
     "task": {"kind": "multistep_arithmetic", "range": "easy", "train": 16, "development": 8, "test": 8},
     "phase": [
         {"method": "sft", "rounds": 2, "max_tokens": 8},
-        {"method": "saie", "rounds": 2, "problems": 16, "max_tokens": 8, "discussant": {"by": "task"}},
+        {
+            "method": "saie",
+            "rounds": 2,
+            "problems": 16,
+            "max_tokens": 8,
+            "discussant": {"by": "task"},
+            "updates_per_round": "batch",
+        },
     ],
     "trainer": {"learning_rate": 1e-3, "batch": 4},
     "run": {"threads": 1, "evaluate_every": 8, "max_learner_failures": 1.0},

@@ -68,7 +68,7 @@ async def lessons() -> list[dict[str, str]]:
     draw = random.Random(0)
     for problem in TASK.problems("train"):
         attempt = draw.choice((draw.choice(TASK.problems("train")).rationale, _scribble(draw)))
-        chat, fault = problem.chat.say(LEARNER, attempt), Fault("1", "=", "it is not right")
+        chat, fault = problem.chat.say(LEARNER, attempt), Fault("1", "=")
         for stance in ("supportive", "adversarial"):
             await ModelDiscussant(Teacher(REMARK, noted)).remark(problem, chat, stance, draw)
         await ModelCritic(Teacher(FAULT, noted), TASK).feedback(problem, attempt, draw)

@@ -147,10 +147,12 @@ def test_an_unknown_name_is_told_with_all_known_ones():
 
 def test_a_dotted_path_admits_things_from_outside():
     methods = Catalogue("sparring.methods", "method")
-    assert methods["fractions.Fraction"].__name__ == "Fraction"
+    assert methods["sparring.steps.Fault"].__name__ == "Fault"
+    with pytest.raises(ConfigError, match="not a dataclass"):
+        methods["fractions.Fraction"]
     with pytest.raises(ConfigError, match=r"no_such"):
         methods["no_such.Thing"]
-    with pytest.raises(ConfigError, match="not a class"):
+    with pytest.raises(ConfigError, match="not a dataclass"):
         methods["math.pi"]
 
 

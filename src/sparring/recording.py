@@ -73,7 +73,7 @@ def identity(folder: Path, ledger: Path) -> str:
 def _written(path: Path) -> str | None:
     try:
         told = read_json(path)
-    except (OSError, ValueError, RecursionError):  # not there, or damaged
+    except (OSError, ConfigError):  # not there, or damaged
         return None
     found = told.get("id") if isinstance(told, dict) else None
     return found if isinstance(found, str) and _ID.fullmatch(found) else None

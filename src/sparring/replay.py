@@ -34,7 +34,7 @@ from sparring.bundle import (
 from sparring.circumstances import circumstances
 from sparring.display import Display
 from sparring.errors import ConfigError
-from sparring.files import adapter
+from sparring.files import adapter, rows
 from sparring.ledger import NotRecorded, restore
 from sparring.metrics import Metrics
 from sparring.recipe import Recipe, load_table
@@ -158,10 +158,9 @@ def _restore(path: Path, source: Path, run: str, name: str) -> None:
 
 def _metrics(path: Path) -> Metrics:
     """The figures in a file of the bundle; ConfigError where they cannot be read."""
-    try:
-        return Metrics(path)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ConfigError(f"{METRICS} of the bundle cannot be read: {type(error).__name__}; get it anew") from error
+    if any(row.value is None for row in rows(path)):
+        raise ConfigError(f"{METRICS} of the bundle cannot be read; get it anew")
+    return Metrics(path)
 
 
 def _placed(value: Any, files: Path) -> Any:

@@ -94,7 +94,6 @@ class Run:
         self.selection = Selection(recipe, folder, self.learner, self.metrics, display)
         self.position = Position()
         self.origin = Origin(1, name_of(recipe.phases[0].method), 1, 0, 0, self.learner.weights)
-        self._evaluated_at: tuple[int, float] | None = None
         self.memory = Memory(recipe.phases[0].replay)
 
     def _note(self, status: str, **more: Any) -> None:
@@ -172,7 +171,7 @@ class Run:
                 self.trainer.begin(float(self.choice.count(phase) * rounds), phase.trainer)
             await self._round(number, phase, round_)
             self.position = replace(self.position, round=round_ + 1, step=0)
-        if self._evaluated_at != (number, self.position.problems):  # not just now, after the last step
+        if not self.selection.knows(number + 1, self.origin):  # after the last step, perhaps in an earlier sitting
             await self.selection.develop(phase.method, (number + 1, phase.rounds, 0), self.origin)
         self.display.say(f"phase {number + 1} ({method}) is done")
         self.position = Position(number + 1, 0, 0, self.position.problems)
@@ -237,7 +236,6 @@ class Run:
                 self.display.step(problems, step.loss)
                 if self._due(before, problems, self.settings.evaluate_every):
                     await self.selection.develop(phase.method, place, self.origin)
-                    self._evaluated_at = (this.number, problems)
                 if self._due(before, problems, self.settings.save_every):
                     self._save(phase)
         except RunStopped as error:

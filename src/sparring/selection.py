@@ -87,6 +87,10 @@ class Selection:
         if all(line["accuracy"] > accuracy for accuracy in earlier):
             checkpoint.save(self.best, self.learner, self.usage(method, origin))
 
+    def knows(self, phase: int, origin: Origin) -> bool:
+        """Whether the learner of `origin` was asked the development problems in that phase."""
+        return any((line["phase"], line["at"]) == (phase, origin.problems) for line in self._developed())
+
     def check(self, problems: float) -> None:
         """Damaged if the best learner of the first so many problems cannot be read."""
         if self.best.exists() or any(line["at"] <= problems for line in self._developed()):

@@ -27,7 +27,7 @@ def main() -> None:
     except BaseException as error:
         if not isinstance(error, KeyboardInterrupt) and not _interrupted(signals):
             raise
-        print("interrupted", file=sys.stderr)
+        sys.stderr.write("interrupted\n")
         _end()
 
 

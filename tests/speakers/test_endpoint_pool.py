@@ -29,7 +29,7 @@ def quick(monkeypatch):
 class Log(list):
     """A sink that keeps the outcomes it is told."""
 
-    def admit(self):
+    async def admit(self, most):
         pass
 
     def record(self, attempt):
