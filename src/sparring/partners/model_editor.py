@@ -27,7 +27,7 @@ class ModelEditor:
 
     speaker: Speaker
     task: Task
-    temperature: Annotated[float, Ge(0)] = 0.0
+    temperature: Annotated[float, Ge(0)] = 0.7  # TriPosT, authors' code
     max_tokens: Annotated[int, Gt(0)] = 1024
     prompt: str | None = None
 
