@@ -46,7 +46,7 @@ class SAIE(Method):
 
     name: ClassVar[str] = "saie"
     needs: ClassVar[frozenset[Offer]] = frozenset({"gold"})
-    pace: ClassVar[Pace] = Pace(problems=64, epochs=1, lifetime="phase", updates_per_round=1)
+    pace: ClassVar[Pace] = Pace(problems=16, epochs=1, lifetime="phase", updates_per_round=1)
 
     discussant: Discussant
     stance: StanceRule = "random"
