@@ -9,6 +9,8 @@ Departures and choices of ours:
 2. `length_penalty = "auto"`: the smallest of 0, 0.05, … 0.5 with which chosen responses are on average no longer than
    rejected ones, chosen on development problems (the paper tunes it by hand).
 3. Learning rate, batch and beta are not published.
+4. Which unreadable replies are rejected sides: those of episodes that would teach nothing otherwise, then those of
+   others, whose rejected side they replace.
 """
 
 from __future__ import annotations
