@@ -20,7 +20,6 @@ from rich.live import Live
 from rich.table import Table as Columns
 from rich.text import Text
 
-from sparring.checkpoint import where
 from sparring.display import Display
 from sparring.errors import ConfigError, nearest
 from sparring.files import read_json, rows, write_json
@@ -171,11 +170,16 @@ def _columns(arms: list[Arm], figures: dict[str, dict[str, Any]]) -> Columns:
             f"{found['accuracy']:.1%}",
             f"{found['low']:.1%} – {found['high']:.1%}",
             f"{100 * (found['accuracy'] - found['start']):+.1f}",
-            where(found["origin"]),
+            _origin(found["origin"]),
             f"{found['final']:.1%}",
             f"{found['seconds']:.0f}" if "seconds" in found else "",
         )
     return columns
+
+
+def _origin(origin: Mapping[str, Any]) -> str:
+    """Where an arm's best learner is from, in few words: each arm warms up in its first phase."""
+    return f"round {origin['round']}" if origin["phase"] > 1 else "warm-up"
 
 
 def _cores() -> int:
