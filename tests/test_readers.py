@@ -334,6 +334,10 @@ def test_a_reader_takes_time_in_proportion(name):
     check_growth(name, reads, slowest(reads, SHAPES, 800, 2), 1_000, 10_000)
 
 
+def test_an_expression_with_blanks_behind_it_takes_time_in_proportion():
+    check_growth("parse", expressions.parse, [("1+", "", "1\n")], 20_000, 200_000)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", READERS)
 def test_a_reader_takes_time_in_proportion_up_to_a_million_characters(name):

@@ -32,8 +32,8 @@ _TOKEN = re.compile(r"\s*(?:([0-9][0-9,]*)|([A-Za-z]\w*)|([-+*()]))")
 
 def parse(text: str) -> Expression:
     """The expression `text`, products first; Unreadable if it is none. Brackets not closed close at the end."""
-    tokens, place = [], 0
-    while place < len(text.rstrip()):
+    tokens, place, end = [], 0, len(text.rstrip())
+    while place < end:
         found = _TOKEN.match(text, place)
         if found is None:
             raise Unreadable(f"not an expression of + - *: {text[place : place + 20]!r}")

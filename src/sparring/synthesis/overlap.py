@@ -75,10 +75,11 @@ class Known:
             return False
         shared = np.bincount(np.concatenate(places), minlength=len(self._texts))
         needed = self._threshold * (np.frombuffer(self._lengths, np.intc) + len(text)) / 2
+        near = np.flatnonzero(shared > needed)
+        if not len(near):
+            return False
         masks = _masks(text)
-        return any(
-            _common(masks, len(text), self._texts[place]) > needed[place] for place in np.flatnonzero(shared > needed)
-        )
+        return any(_common(masks, len(text), self._texts[place]) > needed[place] for place in near)
 
 
 def _told_apart(text: Words) -> list[tuple[str, int]]:
