@@ -30,9 +30,9 @@ from typing import Any
 import openai
 
 from benchmarks.measure import Contender, Go, Watch, machine, race, say, write
-from sparring.chat import Chat, question
+from sparring.core.chat import Chat, question
+from sparring.core.speaker import PARTNER, Reply, Sampling, said
 from sparring.ledger import Ledger, Recorded, totals
-from sparring.speaker import PARTNER, Reply, Sampling, said
 from sparring.speakers.endpoint import Endpoint
 
 LATENCY, IN_FLIGHT = 0.2, 64

@@ -21,20 +21,20 @@ from typing import Any
 
 from benchmarks.measure import Contender, Go, Watch, known, main_by_workload, race, say, write
 from benchmarks.models import llama, tokenizer, words
-from sparring.attempts import Serving
-from sparring.chat import question
-from sparring.journal import Journal
-from sparring.learner import Learner
+from sparring.common.seeds import digest
+from sparring.core.attempts import Serving
+from sparring.core.chat import question
+from sparring.core.partner import Scores
+from sparring.core.rollout import play
+from sparring.core.task import Problem
+from sparring.inference.journal import Journal
+from sparring.inference.model import LanguageModel, ModelSource
 from sparring.methods.thought_preference import ResponsePreference
-from sparring.model import LanguageModel, ModelSource
-from sparring.partner import Scores
-from sparring.play import play
-from sparring.seeds import digest
-from sparring.steps import COMPACT
-from sparring.task import Problem
+from sparring.parsing.steps import COMPACT
+from sparring.parsing.thought import Answer
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
-from sparring.thought import Answer
-from sparring.trainer import Trainer, TrainerSettings
+from sparring.training.learner import Learner
+from sparring.training.trainer import Trainer, TrainerSettings
 
 VOCABULARY, LIMIT, BATCH = 64, 320, 16
 

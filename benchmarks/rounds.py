@@ -30,10 +30,10 @@ SIZES = {"tiny": None, "256 x 4": (256, 4)}
 
 def playing(url: str | None, size: tuple[int, int] | None, episodes: int) -> Callable[[int, Watch], Go]:
     """A round of so many episodes by a learner of this size (hidden, layers), with a program or a server as partner."""
-    from sparring.display import Display  # noqa: PLC0415 - in the contender's process only
-    from sparring.recipe import Recipe  # noqa: PLC0415
-    from sparring.run import train  # noqa: PLC0415
-    from sparring.tiny import tiny_model, tiny_tokenizer  # noqa: PLC0415
+    from sparring.config.recipe import Recipe  # noqa: PLC0415
+    from sparring.models.tiny import tiny_model, tiny_tokenizer  # noqa: PLC0415
+    from sparring.runs.display import Display  # noqa: PLC0415 - in the contender's process only
+    from sparring.runs.run import train  # noqa: PLC0415
 
     folder = Path(tempfile.mkdtemp())
     if size is not None:
@@ -74,9 +74,9 @@ class _Inside:
     """Counts the seconds that the sampler, the trainer and the task's checks take."""
 
     def __init__(self) -> None:
-        from sparring.sampler import Sampler  # noqa: PLC0415
+        from sparring.inference.engine import Sampler  # noqa: PLC0415
         from sparring.tasks.multistep_arithmetic import MultistepArithmetic  # noqa: PLC0415
-        from sparring.trainer import Trainer  # noqa: PLC0415
+        from sparring.training.trainer import Trainer  # noqa: PLC0415
 
         self.seconds: defaultdict[str, float] = defaultdict(float)
         for kind, name, what in (
@@ -99,9 +99,9 @@ class _Inside:
 
 def calling(url: str, calls: int) -> Callable[[int, Watch], Go]:
     """The partner alone: its calls, on a ledger."""
-    from sparring.chat import question  # noqa: PLC0415
+    from sparring.core.chat import question  # noqa: PLC0415
+    from sparring.core.speaker import Sampling  # noqa: PLC0415
     from sparring.ledger import Ledger, Recorded  # noqa: PLC0415
-    from sparring.speaker import Sampling  # noqa: PLC0415
     from sparring.speakers.endpoint import Endpoint  # noqa: PLC0415
 
     folder = tempfile.mkdtemp()

@@ -16,9 +16,9 @@ import torch
 
 from benchmarks.measure import Contender, Go, Watch, known, main_by_workload, race, say, write
 from benchmarks.models import ids, llama
-from sparring.ongoing import Request
-from sparring.sampler import Sampler
-from sparring.speaker import Sampling
+from sparring.core.speaker import Sampling
+from sparring.inference.engine import Sampler
+from sparring.inference.sequence import Request
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ from itertools import combinations, product
 from pathlib import Path
 from statistics import fmean
 
-from sparring.partner import Scores, Verdict, by_pairs, by_swiss
-from sparring.ranking import swiss_rounds
-from sparring.seeds import rng
-from sparring.thought import NONE, Answer
+from sparring.common.ranking import swiss_rounds
+from sparring.common.seeds import rng
+from sparring.core.partner import Scores, Verdict, by_pairs, by_swiss
+from sparring.parsing.thought import NONE, Answer
 
 RESULTS = Path(__file__).parent / "results" / "schedules.json"
 PLAYERS = (4, 8, 16)

@@ -18,12 +18,12 @@ from typing import Any, Literal
 
 from benchmarks.measure import Contender, Go, Watch, known, main_by_workload, race, say, write
 from benchmarks.models import llama, tokenizer, words
-from sparring.chat import LEARNER, Message, Part, question
-from sparring.experience import Demonstration, Experience, Preference
-from sparring.learner import Learner
-from sparring.model import LanguageModel, ModelSource
-from sparring.objective import DPO, Likelihood
-from sparring.trainer import Trainer, TrainerSettings
+from sparring.core.chat import LEARNER, Message, Part, question
+from sparring.core.experience import Demonstration, Experience, Preference
+from sparring.core.objective import DPO, Likelihood
+from sparring.inference.model import LanguageModel, ModelSource
+from sparring.training.learner import Learner
+from sparring.training.trainer import Trainer, TrainerSettings
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sparring.chat import LEARNER, Chat, Part
-from sparring.speaker import Reply, Sampling
+from sparring.core.chat import LEARNER, Chat, Part
+from sparring.core.speaker import Reply, Sampling
 from tests.processes import spare
 
 torch.set_num_threads(1)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field, replace
 
-from sparring import attempts
-from sparring.attempts import Serving
-from sparring.chat import question
-from sparring.errors import Unavailable
-from sparring.speaker import Sampling, Speaker, said
+from sparring.common.errors import Unavailable
+from sparring.core import attempts
+from sparring.core.attempts import Serving
+from sparring.core.chat import question
+from sparring.core.speaker import Sampling, Speaker, said
 
 PLAIN = Sampling()
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
-from sparring.tiny import tiny_tokenizer
+from sparring.models.tiny import tiny_tokenizer
 
 
 def save_reward_model(folder: Path, labels: int = 1, pad: bool = True, template: bool = True, **more: Any) -> str:

@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from sparring import trainer
-from sparring.learner import Learner
-from sparring.model import ModelSource
-from sparring.trainer import Trainer, TrainerSettings
+from sparring.inference.model import ModelSource
+from sparring.training import trainer
+from sparring.training.learner import Learner
+from sparring.training.trainer import Trainer, TrainerSettings
 
 FAULTS = """
 import resource, sys, torch
-from sparring.allocator import keep_freed
+from sparring.training.allocator import keep_freed
 kept = keep_freed() if sys.argv[1] == "keep" else None
 for turn in range(24):
     if turn == 16:  # the first ones lie behind one another

@@ -11,7 +11,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from sparring.anatomy import cache_bytes, evaluating, obstacle, state, windows
+from sparring.models.introspection import cache_bytes, evaluating, obstacle, state, windows
 
 SHAPE = {
     "vocab_size": 20,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparring import answers
-from sparring.errors import ConfigError
+from sparring.common.errors import ConfigError
+from sparring.parsing import answers
 
 PLACES = ("bank", "library", "department store", "mall", "new york")
 plain_words = st.from_regex(r"[a-z0-9]+( [a-z0-9]+){0,3}", fullmatch=True).filter(

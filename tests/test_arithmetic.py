@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparring.arithmetic.derivation import Derivation
-from sparring.arithmetic.equations import explained, statements
-from sparring.arithmetic.expressions import (
+from sparring.common.errors import Unreadable
+from sparring.parsing.arithmetic.derivation import Derivation
+from sparring.parsing.arithmetic.equations import explained, statements
+from sparring.parsing.arithmetic.expressions import (
     MOST_CHARACTERS,
     MOST_DIGITS,
     Operation,
@@ -18,8 +19,7 @@ from sparring.arithmetic.expressions import (
     reductions,
     write,
 )
-from sparring.arithmetic.forms import follows, form, number, operands, replaced
-from sparring.errors import Unreadable
+from sparring.parsing.arithmetic.forms import follows, form, number, operands, replaced
 
 operations = st.recursive(
     st.integers(-9, 9),

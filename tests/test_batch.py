@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparring.batch import bucketed, pad
-from sparring.tokens import Row
+from sparring.models.renderer import Row
+from sparring.training.collate import bucketed, pad
 
 
 def test_padding_is_on_the_right_and_weighs_nothing():

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from sparring import cli
-from sparring.bundle import Manifest, Packing, bundle, from_hub, sha256, without_secrets
-from sparring.errors import ConfigError
+from sparring.cli.main import main
+from sparring.common.errors import ConfigError
+from sparring.config.recipe import Recipe
 from sparring.ledger import NotRecorded, entries, runs, totals
-from sparring.recipe import Recipe
-from sparring.replay import replay
-from sparring.run import train
+from sparring.runs.bundle import Manifest, Packing, bundle, from_hub, sha256, without_secrets
+from sparring.runs.replay import replay
+from sparring.runs.run import train
 from tests.test_paid_run import KEY, QUIET, recipe, server, weights
 
 JUDGE = "def right(response, problem):\n    return response.strip().endswith(problem.gold)\n"
@@ -186,7 +186,7 @@ def test_a_ledger_holds_no_text_of_extra_body(secretive):
 
 
 def test_a_ledger_that_an_older_version_wrote_with_its_secrets_is_not_packed(secretive, tmp_path, monkeypatch):
-    monkeypatch.setattr("sparring.bundle.export", lambda path, to, calls: to.write_text(
+    monkeypatch.setattr("sparring.runs.bundle.export", lambda path, to, calls: to.write_text(
         json.dumps({"request": {"model": "m", "extra_body": {"user": "x"}}}) + "\n"))  # fmt: skip
     with pytest.raises(ConfigError, match="the ledger holds calls of 'm' with extra_body or a key as they were sent"):
         bundle(secretive / "run", tmp_path / "run.tar.gz")
@@ -286,7 +286,7 @@ def test_what_comes_out_otherwise_is_said_and_the_exit_code_is_1(local, tmp_path
     path = repacked(found, tmp_path / "b.tar.gz")
     monkeypatch.setattr(sys, "argv", ["sparring", "replay", str(path), "--run", str(tmp_path / "run"), "--trust"])
     with pytest.raises(SystemExit) as end:
-        cli.main()
+        main()
     out, err = capsys.readouterr()
     assert end.value.code == 1
     assert "not as in the run: versions.torch: '1.0' →" in err
@@ -373,7 +373,7 @@ def test_adapters_of_a_base_that_lies_elsewhere_are_refused_with_the_remedy(tmp_
 
 def test_what_is_on_the_hub_is_named_with_its_revision_where_that_is_known(monkeypatch):
     cached = {"owner/name": "/cache/snapshots/4f2c/config.json"}
-    monkeypatch.setattr("sparring.bundle.try_to_load_from_cache", lambda name, file, repo_type: cached.get(name))
+    monkeypatch.setattr("sparring.runs.bundle.try_to_load_from_cache", lambda name, file, repo_type: cached.get(name))
     task = {"kind": "table", "train": "hub:people/rows/main:train[:9]", "prompt_column": "a/b"}
     assert from_hub({"learner": {"model": "owner/name"}, "task": task}) == {
         "learner.model": "owner/name@4f2c",

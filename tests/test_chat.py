@@ -1,6 +1,6 @@
 from itertools import pairwise
 
-from sparring.chat import LEARNER, SYSTEM, USER, Chat, Message, Part, message, question
+from sparring.core.chat import LEARNER, SYSTEM, USER, Chat, Message, Part, message, question
 
 CHAT = question("2+2?", system="be brief").say(LEARNER, "5").say("discussant", "sure?").say("critic", "step 1")
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from sparring.config.recipe import Recipe
 from sparring.partners.model_critic import ModelCritic
-from sparring.recipe import Recipe
 from sparring.speakers.command import Command
 from sparring.speakers.scripted import Scripted
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from sparring.display import Display
-from sparring.errors import RunStopped
-from sparring.files import rows, writing
-from sparring.journal import Journal
-from sparring.metrics import Metrics
-from sparring.recipe import Recipe
-from sparring.run import train
+from sparring.common.errors import RunStopped
+from sparring.common.files import rows, writing
+from sparring.config.recipe import Recipe
+from sparring.inference.journal import Journal
+from sparring.runs.display import Display
+from sparring.runs.metrics import Metrics
+from sparring.runs.run import train
 from tests.cli.program import sparring_
 from tests.test_run import assert_as_if_never_stopped
 
@@ -185,7 +185,7 @@ def test_whole_lines_are_read_from_anywhere_on_and_a_line_under_way_is_none(tmp_
 
 @pytest.mark.parametrize("line", [b"nonsense\n", b"[1]\n", b'{"key": 3}\n', b'{"key": "k", "reply": [1]}\n', b'{"k'])
 def test_a_reply_that_is_damaged_is_sampled_again_and_the_others_are_kept(line, tmp_path):
-    from sparring.ongoing import Sampled
+    from sparring.inference.sequence import Sampled
 
     one, two = Sampled((1, 2), (0.1, 0.2), "stop", True), Sampled((3,), (0.5,), "length", True)
     journal = Journal(tmp_path / "j")

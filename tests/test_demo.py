@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-import sparring.demo
-from sparring import cli
-from sparring.demo import ARMS, show
-from sparring.errors import ConfigError
-from sparring.recipe import load_table
+import sparring.cli.demo
+from sparring.cli.demo import ARMS, show
+from sparring.cli.main import main
+from sparring.common.errors import ConfigError
+from sparring.config.recipe import load_table
 
 FIGURES = {"start", "accuracy", "low", "high", "origin", "final", "seconds"}
 
@@ -37,7 +37,7 @@ def shrunk(name: str) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def _small(request, monkeypatch):
     if "long" not in request.keywords:
-        monkeypatch.setattr(sparring.demo, "load_table", shrunk)
+        monkeypatch.setattr(sparring.cli.demo, "load_table", shrunk)
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +46,11 @@ def shown(tmp_path_factory) -> tuple[Path, str]:
     folder, out = tmp_path_factory.mktemp("demo") / "run", io.StringIO()
     arguments = ["demo", "--methods", "sft,saie, tripost,response_preference", "--run", str(folder), "--seed", "3"]
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
-        patch.setattr(sparring.demo, "load_table", shrunk)
+        patch.setattr(sparring.cli.demo, "load_table", shrunk)
         patch.setattr(sys, "argv", ["sparring", *arguments])
         patch.setenv("COLUMNS", "200")
         with pytest.raises(SystemExit) as end:
-            cli.main()
+            main()
     assert end.value.code == 0
     return folder, out.getvalue()
 
@@ -120,15 +120,15 @@ def test_each_arm_is_a_run_of_one_thread_with_the_seed_and_a_learner_to_talk_to(
 def test_every_line_of_metrics_is_read_once(tmp_path, monkeypatch):
     """The display of a demo that lasts: it reads what is new, and says whether there is anything to show."""
     path, read = tmp_path / "metrics.jsonl", []
-    real = sparring.demo.rows
+    real = sparring.cli.demo.rows
 
     def counted(path, start):
         for row in real(path, start):
             read.append(row.start)
             yield row
 
-    monkeypatch.setattr(sparring.demo, "rows", counted)
-    watched = sparring.demo.Watched(tmp_path)
+    monkeypatch.setattr(sparring.cli.demo, "rows", counted)
+    watched = sparring.cli.demo.Watched(tmp_path)
     assert not watched.look()
     step, line = '{"kind": "step"}\n', '{"kind": "development", "accuracy": 0.5}\n{"kind": "round"}\n'
     for text, news in ((step * 3, False), (line, True), ("", False), (step[:5], False), (step[5:] + line, True)):
@@ -141,7 +141,7 @@ def test_every_line_of_metrics_is_read_once(tmp_path, monkeypatch):
 
 def test_all_arms_are_the_default():
     assert ARMS == ("sft", "saie", "tripost", "thought_preference", "response_preference")
-    assert {sparring.demo._arm(name, Path("x"), 0).name for name in ARMS} == set(ARMS)
+    assert {sparring.cli.demo._arm(name, Path("x"), 0).name for name in ARMS} == set(ARMS)
 
 
 def test_an_unknown_arm_is_named_before_anything_is_run(tmp_path):
@@ -172,7 +172,7 @@ def test_a_folder_that_is_not_empty_is_left_as_it_is(tmp_path):
 def test_the_demo_keeps_its_promises(tmp_path):
     """The figures of the project: on two cores with nothing else to do."""
     subprocess.run(
-        [sys.executable, "-m", "sparring.cli", "demo", "--run", tmp_path / "run"], check=True, env={**os.environ}
+        [sys.executable, "-m", "sparring.cli.main", "demo", "--run", tmp_path / "run"], check=True, env={**os.environ}
     )
     told = json.loads((tmp_path / "run" / "summary.json").read_text())
     methods = told["methods"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sparring.recipe import Recipe, shipped_recipes
+from sparring.config.recipe import Recipe, shipped_recipes
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -51,7 +51,7 @@ def test_commands_that_are_shown_exist(text):
     for line in re.findall(r"^\$ (sparring .+)$", text, re.MULTILINE):
         words = re.sub(r"\s+#.*", "", line).split()
         help_text = subprocess.run(
-            [sys.executable, "-m", "sparring.cli", words[1], "--help"], capture_output=True, text=True, check=True
+            [sys.executable, "-m", "sparring.cli.main", words[1], "--help"], capture_output=True, text=True, check=True
         ).stdout
         for option in (word.split("=")[0] for word in words if word.startswith("--")):
             assert option in help_text, line
@@ -68,11 +68,11 @@ def test_links_lead_somewhere():
 
 def test_no_key_of_a_recipe_is_undocumented():
     told = (ROOT / "docs" / "recipes.md").read_text()
-    from sparring.assembly import METHODS
-    from sparring.model_source import ModelSource
-    from sparring.recipe import LedgerSettings, Phase, RunSettings
-    from sparring.tables import keys
-    from sparring.trainer_settings import TrainerSettings
+    from sparring.common.schema import keys
+    from sparring.config.factory import METHODS
+    from sparring.config.recipe import LedgerSettings, Phase, RunSettings
+    from sparring.models.source import ModelSource
+    from sparring.training.settings import TrainerSettings
 
     for kind in (ModelSource, TrainerSettings, RunSettings, LedgerSettings, Phase):
         missing = [name for name in keys(kind) if f"`{name}`" not in told]

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparring import draw as module
-from sparring.draw import Draw, least_kept, uniform
-from sparring.speaker import Sampling
+from sparring.core.speaker import Sampling
+from sparring.inference import sampling as module
+from sparring.inference.sampling import Draw, least_kept, uniform
 
 CPU = torch.device("cpu")
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from sparring import cli
-from sparring.errors import ConfigError
-from sparring.estimate import Line, caps, estimate, show
+from sparring.cli.main import main
+from sparring.common.errors import ConfigError
+from sparring.config.recipe import Recipe
 from sparring.ledger import Price, totals
 from sparring.ledger.store import Sent, Store
-from sparring.recipe import Recipe
-from sparring.run import train
+from sparring.runs.estimate import Line, caps, estimate, show
+from sparring.runs.run import train
 from sparring.speakers.command import Command
 from sparring.speakers.endpoint import Endpoint
 from tests.test_paid_run import QUIET, recipe, server
@@ -207,7 +207,7 @@ def test_the_verb_shows_a_table_with_what_is_a_bound_and_what_a_guess(tmp_path, 
     monkeypatch.setattr("sys.argv", words)
     monkeypatch.setenv("COLUMNS", "140")
     with pytest.raises(SystemExit) as end:
-        cli.main()
+        main()
     out = capsys.readouterr().out
     assert end.value.code == 0
     assert re.search(r"1-response_preference\s+1\s+judge\s+m\s+48\s+[\d,]+\s+49,152\s+\?", out)

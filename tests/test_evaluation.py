@@ -2,10 +2,10 @@ import asyncio
 
 import pytest
 
-from sparring.chat import LEARNER
-from sparring.errors import Unreadable
-from sparring.evaluation import Evaluation, Outcome, evaluate
-from sparring.method import Answered
+from sparring.common.errors import Unreadable
+from sparring.core.chat import LEARNER
+from sparring.core.evaluation import Evaluation, Outcome, evaluate
+from sparring.core.method import Answered
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
 
 TASK = MultistepArithmetic(train=5, development=5, test=12)

@@ -21,12 +21,12 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from sparring.chat import LEARNER
-from sparring.experience import Demonstration
-from sparring.interaction import Candidate, Episode
-from sparring.method import Pace, answered
-from sparring.objective import Likelihood
-from sparring.speaker import Sampling
+from sparring.core.chat import LEARNER
+from sparring.core.experience import Demonstration
+from sparring.core.episode import Candidate, Episode
+from sparring.core.method import Pace, answered
+from sparring.core.objective import Likelihood
+from sparring.core.speaker import Sampling
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
-from sparring.chat import question
-from sparring.steps import LINES
-from sparring.task import Pool, Problem
+from sparring.core.chat import question
+from sparring.parsing.steps import LINES
+from sparring.core.task import Pool, Problem
 
 
 @dataclass(frozen=True)
@@ -176,8 +176,8 @@ def program(copy: Path, *lines: str) -> subprocess.CompletedProcess[str]:
     calls = [
         "import shlex, sys, sparring",
         f"assert sparring.__file__.startswith({str(copy)!r}), sparring.__file__",
-        "from sparring.cli import app, main",
-        "from sparring.errors import SparringError",
+        "from sparring.cli.main import app, main",
+        "from sparring.common.errors import SparringError",
         "for line in sys.argv[1:]:",
         "    try:",
         "        app(shlex.split(line), standalone_mode=False)",

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import tomlkit
 
-from sparring.display import Display
-from sparring.errors import ConfigError, RunStopped
-from sparring.folder import check
-from sparring.recipe import Recipe, fixed, may_change, shipped_recipes
-from sparring.run import train
-from sparring.tables import differences, flat
+from sparring.common.errors import ConfigError, RunStopped
+from sparring.common.schema import differences, flat
+from sparring.config.recipe import Recipe, fixed, may_change, shipped_recipes
+from sparring.runs.display import Display
+from sparring.runs.folder import check
+from sparring.runs.run import train
 
 QUIET = Display(quiet=True)
 MAY_CHANGE = {

@@ -15,13 +15,14 @@ import pytest
 import tomlkit
 
 import sparring
-from sparring import archive, cli, foreign
-from sparring.bundle import bundle, sha256
-from sparring.errors import ConfigError, RunStopped
+from sparring.cli.main import main
+from sparring.common.errors import ConfigError, RunStopped
+from sparring.config.recipe import Recipe
 from sparring.ledger import NotRecorded
-from sparring.recipe import Recipe
-from sparring.replay import replay, unpack
-from sparring.run import train
+from sparring.runs import archive, foreign_code
+from sparring.runs.bundle import bundle, sha256
+from sparring.runs.replay import replay, unpack
+from sparring.runs.run import train
 from tests.test_bundle import members, repacked
 from tests.test_paid_run import QUIET
 
@@ -167,7 +168,7 @@ def test_every_place_that_imports_by_a_name_is_known_to_the_search_for_code():
     assert imports == {"__init__.py", "answers.py", "catalogue.py"}
     assert {name for name, text in sources.items() if "answers.function(" in text} == {"tasks/table.py"}
     assert "answers.function(self.right)" in sources["tasks/table.py"]
-    assert set(foreign.NAMING) == {"kind", "method", "by", "right"}
+    assert set(foreign_code.NAMING) == {"kind", "method", "by", "right"}
 
 
 # ── what comes out of one ───────────────────────────────────────────────────────────────────────────────────
@@ -353,6 +354,6 @@ def test_it_ends_with_exit_code_2_and_one_line(plain, tmp_path, capsys, monkeypa
     path = forged(plain, tmp_path / "b.tar.gz", judging("evil.py:right"), **TRAIN)
     monkeypatch.setattr(sys, "argv", ["sparring", "replay", str(path), "--run", str(tmp_path / "run")])
     with pytest.raises(SystemExit) as end:
-        cli.main()
+        main()
     assert end.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1

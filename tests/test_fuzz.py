@@ -17,24 +17,24 @@ from typing import Any
 
 import pytest
 
-from sparring import answers
-from sparring.errors import ConversationError, Unreadable
+from sparring.client.completion import Dialect, complaint, read
+from sparring.client.trouble import Trouble, retry_after
+from sparring.common.errors import ConversationError, Unreadable
+from sparring.core.speaker import Sampling
+from sparring.core.task import Problem
+from sparring.parsing import answers
+from sparring.parsing.steps import COMPACT, LINES, NUMBERED, Fault, Layout
+from sparring.parsing.thought import GENERIC, NONE, SPECIFIC, THINK, ThoughtFormat
 from sparring.partners.model_critic import ModelCritic
 from sparring.partners.model_discussant import ModelDiscussant
 from sparring.partners.model_editor import ModelEditor
 from sparring.partners.model_judge import ModelJudge
 from sparring.partners.reward_judge import RewardJudge
-from sparring.speaker import Sampling
 from sparring.speakers import command
 from sparring.speakers.scripted import Scripted
-from sparring.steps import COMPACT, LINES, NUMBERED, Fault, Layout
 from sparring.synthesis.instructions import listed
-from sparring.task import Problem
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
 from sparring.tasks.word_sorting import WordSorting
-from sparring.thought import GENERIC, NONE, SPECIFIC, THINK, ThoughtFormat
-from sparring.wire.completion import Dialect, complaint, read
-from sparring.wire.trouble import Trouble, retry_after
 from tests.fault_server import completion
 from tests.partners.speaking import ATTEMPT, FAULT, PROBLEM, TASK, thinking
 from tests.replies import mutated, nonsense

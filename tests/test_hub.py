@@ -9,13 +9,13 @@ import sys
 
 import pytest
 
-from sparring import hub
-from sparring.errors import ConfigError
+from sparring.common.errors import ConfigError
+from sparring.models import hub
 
 ASK = """
 import sys, time
-from sparring import hub
-from sparring.errors import ConfigError
+from sparring.models import hub
+from sparring.common.errors import ConfigError
 begun = time.monotonic()
 for _ in range(3):
     try:
@@ -71,7 +71,7 @@ def test_a_hub_that_does_not_answer_is_waited_for_once_and_not_for_long(tmp_path
 
 def test_a_missing_run_is_told_before_anything_is_loaded(tmp_path):
     program = "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules)); "
-    program += "from sparring.cli import main; main()"
+    program += "from sparring.cli.main import main; main()"
     done = subprocess.run([sys.executable, "-c", program, "talk", "runs/nothere"], capture_output=True, text=True,
                           check=False, cwd=tmp_path)  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "False\n")

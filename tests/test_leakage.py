@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from sparring.chat import LEARNER, USER, question
-from sparring.leakage import states_gold
-from sparring.task import Problem
+from sparring.core.chat import LEARNER, USER, question
+from sparring.core.leakage import states_gold
+from sparring.core.task import Problem
 from sparring.tasks.table import Table
 
 

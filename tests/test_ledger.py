@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparring import attempts
-from sparring.attempts import Serving, Tokens
-from sparring.chat import Part, question
-from sparring.errors import ConfigError, RunStopped, Unavailable
-from sparring.files import adapter
+from sparring.common.errors import ConfigError, RunStopped, Unavailable
+from sparring.common.files import adapter
+from sparring.core import attempts
+from sparring.core.attempts import Serving, Tokens
+from sparring.core.chat import Part, question
+from sparring.core.speaker import Reply, Sampling, Speaker
 from sparring.ledger import (
     Budget,
     BudgetReached,
@@ -29,7 +30,6 @@ from sparring.ledger import (
     export,
     totals,
 )
-from sparring.speaker import Reply, Sampling, Speaker
 from sparring.speakers import endpoint
 from sparring.speakers.endpoint import Endpoint
 from tests.fault_server import late, say, serving, status
@@ -133,9 +133,9 @@ def test_a_reply_is_on_the_disk_before_it_is_used(path):
     code = f"""
 import asyncio, os, signal
 from pathlib import Path
-from sparring.chat import question
+from sparring.core.chat import question
 from sparring.ledger import Ledger, Recorded
-from sparring.speaker import Sampling
+from sparring.core.speaker import Sampling
 from tests.parrot import Parrot
 async def main():
     speaker = Recorded(Parrot(), Ledger(Path({str(path)!r})), "critic")

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from sparring import attempts
-from sparring.attempts import Serving
-from sparring.chat import question
-from sparring.errors import ConfigError, RunStopped, Unavailable
+from sparring.common.errors import ConfigError, RunStopped, Unavailable
+from sparring.config.recipe import Recipe
+from sparring.core import attempts
+from sparring.core.attempts import Serving
+from sparring.core.chat import question
+from sparring.core.speaker import Reply, Sampling
 from sparring.ledger import (
     Budget,
     BudgetReached,
@@ -20,8 +22,6 @@ from sparring.ledger import (
     Recorded,
     entries,
 )
-from sparring.recipe import Recipe
-from sparring.speaker import Reply, Sampling
 from sparring.speakers import endpoint
 from sparring.speakers.endpoint import Endpoint
 from tests.fault_server import late, say, serving, status

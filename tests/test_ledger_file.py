@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from sparring import attempts
-from sparring.attempts import Attempt, Tokens
-from sparring.chat import question
-from sparring.errors import ConfigError, RunStopped
+from sparring.common.errors import ConfigError, RunStopped
+from sparring.core import attempts
+from sparring.core.attempts import Attempt, Tokens
+from sparring.core.chat import question
+from sparring.core.speaker import said
 from sparring.ledger import (
     Budget,
     Cap,
@@ -26,7 +27,6 @@ from sparring.ledger import (
     entries,
     totals,
 )
-from sparring.speaker import said
 from sparring.speakers.endpoint import Endpoint
 from tests.fault_server import completion, raw, say, serving, status
 from tests.parrot import PLAIN, Parrot, ask
@@ -44,9 +44,9 @@ def test_two_processes_write_one_ledger(path):
     code = f"""
 import asyncio, sys
 from pathlib import Path
-from sparring.chat import question
+from sparring.core.chat import question
 from sparring.ledger import Ledger, Recorded
-from sparring.speaker import Sampling
+from sparring.core.speaker import Sampling
 from tests.parrot import Parrot
 async def main():
     with Ledger(Path({str(path)!r}), sys.argv[1]) as ledger:

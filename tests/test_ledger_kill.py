@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from sparring.chat import question
+from sparring.common.concurrency import together
+from sparring.core.chat import question
+from sparring.core.speaker import Sampling
 from sparring.ledger import Budget, BudgetReached, Cap, Ledger, Price, Recorded, entries, totals
-from sparring.speaker import Sampling
 from sparring.speakers.endpoint import Endpoint
-from sparring.together import together
 from tests.fault_server import Server, late, say, standing
 
 CAP, IN_FLIGHT, MOST_TOKENS = 400, 8, 50

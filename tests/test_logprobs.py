@@ -18,12 +18,12 @@ from transformers import (
     Qwen3Config,
 )
 
-from sparring.anatomy import forkable, inner
-from sparring.errors import ConfigError
-from sparring.forks import shared
-from sparring.logprobs import TokenLogProbs
-from sparring.projection import Head
-from sparring.tokens import Row
+from sparring.common.errors import ConfigError
+from sparring.models.introspection import forkable, inner
+from sparring.models.renderer import Row
+from sparring.training.linear_logprobs import Head
+from sparring.training.logprobs import TokenLogProbs
+from sparring.training.prefix_sharing import shared
 
 VOCABULARY = 50
 SHAPE = {

@@ -10,16 +10,16 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from sparring.chat import LEARNER, Part, question
-from sparring.errors import ConfigError, RunStopped, TooLong
-from sparring.journal import Journal
-from sparring.learner import Learner
-from sparring.model import LanguageModel, Lora, ModelSource, load
-from sparring.ongoing import Sampled
-from sparring.speaker import Sampling, opened
+from sparring.common.errors import ConfigError, RunStopped, TooLong
+from sparring.core.chat import LEARNER, Part, question
+from sparring.core.speaker import Sampling, opened
+from sparring.inference.journal import Journal
+from sparring.inference.model import LanguageModel, Lora, ModelSource, load
+from sparring.inference.model_speaker import Voice
+from sparring.inference.sequence import Sampled
+from sparring.models.tiny import tiny_model, tiny_tokenizer
 from sparring.speakers.local import Local
-from sparring.tiny import tiny_model, tiny_tokenizer
-from sparring.voice import Voice
+from sparring.training.learner import Learner
 
 ASKED = question("2+2=")
 

@@ -22,10 +22,10 @@ from typing import NamedTuple
 
 import pytest
 
-from sparring.display import Display
+from sparring.config.recipe import Recipe
 from sparring.ledger import entries, totals
-from sparring.recipe import Recipe
-from sparring.run import train
+from sparring.runs.display import Display
+from sparring.runs.run import train
 from tests.fault_server import Server, say, standing
 from tests.test_paid_run import partner, weights
 from tests.test_run import metrics

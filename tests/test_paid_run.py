@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from sparring.bookkeeping import show
-from sparring.display import Display
-from sparring.errors import ConfigError
+from sparring.cli.ledger import show
+from sparring.common.errors import ConfigError
+from sparring.config.recipe import Recipe
 from sparring.ledger import BudgetReached, NotRecorded, entries, runs, totals
-from sparring.recipe import Recipe
-from sparring.run import train
+from sparring.runs.display import Display
+from sparring.runs.run import train
 from tests.cli.program import sparring_
 from tests.fault_server import Request, late, say, standing, status
 

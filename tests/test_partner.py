@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparring.errors import Unavailable, Unreadable
-from sparring.partner import by_pairs, by_swiss, one_by_one
-from sparring.thought import NONE
+from sparring.common.errors import Unavailable, Unreadable
+from sparring.core.partner import by_pairs, by_swiss, one_by_one
+from sparring.parsing.thought import NONE
 
 BETTER, WORSE = (NONE.split(text).answer for text in ("better", "worse"))
 

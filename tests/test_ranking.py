@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparring.ranking import bradley_terry, standardise, swiss_pairs, swiss_rounds, wilson, with_length_penalty
+from sparring.common.ranking import bradley_terry, standardise, swiss_pairs, swiss_rounds, wilson, with_length_penalty
 
 NUMBERS = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=8)
 

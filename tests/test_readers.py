@@ -23,34 +23,35 @@ from typing import Any
 import pytest
 
 import sparring
-from sparring import answers, dry, sorting, steps
-from sparring.arithmetic import equations, expressions
-from sparring.attempts import clean
-from sparring.chat import Part
-from sparring.errors import ConfigError, ConversationError, TooLong, Unreadable
-from sparring.leakage import states_gold
+from sparring.client.completion import Dialect, complaint, read
+from sparring.client.trouble import Trouble, retry_after
+from sparring.common.errors import ConfigError, ConversationError, TooLong, Unreadable
+from sparring.common.records import Row
+from sparring.core.attempts import clean
+from sparring.core.chat import Part
+from sparring.core.leakage import states_gold
+from sparring.core.partner import number
+from sparring.core.prompt import fill
+from sparring.core.speaker import LONGEST, Reply, Sampling, said
 from sparring.methods.saie import SAIE
-from sparring.partner import number
+from sparring.parsing import answers, sorting, steps
+from sparring.parsing.arithmetic import equations, expressions
+from sparring.parsing.steps import COMPACT, LINES, NUMBERED, Fault
+from sparring.parsing.thought import GENERIC, NONE, SPECIFIC, THINK
 from sparring.partners.model_critic import ModelCritic
 from sparring.partners.model_discussant import ModelDiscussant
 from sparring.partners.model_editor import ModelEditor
 from sparring.partners.model_judge import ModelJudge
 from sparring.partners.reward_judge import RewardJudge
 from sparring.partners.task_discussant import TaskDiscussant
-from sparring.rows import Row
-from sparring.speaker import LONGEST, Reply, Sampling, said
+from sparring.runs import dry_run
 from sparring.speakers import command
 from sparring.speakers.scripted import Scripted
-from sparring.steps import COMPACT, LINES, NUMBERED, Fault
 from sparring.synthesis import overlap, rationales
 from sparring.synthesis.instructions import listed
 from sparring.tasks import gsm8k, multistep_arithmetic
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
 from sparring.tasks.word_sorting import WordSorting
-from sparring.template import fill
-from sparring.thought import GENERIC, NONE, SPECIFIC, THINK
-from sparring.wire.completion import Dialect, complaint, read
-from sparring.wire.trouble import Trouble, retry_after
 from tests.fault_server import completion
 from tests.partners.speaking import ATTEMPT, FAULT, PROBLEM, TASK, run, thinking
 from tests.partners.speaking import answers as to_judge
@@ -134,28 +135,28 @@ def check_growth(name: str, reads: Callable[[str], Any], shapes: list[Shape], sh
 METHODS = ("search", "match", "fullmatch", "finditer", "findall", "sub", "split", "subn")
 # Not tried, with the reason. What is written `module:function` is an expression in the midst of a function.
 BOUNDED = {
-    "arithmetic.equations._ANSWER": "sees 80 characters",
-    "arithmetic.equations._RESULT": "sees 80 characters",
-    "arithmetic.equations._WORD": "sees 80 characters",
-    "answers:regex": "the user's, on 20,000 characters",
+    "parsing.arithmetic.equations._ANSWER": "sees 80 characters",
+    "parsing.arithmetic.equations._RESULT": "sees 80 characters",
+    "parsing.arithmetic.equations._WORD": "sees 80 characters",
+    "parsing.answers:regex": "the user's, on 20,000 characters",
     "partners.model_judge:_only": "the user's, on 20,000 characters; ours is tried as _SCORE, and with the judge",
     "partners.model_judge:__post_init__": "the recipe's: whether it is a pattern",
     "tasks.table:_pattern": "the data's: whether it is a pattern",
-    "answers:_mark": "makes _ANSWER and _CHOICE",
-    "recipe:with_settings": "reads a setting of the command line",
-    "bundle._HUB_ID": "reads a recipe", "rows._HUB_NAME": "reads a recipe", "tasks.gsm8k._HUB_ID": "reads a recipe",
-    "speakers.reward._COMMIT": "reads a recipe", "attempts._WITHHELD": "reads a recipe", "template._BLANK": "reads a recipe's prompt",
+    "parsing.answers:_mark": "makes _ANSWER and _CHOICE",
+    "config.recipe:with_settings": "reads a setting of the command line",
+    "runs.bundle._HUB_ID": "reads a recipe", "common.records._HUB_NAME": "reads a recipe", "tasks.gsm8k._HUB_ID": "reads a recipe",
+    "speakers.reward._COMMIT": "reads a recipe", "core.attempts._WITHHELD": "reads a recipe", "core.prompt._BLANK": "reads a recipe's prompt",
 }  # fmt: skip
 # In the midst of a function, and tried by the reader that is named.
 INLINE = {
-    "answers:_mentioned": "chosen",
-    "leakage:states_gold": "states_gold",
+    "parsing.answers:_mentioned": "chosen",
+    "core.leakage:states_gold": "states_gold",
     "partners.model_editor:_unwrapped": "editor",
     "partners.task_editor:_with_slip": "a program's own words",
-    "sorting:stated": "stated",
-    "steps:order": "order",
-    "steps:_squeezed": "agrees",
-    "wire.completion:learn": "dialect",
+    "parsing.sorting:stated": "stated",
+    "parsing.steps:order": "order",
+    "parsing.steps:_squeezed": "agrees",
+    "client.completion:learn": "dialect",
 }
 
 
@@ -309,7 +310,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "retry": lambda text: retry_after({"retry-after": text}),
     "program": lambda text: command._read(text.encode()),
     "clean": lambda text: clean(f"{text}\ud83d"),
-    "dry": lambda text: (dry._STEP.findall(text), dry._FAULTY.search(text)),
+    "dry": lambda text: (dry_run._STEP.findall(text), dry_run._FAULTY.search(text)),
     "sorting": lambda text: sorting.read(text, VOCABULARY),
     "stated": lambda text: sorting.stated(text, VOCABULARY),
     "named": lambda text: sorting.named(text, ["ant", "bee"]),

@@ -7,14 +7,14 @@ from contextlib import suppress
 
 import pytest
 
-from sparring import run
-from sparring.display import Display
-from sparring.errors import ConfigError
-from sparring.folder import branch
+from sparring.common.errors import ConfigError
+from sparring.config.recipe import Recipe
 from sparring.ledger import Budget, BudgetReached, Cap, Ledger, Recorded, runs, totals
-from sparring.recipe import Recipe
-from sparring.recording import STATUS, USED, begin, identity
-from sparring.run import train
+from sparring.runs import run
+from sparring.runs.display import Display
+from sparring.runs.folder import branch
+from sparring.runs.recording import STATUS, USED, begin, identity
+from sparring.runs.run import train
 from tests.parrot import Parrot, ask
 from tests.reward_model import save_reward_model
 

@@ -13,17 +13,17 @@ from typing import ClassVar
 import pytest
 import torch
 
-from sparring.chat import LEARNER, Message, question
-from sparring.experience import Memory, Preference
-from sparring.learner import Learner
-from sparring.model import LanguageModel, ModelSource
-from sparring.objective import DPO
-from sparring.partner import Scores
-from sparring.speaker import Sampling
-from sparring.task import Problem
-from sparring.thought import Answer
-from sparring.tiny import tiny_model, tiny_tokenizer
-from sparring.trainer import PROBE, Trainer, TrainerSettings
+from sparring.core.chat import LEARNER, Message, question
+from sparring.core.experience import Memory, Preference
+from sparring.core.objective import DPO
+from sparring.core.partner import Scores
+from sparring.core.speaker import Sampling
+from sparring.core.task import Problem
+from sparring.inference.model import LanguageModel, ModelSource
+from sparring.models.tiny import tiny_model, tiny_tokenizer
+from sparring.parsing.thought import Answer
+from sparring.training.learner import Learner
+from sparring.training.trainer import PROBE, Trainer, TrainerSettings
 
 PIECES = 40
 
@@ -148,7 +148,7 @@ def test_a_reply_cut_at_its_limit_is_trained_as_it_was_sampled_without_a_stop_to
 def test_a_run_takes_its_reference_from_the_sampler_and_says_so(tmp_path, capsys, monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     import sparring
-    from sparring.display import Display
+    from sparring.runs.display import Display
 
     recipe = sparring.Recipe.read(
         {

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from sparring.display import Display
-from sparring.files import read_jsonl
-from sparring.interaction import Episode
+from sparring.common.files import read_jsonl
+from sparring.config.recipe import Recipe
+from sparring.core.episode import Episode
 from sparring.ledger import NotRecorded, entries
-from sparring.recipe import Recipe
-from sparring.run import train
+from sparring.runs.display import Display
+from sparring.runs.run import train
 from sparring.speakers import reward
 from tests.reward_model import save_reward_model
 

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from sparring.errors import ConfigError
-from sparring.rows import Row, apart, drawn, read
+from sparring.common.errors import ConfigError
+from sparring.common.records import Row, apart, drawn, read
 
 ROWS = [{"question": "1 + 1 = ?", "answer": "2"}, {"question": 'say "a,\nb"', "answer": "ä"}]
 

@@ -16,18 +16,18 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import sparring
-from sparring import checkpoint
-from sparring.attempts import Serving
-from sparring.display import Display
-from sparring.errors import ConfigError, Failure, RunStopped, Skipped, Unavailable
-from sparring.folder import branch
-from sparring.interaction import Episode
+from sparring.common.errors import ConfigError, Failure, RunStopped, Skipped, Unavailable
+from sparring.config.recipe import Recipe
+from sparring.core.attempts import Serving
+from sparring.core.episode import Episode
+from sparring.core.rollout import check_failures, play
+from sparring.inference.model import LanguageModel
 from sparring.methods.saie import SAIE
-from sparring.metrics import Metrics
-from sparring.model import LanguageModel
-from sparring.play import check_failures, play
-from sparring.recipe import Recipe
-from sparring.run import train
+from sparring.runs.display import Display
+from sparring.runs.folder import branch
+from sparring.runs.metrics import Metrics
+from sparring.runs.run import train
+from sparring.training import checkpoint
 
 QUIET = Display(quiet=True)
 

@@ -18,12 +18,12 @@ from transformers import (
     Qwen3Config,
 )
 
-from sparring import sampler as module
-from sparring.anatomy import cache_bytes
-from sparring.errors import ConfigError, RunStopped
-from sparring.ongoing import Request, Sampled
-from sparring.sampler import Sampler
-from sparring.speaker import Sampling
+from sparring.common.errors import ConfigError, RunStopped
+from sparring.core.speaker import Sampling
+from sparring.inference import engine as module
+from sparring.inference.engine import Sampler
+from sparring.inference.sequence import Request, Sampled
+from sparring.models.introspection import cache_bytes
 
 VOCABULARY = 40
 STOP = 1
@@ -414,7 +414,7 @@ def test_a_state_space_model_falls_back_and_says_why_once_in_one_line(caplog):
     ours = replies(model, requests)
     assert replies(model, requests, cache_gib=1.0) == ours
     assert cache_bytes(model) == 0
-    assert [record.getMessage() for record in caplog.records if record.name == "sparring.sampler"] == [
+    assert [record.getMessage() for record in caplog.records if record.name == "sparring.inference.engine"] == [
         "replies are sampled by model.generate, which is slower: the model keeps more than keys and values"
     ]
     for request, sampled in zip(requests, ours, strict=True):

@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 import torch
 
-from sparring.ongoing import Request
-from sparring.speaker import Sampling
+from sparring.core.speaker import Sampling
+from sparring.inference.sequence import Request
 from tests.test_sampler import CONFIGS, STOP, network, prompts, recomputed, replies
 
 TIE = 1e-4  # logits that are closer than this may be ordered either way by rounding

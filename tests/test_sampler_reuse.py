@@ -8,10 +8,10 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from sparring import sampler as module
-from sparring.ongoing import Request, Sampled
-from sparring.sampler import Sampler
-from sparring.speaker import Sampling
+from sparring.core.speaker import Sampling
+from sparring.inference import engine as module
+from sparring.inference.engine import Sampler
+from sparring.inference.sequence import Request, Sampled
 from tests.test_sampler import CONFIGS, exact, letters, network, prompts, replies
 
 PROMPTS = [(3, *ids, *ids, *range(2, 30)) for ids in prompts(9)]

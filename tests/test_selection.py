@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from sparring import checkpoint
-from sparring.display import Display
-from sparring.evaluation import Evaluation, Outcome
-from sparring.model import LanguageModel
-from sparring.recipe import Recipe
-from sparring.run import Result, train
+from sparring.config.recipe import Recipe
+from sparring.core.evaluation import Evaluation, Outcome
+from sparring.inference.model import LanguageModel
+from sparring.runs.display import Display
+from sparring.runs.run import Result, train
+from sparring.training import checkpoint
 
 RECIPE = {
     "task": {"kind": "multistep_arithmetic", "range": "easy", "train": 16, "development": 8, "test": 8},
@@ -45,7 +45,7 @@ def asked(monkeypatch) -> list[int]:
         return Evaluation(tuple(Outcome(p.id, p.bin, n < right, n < right) for n, p in enumerate(problems)))
 
     asked: list[int] = []
-    monkeypatch.setattr("sparring.selection.evaluate", evaluate)
+    monkeypatch.setattr("sparring.runs.selection.evaluate", evaluate)
     return rights
 
 

@@ -25,21 +25,21 @@ from typing import NamedTuple
 
 import pytest
 
-from sparring.chat import LEARNER, Chat
-from sparring.display import Display
-from sparring.errors import RunStopped
+from sparring.common.errors import RunStopped
+from sparring.config.recipe import Recipe
+from sparring.core.chat import LEARNER, Chat
+from sparring.core.speaker import PARTNER, Reply, Sampling, said
 from sparring.ledger import entries
+from sparring.models.tiny import tiny_model, tiny_tokenizer
+from sparring.parsing.steps import Fault
+from sparring.parsing.thought import NONE
 from sparring.partners.model_critic import ModelCritic
 from sparring.partners.model_discussant import ModelDiscussant
 from sparring.partners.model_editor import ModelEditor
 from sparring.partners.model_judge import ModelJudge
-from sparring.recipe import Recipe
-from sparring.run import train
-from sparring.speaker import PARTNER, Reply, Sampling, said
-from sparring.steps import Fault
+from sparring.runs.display import Display
+from sparring.runs.run import train
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
-from sparring.thought import NONE
-from sparring.tiny import tiny_model, tiny_tokenizer
 
 pytest.importorskip("fastapi", reason="transformers serve is not installed: pip install 'sparring[serving]'")
 pytest.importorskip("uvicorn", reason="transformers serve is not installed: pip install 'sparring[serving]'")

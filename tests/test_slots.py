@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
 
-from sparring.slots import BAND, Move, Slots, attend, starts
+from sparring.inference.kv_cache import BAND, Move, Slots, attend, starts
 
 
 def filled(rows: int, width: int) -> Slots:

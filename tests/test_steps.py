@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparring.errors import ConfigError, Unreadable
-from sparring.steps import COMPACT, FINAL, LINES, NUMBERED, Fault, layout, order
+from sparring.common.errors import ConfigError, Unreadable
+from sparring.parsing.steps import COMPACT, FINAL, LINES, NUMBERED, Fault, layout, order
 
 ANSWER = "(1) A = 3 and B = 4.\n(2) A + B = 8.\n(3) Done.\n(Final response) So the answer is 8."
 

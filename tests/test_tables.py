@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from sparring.assembly import METHODS, PARTNERS, SPEAKERS, TASKS, role_fields
-from sparring.errors import SparringError
+from sparring.common.errors import SparringError
+from sparring.common.schema import build, flat, keys, plain
+from sparring.config.factory import METHODS, PARTNERS, SPEAKERS, TASKS, role_fields
+from sparring.config.recipe import LedgerSettings, Phase, Recipe, RunSettings, shipped_recipes
+from sparring.core.partner import Nobody
 from sparring.ledger import Budget
-from sparring.model_source import Lora, ModelSource
-from sparring.partner import Nobody
-from sparring.recipe import LedgerSettings, Phase, Recipe, RunSettings, shipped_recipes
-from sparring.tables import build, flat, keys, plain
-from sparring.trainer_settings import TrainerSettings
+from sparring.models.source import Lora, ModelSource
+from sparring.training.settings import TrainerSettings
 
 NESTED: list[Any] = []
 for _ in range(100_000):

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 import sparring
-from sparring.display import Display
-from sparring.terminal import Terminal, visible
+from sparring.common.terminal import Terminal, visible
+from sparring.runs.display import Display
 
 HOSTILE = "\x1b[2J\x1b]0;title\x07\x9b31m\u202eabc\u2066\x7f\r[red]x[/red] [/nothing] :smile: \ud800"
 SHOWN = r"\x1b[2J\x1b]0;title\x07\x9b31m\u202eabc\u2066\x7f\x0d[red]x[/red] [/nothing] :smile: \ud800"

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sparring
-from sparring.chat import question
-from sparring.errors import ConfigError, Unreadable
-from sparring.thought import GENERIC, NONE, SPECIFIC, THINK, thought_format
+from sparring.common.errors import ConfigError, Unreadable
+from sparring.core.chat import question
+from sparring.core.prompt import ask_for_thought
+from sparring.parsing.thought import GENERIC, NONE, SPECIFIC, THINK, thought_format
 
 FORMATS = [GENERIC, SPECIFIC, THINK]
 WORDS = st.text(st.characters(blacklist_characters="<>:"), min_size=1).filter(str.strip)
@@ -55,10 +56,10 @@ def test_without_a_format_all_is_response():
 
 def test_the_prompt_stands_before_the_last_message_and_can_be_reworded():
     chat = question("2+2?", "be brief")
-    assert GENERIC.asking(chat).text.endswith("User query: 2+2?")
-    assert GENERIC.asking(chat, "Think! ").text == "Think! 2+2?"
-    assert GENERIC.asking(chat, "") == chat
-    assert GENERIC.asking(chat).messages[0] == chat.messages[0]
+    assert ask_for_thought(GENERIC, chat).text.endswith("User query: 2+2?")
+    assert ask_for_thought(GENERIC, chat, "Think! ").text == "Think! 2+2?"
+    assert ask_for_thought(GENERIC, chat, "") == chat
+    assert ask_for_thought(GENERIC, chat).messages[0] == chat.messages[0]
 
 
 def test_an_unknown_format_is_named():

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from sparring.errors import RunStopped
-from sparring.together import together
+from sparring.common.concurrency import together
+from sparring.common.errors import RunStopped
 
 
 def test_results_come_in_the_order_asked_and_so_many_are_under_way():

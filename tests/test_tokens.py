@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparring.chat import LEARNER, Chat, Message, Part, message, question
-from sparring.errors import ConfigError
-from sparring.tiny import tiny_tokenizer
-from sparring.tokens import Dialect
+from sparring.common.errors import ConfigError
+from sparring.core.chat import LEARNER, Chat, Message, Part, message, question
+from sparring.models.renderer import Dialect
+from sparring.models.tiny import tiny_tokenizer
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"

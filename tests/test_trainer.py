@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sparring.chat import LEARNER, Message, Part, message, question
-from sparring.errors import RunStopped
-from sparring.experience import Demonstration, Preference
-from sparring.learner import Learner
-from sparring.model import LanguageModel, Lora, ModelSource, load
-from sparring.objective import DPO, Likelihood
-from sparring.tiny import tiny_model, tiny_tokenizer
-from sparring.trainer import Trainer, TrainerSettings
+from sparring.common.errors import RunStopped
+from sparring.core.chat import LEARNER, Message, Part, message, question
+from sparring.core.experience import Demonstration, Preference
+from sparring.core.objective import DPO, Likelihood
+from sparring.inference.model import LanguageModel, Lora, ModelSource, load
+from sparring.models.tiny import tiny_model, tiny_tokenizer
+from sparring.training.learner import Learner
+from sparring.training.trainer import Trainer, TrainerSettings
 
 
 def demonstration(number: int, weight: float = 1.0) -> Demonstration:

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sparring.attempts import clean
-from sparring.speaker import Sampling
-from sparring.wire import hosts, pace, trouble
-from sparring.wire.completion import complaint, read
-from sparring.wire.hosts import Hosts
-from sparring.wire.pace import Pace
-from sparring.wire.trouble import Trouble, of_status, retry_after
+from sparring.client import hosts, pace, trouble
+from sparring.client.completion import complaint, read
+from sparring.client.hosts import Hosts
+from sparring.client.pace import Pace
+from sparring.client.trouble import Trouble, of_status, retry_after
+from sparring.core.attempts import clean
+from sparring.core.speaker import Sampling
 from tests.fault_server import completion
 
 JSON = st.recursive(

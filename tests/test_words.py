@@ -9,14 +9,14 @@ from typing import Annotated, Literal
 import pytest
 from annotated_types import Interval
 
-from sparring.catalogue import Catalogue, summary
-from sparring.chat import LEARNER, Chat, Message, Part, question
-from sparring.errors import ConfigError, RunStopped
-from sparring.experience import Demonstration, Experience, Memory, Preference
-from sparring.files import read_jsonl, write_jsonl, write_whole
-from sparring.seeds import digest, rng, stream
-from sparring.tables import build, differences, plain
-from sparring.template import check, fill
+from sparring.common.errors import ConfigError, RunStopped
+from sparring.common.files import read_jsonl, write_jsonl, write_whole
+from sparring.common.registry import Catalogue, summary
+from sparring.common.schema import build, differences, plain
+from sparring.common.seeds import digest, rng, stream
+from sparring.core.chat import LEARNER, Chat, Message, Part, question
+from sparring.core.experience import Demonstration, Experience, Memory, Preference
+from sparring.core.prompt import check, fill
 
 # ── seeds ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -147,7 +147,7 @@ def test_an_unknown_name_is_told_with_all_known_ones():
 
 def test_a_dotted_path_admits_things_from_outside():
     methods = Catalogue("sparring.methods", "method")
-    assert methods["sparring.steps.Fault"].__name__ == "Fault"
+    assert methods["sparring.parsing.steps.Fault"].__name__ == "Fault"
     with pytest.raises(ConfigError, match="not a dataclass"):
         methods["fractions.Fraction"]
     with pytest.raises(ConfigError, match=r"no_such"):

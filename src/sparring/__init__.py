@@ -15,17 +15,17 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "Recipe": "recipe", "RunSettings": "recipe", "Phase": "recipe",
-    "train": "run", "Result": "run",
-    "open_learner": "use", "Used": "use",
-    "evaluate": "evaluation", "Evaluation": "evaluation",
-    "Method": "method", "Pace": "method", "Answered": "method",
-    "Task": "task", "Problem": "task", "Pool": "task",
-    "Speaker": "speaker", "Sampling": "speaker", "Reply": "speaker",
-    "Chat": "chat", "question": "chat",
-    "Demonstration": "experience", "Preference": "experience",
-    "Episode": "interaction",
-    "SparringError": "errors", "ConfigError": "errors",
+    "Recipe": "config.recipe", "RunSettings": "config.recipe", "Phase": "config.recipe",
+    "train": "runs.run", "Result": "runs.run",
+    "open_learner": "runs.load", "Used": "runs.load",
+    "evaluate": "core.evaluation", "Evaluation": "core.evaluation",
+    "Method": "core.method", "Pace": "core.method", "Answered": "core.method",
+    "Task": "core.task", "Problem": "core.task", "Pool": "core.task",
+    "Speaker": "core.speaker", "Sampling": "core.speaker", "Reply": "core.speaker",
+    "Chat": "core.chat", "question": "core.chat",
+    "Demonstration": "core.experience", "Preference": "core.experience",
+    "Episode": "core.episode",
+    "SparringError": "common.errors", "ConfigError": "common.errors",
 }  # fmt: skip
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - it is a list of strings

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from sparring import cli
+from sparring.cli.main import main
 
 RECIPE = """# Small sums.
 [learner]
@@ -52,7 +52,7 @@ def sparring_(*words: object, stdin: str = "") -> Said:
     sys.argv, sys.stdin = ["sparring", *map(str, words)], io.StringIO(stdin)
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            cli.main()
+            main()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     finally:

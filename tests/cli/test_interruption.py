@@ -27,7 +27,7 @@ def test_an_interruption_of_an_import_is_one_line(then, library, tmp_path):
     (tmp_path / f"{library}.py").write_text(MET.format(then=then))
     paths = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2] / "src")])
     said = subprocess.run(
-        [sys.executable, "-m", "sparring.start", "train", "sft", "--run", str(tmp_path / "run")],
+        [sys.executable, "-m", "sparring.cli.entry", "train", "sft", "--run", str(tmp_path / "run")],
         capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": paths},
     )  # fmt: skip
     assert said.returncode == 130
@@ -39,7 +39,7 @@ def test_an_error_without_an_interruption_stays_one(tmp_path):
     (tmp_path / "typer.py").write_text("raise ImportError('cannot be loaded')")
     paths = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2] / "src")])
     said = subprocess.run(
-        [sys.executable, "-m", "sparring.start", "list"],
+        [sys.executable, "-m", "sparring.cli.entry", "list"],
         capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": paths},
     )  # fmt: skip
     assert said.returncode == 1

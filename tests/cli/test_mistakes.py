@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sparring.tiny import tiny_model, tiny_tokenizer
+from sparring.models.tiny import tiny_model, tiny_tokenizer
 from tests.cli.program import DISCUSSED, GOOD, RECIPE, discussant, refused, rows, sparring_, table_of, tree
 
 # ── mistakes: names ─────────────────────────────────────────────────────────────────────────────────────────

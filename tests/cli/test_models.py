@@ -10,7 +10,7 @@ import pytest
 from peft import LoraConfig, get_peft_model
 from transformers import BertConfig, BertForMaskedLM, BertModel, T5Config, T5ForConditionalGeneration
 
-from sparring.tiny import tiny_model, tiny_tokenizer
+from sparring.models.tiny import tiny_model, tiny_tokenizer
 from tests.cli.program import refused, sparring_
 
 

@@ -11,14 +11,14 @@ import time
 
 import pytest
 
-from sparring.errors import ConfigError
-from sparring.occupancy import HOLDER, LOCK, occupied
+from sparring.common.errors import ConfigError
+from sparring.runs.lock import HOLDER, LOCK, occupied
 from tests.cli.program import refused, sparring_
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from sparring.occupancy import occupied
+from sparring.runs.lock import occupied
 with occupied(Path(sys.argv[1])):
     (Path(sys.argv[1]) / "recipe.toml").write_text("")
     print("held", flush=True)

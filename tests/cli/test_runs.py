@@ -92,7 +92,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(recipe):
 
 def test_an_output_that_cannot_be_written_is_named_before_the_questions_are_asked(run, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("sparring.examine.evaluate", lambda *args, **more: asked.append(args))
+    monkeypatch.setattr("sparring.cli.evaluate.evaluate", lambda *args, **more: asked.append(args))
     (tmp_path / "file").write_text("precious")
     refused("evaluate", run, "--output", tmp_path / "file" / "f.json", says=("cannot write", "f.json"))
     assert not asked
@@ -145,7 +145,7 @@ def test_an_interruption_is_one_line_and_can_be_gone_on_with(recipe, tmp_path, m
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("sparring.trainer.Trainer.learn", interrupt)
+        patch.setattr("sparring.training.trainer.Trainer.learn", interrupt)
         said = sparring_("train", recipe(), "--run", tmp_path / "run")
     assert said.code == 130
     assert said.err.splitlines()[-1] == "interrupted; a run goes on with --resume"

@@ -12,7 +12,7 @@ import pytest
 PROGRAM = """
 import atexit, sys
 atexit.register(lambda: print(sorted({"torch", "transformers", "accelerate", "peft"} & set(sys.modules))))
-from sparring.cli import main
+from sparring.cli.main import main
 main()
 """
 
@@ -42,7 +42,7 @@ def test_lists_help_and_mistakes_load_nothing_that_is_slow_to_start(words, code,
 
 
 def test_an_interruption_while_a_verb_still_loads_is_one_line(tmp_path):
-    program = "from sparring.cli import main; print('!', flush=True); main()"
+    program = "from sparring.cli.main import main; print('!', flush=True); main()"
     for wait in (0.1, 0.4, 1.0):
         words = ["train", "sft", "--run", str(tmp_path / f"run{wait}")]
         process = subprocess.Popen([sys.executable, "-c", program, *words], stdout=subprocess.PIPE, text=True,

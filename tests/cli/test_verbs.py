@@ -12,9 +12,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import sparring
-from sparring.assembly import METHODS, PARTNERS, PROTOCOLS, SPEAKERS, TASKS
-from sparring.errors import CutOff
-from sparring.recipe import shipped_recipes
+from sparring.common.errors import CutOff
+from sparring.config.factory import METHODS, PARTNERS, PROTOCOLS, SPEAKERS, TASKS
+from sparring.config.recipe import shipped_recipes
 from tests.cli.program import refused, sparring_, tree
 
 # ── help and lists ──────────────────────────────────────────────────────────────────────────────────────────
@@ -27,7 +27,7 @@ VERBS = (
 def test_help_answers_in_under_a_second():
     def seconds() -> float:
         begun = time.monotonic()
-        subprocess.run([sys.executable, "-m", "sparring.cli", "--help"], check=True, capture_output=True)
+        subprocess.run([sys.executable, "-m", "sparring.cli.main", "--help"], check=True, capture_output=True)
         return time.monotonic() - begun
 
     assert min(seconds() for _ in range(3)) < 1

@@ -9,20 +9,20 @@ from typing import get_args
 
 import pytest
 
-from sparring.assembly import METHODS, PARTNERS, ROLES, for_use, make_method, name_of, role_fields
-from sparring.catalogue import summary
-from sparring.chat import question
-from sparring.experience import Demonstration, Preference
-from sparring.interaction import Episode
-from sparring.method import Answered, Method, Pace
-from sparring.objective import DPO, Likelihood
-from sparring.seeds import rng
+from sparring.common.registry import summary
+from sparring.common.schema import plain
+from sparring.common.seeds import rng
+from sparring.config.factory import METHODS, PARTNERS, ROLES, for_use, make_method, name_of, role_fields
+from sparring.core.chat import question
+from sparring.core.episode import Episode
+from sparring.core.experience import Demonstration, Preference
+from sparring.core.method import Answered, Method, Pace
+from sparring.core.objective import DPO, Likelihood
+from sparring.core.task import Offer, offers
+from sparring.parsing.steps import COMPACT
 from sparring.speakers.scripted import Scripted
-from sparring.steps import COMPACT
-from sparring.tables import plain
-from sparring.task import Offer, offers
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
-from sparring.trainer import LOSSES
+from sparring.training.trainer import LOSSES
 
 NAMES = ["response_preference", "saie", "sft", "thought_preference", "tripost"]
 SETTINGS = {"thought_preference": {"thought_format": "think"}}

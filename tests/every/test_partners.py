@@ -10,19 +10,19 @@ from typing import get_args
 
 import pytest
 
-from sparring.assembly import PARTNERS, ROLES, make_partner, told_partner
-from sparring.catalogue import summary
-from sparring.chat import LEARNER
-from sparring.errors import ConfigError
+from sparring.common.errors import ConfigError
+from sparring.common.registry import summary
+from sparring.config.factory import PARTNERS, ROLES, make_partner, told_partner
+from sparring.core.chat import LEARNER
+from sparring.core.task import Offer, Problem
+from sparring.parsing.steps import Fault
+from sparring.parsing.thought import NONE, Answer
 from sparring.partners.task_critic import TaskCritic
 from sparring.partners.task_discussant import TaskDiscussant
 from sparring.partners.task_editor import TaskEditor
 from sparring.partners.task_judge import TaskJudge
-from sparring.steps import Fault
-from sparring.task import Offer, Problem
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
 from sparring.tasks.word_sorting import WordSorting
-from sparring.thought import NONE, Answer
 
 NAMES = sorted(
     [f"{way}_{role}" for way in ("model", "task") for role in ("critic", "discussant", "editor", "judge")]

@@ -8,13 +8,13 @@ from dataclasses import is_dataclass
 
 import pytest
 
-from sparring.assembly import SPEAKERS, make_speaker
-from sparring.catalogue import summary
-from sparring.chat import USER, Chat, question
-from sparring.errors import ConfigError, SparringError, Unavailable
-from sparring.speaker import Sampling, Speaker
-from sparring.tables import plain
-from sparring.tiny import tiny_model, tiny_tokenizer
+from sparring.common.errors import ConfigError, SparringError, Unavailable
+from sparring.common.registry import summary
+from sparring.common.schema import plain
+from sparring.config.factory import SPEAKERS, make_speaker
+from sparring.core.chat import USER, Chat, question
+from sparring.core.speaker import Sampling, Speaker
+from sparring.models.tiny import tiny_model, tiny_tokenizer
 
 NAMES = ["command", "endpoint", "human", "local", "reward", "scripted"]
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sparring.assembly import TASKS, make_task, name_of
-from sparring.catalogue import summary
-from sparring.tables import plain
-from sparring.task import Checks, Claims, Endless, Solves, Task, offers
+from sparring.common.registry import summary
+from sparring.common.schema import plain
+from sparring.config.factory import TASKS, make_task, name_of
+from sparring.core.task import Checks, Claims, Endless, Solves, Task, offers
 
 SPLITS = ("train", "development", "test")
 SIZES = {"train": 60, "development": 20, "test": 20}

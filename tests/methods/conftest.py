@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from sparring.chat import Chat, Message
-from sparring.experience import Demonstration, Experience
-from sparring.interaction import Episode
-from sparring.task import Problem
+from sparring.core.chat import Chat, Message
+from sparring.core.episode import Episode
+from sparring.core.experience import Demonstration, Experience
+from sparring.core.task import Problem
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
 
 GOLDEN = Path(__file__).parent.parent / "golden"

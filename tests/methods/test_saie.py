@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from sparring.chat import LEARNER
-from sparring.errors import Unavailable
+from sparring.common.errors import Unavailable
+from sparring.core.chat import LEARNER
+from sparring.core.partner import DISCUSSANT
+from sparring.core.rollout import summary
 from sparring.methods.saie import SAIE
-from sparring.partner import DISCUSSANT
+from sparring.parsing.steps import COMPACT
 from sparring.partners.model_discussant import ModelDiscussant
 from sparring.partners.task_discussant import TaskDiscussant
-from sparring.play import summary
 from sparring.speakers.scripted import Scripted
-from sparring.steps import COMPACT
 from tests.methods.conftest import account, play
 
 WRONG, RIGHT = "3+7=11\n11+5=16\n16", "3+7=10\n10+5=15\n15"

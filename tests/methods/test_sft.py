@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from sparring.chat import LEARNER
-from sparring.errors import CutOff, Unreadable
-from sparring.interaction import Episode
+from sparring.common.errors import CutOff, Unreadable
+from sparring.core.chat import LEARNER
+from sparring.core.episode import Episode
 from sparring.methods.sft import SFT
-from sparring.steps import COMPACT
+from sparring.parsing.steps import COMPACT
 from sparring.tasks.gsm8k import Gsm8k
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
 from sparring.tasks.word_sorting import WordSorting

@@ -4,16 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from sparring.chat import LEARNER
-from sparring.errors import ConfigError, Unreadable
-from sparring.losses.dpo import DPOLoss
+from sparring.common.errors import ConfigError, Unreadable
+from sparring.core.chat import LEARNER
+from sparring.core.objective import DPO
+from sparring.core.partner import Scores, by_pairs
 from sparring.methods.thought_preference import ResponsePreference, ThoughtPreference
-from sparring.objective import DPO
-from sparring.partner import Scores, by_pairs
+from sparring.models.renderer import Dialect
+from sparring.models.tiny import tiny_tokenizer
+from sparring.parsing.steps import COMPACT
 from sparring.partners.task_judge import TaskJudge
-from sparring.steps import COMPACT
-from sparring.tiny import tiny_tokenizer
-from sparring.tokens import Dialect
+from sparring.training.losses.dpo import DPOLoss
 from tests.conftest import Cut
 from tests.methods.conftest import account, play
 

@@ -2,13 +2,13 @@ import asyncio
 import random
 from collections import Counter
 
-from sparring.chat import LEARNER, Chat, question
-from sparring.experience import Demonstration
+from sparring.core.chat import LEARNER, Chat, question
+from sparring.core.experience import Demonstration
+from sparring.core.task import Problem
 from sparring.methods.tripost import GOLD, IMPROVED, OTHER, TriPosT, balanced
+from sparring.parsing.steps import COMPACT, LINES, NUMBERED, Fault
 from sparring.partners.task_critic import TaskCritic
 from sparring.partners.task_editor import TaskEditor
-from sparring.steps import COMPACT, LINES, NUMBERED, Fault
-from sparring.task import Problem
 from tests.methods.conftest import account, play
 
 GOOD = "3+7=10\n10+5=15\n15"

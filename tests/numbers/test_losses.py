@@ -8,13 +8,13 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from sparring.batch import pad
-from sparring.logprobs import TokenLogProbs
-from sparring.losses.dpo import DPOLoss
-from sparring.losses.likelihood import LikelihoodLoss
-from sparring.objective import DPO, Likelihood
-from sparring.tiny import tiny_model, tiny_tokenizer
-from sparring.tokens import Row
+from sparring.core.objective import DPO, Likelihood
+from sparring.models.renderer import Row
+from sparring.models.tiny import tiny_model, tiny_tokenizer
+from sparring.training.collate import pad
+from sparring.training.logprobs import TokenLogProbs
+from sparring.training.losses.dpo import DPOLoss
+from sparring.training.losses.likelihood import LikelihoodLoss
 
 # ── by hand ─────────────────────────────────────────────────────────────────────────────────────────────────
 

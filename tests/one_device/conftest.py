@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from sparring import turns
-from sparring.model import Lora, ModelSource
+from sparring.inference.model import Lora, ModelSource
+from sparring.models import offload
+from sparring.models.tiny import tiny_model, tiny_tokenizer
 from sparring.speakers import local
-from sparring.tiny import tiny_model, tiny_tokenizer
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def nf4(folder):
 def apart(monkeypatch):
     """Nobody else's turns; and moves between the memory of the CPU and a device that is the CPU are true copies."""
     moved = []
-    monkeypatch.setattr(turns, "_TURNS", {})
+    monkeypatch.setattr(offload, "_TURNS", {})
     monkeypatch.setattr(local, "_LOADED", {})
-    monkeypatch.setattr(turns, "across", lambda tensor, device: moved.append(tensor.numel()) or tensor.clone())
+    monkeypatch.setattr(offload, "across", lambda tensor, device: moved.append(tensor.numel()) or tensor.clone())
     return moved

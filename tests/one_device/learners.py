@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import torch
 
-from sparring.chat import LEARNER, message, question
-from sparring.experience import Demonstration, Preference
-from sparring.learner import Learner
-from sparring.model import LanguageModel, ModelSource
-from sparring.objective import DPO
-from sparring.speaker import Sampling
-from sparring.tiny import tiny_model, tiny_tokenizer
-from sparring.trainer import Trainer, TrainerSettings
+from sparring.core.chat import LEARNER, message, question
+from sparring.core.experience import Demonstration, Preference
+from sparring.core.objective import DPO
+from sparring.core.speaker import Sampling
+from sparring.inference.model import LanguageModel, ModelSource
+from sparring.models.tiny import tiny_model, tiny_tokenizer
+from sparring.training.learner import Learner
+from sparring.training.trainer import Trainer, TrainerSettings
 
 ASKED = question("2+2=")
 PREFERENCES = [

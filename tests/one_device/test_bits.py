@@ -10,22 +10,24 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from sparring import bits, checkpoint, export, extras
-from sparring.chat import LEARNER
-from sparring.checkpoint import Position, State, Usage
-from sparring.display import Display
-from sparring.errors import ConfigError
-from sparring.learner import Learner
-from sparring.model import Lora, ModelSource, load
-from sparring.objective import Likelihood
-from sparring.recipe import Recipe
-from sparring.run import train
-from sparring.speaker import Sampling
+from sparring.common import extras
+from sparring.common.errors import ConfigError
+from sparring.config.recipe import Recipe
+from sparring.core.chat import LEARNER
+from sparring.core.objective import Likelihood
+from sparring.core.speaker import Sampling
+from sparring.inference.model import Lora, ModelSource, load
+from sparring.inference.model_speaker import Voice
+from sparring.models import quantization
+from sparring.models.tiny import tiny_tokenizer
+from sparring.runs.display import Display
+from sparring.runs.load import open_learner
+from sparring.runs.run import train
 from sparring.speakers.local import Local
-from sparring.tiny import tiny_tokenizer
-from sparring.trainer import Trainer, TrainerSettings
-from sparring.use import open_learner
-from sparring.voice import Voice
+from sparring.training import checkpoint, merge
+from sparring.training.checkpoint import Position, State, Usage
+from sparring.training.learner import Learner
+from sparring.training.trainer import Trainer, TrainerSettings
 from tests.one_device.learners import (
     ASKED,
     DEMONSTRATIONS,
@@ -43,7 +45,9 @@ from tests.one_device.learners import (
 def test_four_bit_weights_are_small_speak_and_stay_while_their_adapters_learn(nf4, tmp_path):
     found = learner(nf4)
     whole = learner(replace(nf4, quantization=None))
-    size, of_whole = (sum(t.numel() * t.element_size() for t in bits.tensors(x.model.network)) for x in (found, whole))
+    size, of_whole = (
+        sum(t.numel() * t.element_size() for t in quantization.tensors(x.model.network)) for x in (found, whole)
+    )
     assert size < 0.6 * of_whole  # embeddings and norms are as they were
     assert len(greedy(found)) > 0
     before = weights(found)
@@ -61,7 +65,7 @@ def test_four_bit_weights_are_small_speak_and_stay_while_their_adapters_learn(nf
 
 
 def test_models_in_four_bits_share_nothing_that_could_move_with_one_of_them(nf4):
-    one, other = (list(bits.tensors(learner(nf4).model.network)) for _ in range(2))
+    one, other = (list(quantization.tensors(learner(nf4).model.network)) for _ in range(2))
     assert not {id(tensor) for tensor in one} & {id(tensor) for tensor in other}
 
 
@@ -88,7 +92,7 @@ def test_adapters_of_four_bit_weights_are_folded_into_whole_ones(nf4, tmp_path):
     found = learner(nf4)
     taught(found, steps=3)
     checkpoint.save(tmp_path / "trained", found, Usage("sft", quantization="nf4"))
-    export.merge(tmp_path / "trained", tmp_path / "merged")
+    merge.merge(tmp_path / "trained", tmp_path / "merged")
     assert open_learner(tmp_path / "merged").model.network.model.layers[0].mlp.up_proj.weight.dtype is torch.float32
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     assert getattr(merged, "hf_quantizer", None) is None

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sparring.errors import ConfigError
-from sparring.learner import Learner
-from sparring.model import Lora, ModelSource
-from sparring.trainer import Trainer, TrainerSettings
+from sparring.common.errors import ConfigError
+from sparring.inference.model import Lora, ModelSource
+from sparring.training.learner import Learner
+from sparring.training.trainer import Trainer, TrainerSettings
 from tests.one_device.learners import (
     gradient,
     greedy,

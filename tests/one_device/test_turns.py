@@ -12,23 +12,23 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
-from sparring import turns
-from sparring.chat import LEARNER, message, question
-from sparring.display import Display
-from sparring.errors import RunStopped
-from sparring.experience import Demonstration
-from sparring.learner import Learner
-from sparring.model import ModelSource
-from sparring.objective import DPO, Likelihood
-from sparring.recipe import Recipe
-from sparring.run import train
-from sparring.sampler import Sampler
-from sparring.speaker import Sampling
+from sparring.common.concurrency import together
+from sparring.common.errors import RunStopped
+from sparring.config.recipe import Recipe
+from sparring.core.chat import LEARNER, message, question
+from sparring.core.experience import Demonstration
+from sparring.core.objective import DPO, Likelihood
+from sparring.core.speaker import Sampling
+from sparring.inference.engine import Sampler
+from sparring.inference.model import ModelSource
+from sparring.models import offload
+from sparring.runs.display import Display
+from sparring.runs.run import train
 from sparring.speakers import local
 from sparring.speakers.local import Local
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
-from sparring.together import together
-from sparring.trainer import Trainer, TrainerSettings
+from sparring.training.learner import Learner
+from sparring.training.trainer import Trainer, TrainerSettings
 from tests.one_device.learners import (
     ASKED,
     PREFERENCES,
@@ -97,7 +97,7 @@ def test_training_has_the_device_to_itself_and_moves_change_nothing(folder, apar
 
 def test_what_does_not_change_is_carried_away_once(apart):
     frozen, trained = torch.nn.Parameter(torch.ones(3), requires_grad=False), torch.nn.Parameter(torch.ones(5))
-    found = turns.Resident(lambda: [frozen, trained], torch.device("cpu"))
+    found = offload.Resident(lambda: [frozen, trained], torch.device("cpu"))
     found.leave()
     assert sorted(apart) == [3, 5]
     away = trained.data_ptr()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 
-from sparring.chat import LEARNER, Chat, Message, Part, question
-from sparring.errors import Unreadable
+from sparring.common.errors import Unreadable
+from sparring.core.chat import LEARNER, Chat, Message, Part, question
+from sparring.core.task import Problem
+from sparring.parsing.steps import Fault
+from sparring.parsing.thought import NONE, Answer
 from sparring.speakers.scripted import Scripted
-from sparring.steps import Fault
-from sparring.task import Problem
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
-from sparring.thought import NONE, Answer
 
 TASK = MultistepArithmetic(train=20, development=5, test=5)
 PROBLEM = Problem("sum", question("((3+7)+5)="), gold="15", rationale="3+7=10\n10+5=15\n15")

@@ -6,13 +6,13 @@ import random
 
 import pytest
 
-from sparring.assembly import make_partner, told_partner
-from sparring.errors import ConfigError, Unreadable
-from sparring.partner import Critic
+from sparring.common.errors import ConfigError, Unreadable
+from sparring.config.factory import make_partner, told_partner
+from sparring.core.partner import Critic
+from sparring.core.task import Problem
+from sparring.parsing.steps import NUMBERED, Fault
 from sparring.partners.model_critic import ModelCritic
 from sparring.speakers.scripted import Scripted
-from sparring.steps import NUMBERED, Fault
-from sparring.task import Problem
 from tests.partners.speaking import ALL_RIGHT, ATTEMPT, COUNT, FAULT, FOUND, PROBLEM, TASK, outcomes, prompts, run
 
 

@@ -6,11 +6,11 @@ import random
 
 import pytest
 
-from sparring.chat import LEARNER, question
-from sparring.errors import Unreadable
+from sparring.common.errors import Unreadable
+from sparring.core.chat import LEARNER, question
+from sparring.core.task import Problem
 from sparring.partners.model_discussant import ModelDiscussant
 from sparring.speakers.scripted import Scripted
-from sparring.task import Problem
 from tests.partners.speaking import ATTEMPT, CANARY, COUNT, PROBLEM, outcomes, prompts, run, thinking
 
 

@@ -6,10 +6,10 @@ import random
 
 import pytest
 
-from sparring.errors import Unreadable
+from sparring.common.errors import Unreadable
+from sparring.parsing.steps import Fault
 from sparring.partners.model_editor import ModelEditor
 from sparring.speakers.scripted import Scripted
-from sparring.steps import Fault
 from tests.partners.speaking import ATTEMPT, COUNT, FAULT, PROBLEM, TASK, outcomes, prompts, run
 
 

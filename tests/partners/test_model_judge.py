@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparring.chat import Chat
-from sparring.errors import ConfigError, Unreadable
-from sparring.partner import Scores
+from sparring.common.errors import ConfigError, Unreadable
+from sparring.core.chat import Chat
+from sparring.core.partner import Scores
+from sparring.core.speaker import Reply, Sampling, said
 from sparring.partners.model_judge import ModelJudge
-from sparring.speaker import Reply, Sampling, said
 from sparring.speakers.scripted import Scripted
 from tests.partners.speaking import COUNT, PROBLEM, answers, babble, prompts, run
 

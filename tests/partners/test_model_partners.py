@@ -6,17 +6,17 @@ import random
 
 import pytest
 
-from sparring.chat import LEARNER, USER, Chat, Message, Part, question
-from sparring.errors import ConfigError, CutOff, Unavailable, Unreadable
-from sparring.partner import ask, conversation
+from sparring.common.errors import ConfigError, CutOff, Unavailable, Unreadable
+from sparring.core.chat import LEARNER, USER, Chat, Message, Part, question
+from sparring.core.partner import ask, conversation
+from sparring.core.speaker import PARTNER, Reply, Sampling
+from sparring.core.task import Problem
 from sparring.partners.model_critic import ModelCritic
 from sparring.partners.model_discussant import ModelDiscussant
 from sparring.partners.model_editor import ModelEditor
 from sparring.partners.model_judge import ModelJudge
 from sparring.partners.reward_judge import RewardJudge
-from sparring.speaker import PARTNER, Reply, Sampling
 from sparring.speakers.scripted import Scripted
-from sparring.task import Problem
 from tests.partners.speaking import (
     ATTEMPT,
     CANARY,

@@ -6,15 +6,15 @@ import random
 
 import pytest
 
-from sparring.assembly import PARTNERS, ROLES, make_partner, told_partner
-from sparring.chat import LEARNER, USER, question
-from sparring.errors import ConfigError
-from sparring.partner import Judge
+from sparring.common.errors import ConfigError
+from sparring.config.factory import PARTNERS, ROLES, make_partner, told_partner
+from sparring.core.chat import LEARNER, USER, question
+from sparring.core.partner import Judge
+from sparring.core.task import Problem
 from sparring.partners.model_judge import ModelJudge
 from sparring.partners.reward_judge import RewardJudge
 from sparring.speakers.reward import Reward
 from sparring.speakers.scripted import Scripted
-from sparring.task import Problem
 from tests.partners.speaking import PROBLEM, TASK, answers, run
 from tests.reward_model import save_reward_model
 

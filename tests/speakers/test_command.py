@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from sparring.assembly import make_speaker
-from sparring.attempts import Recordable, listening
-from sparring.chat import SYSTEM, USER, Chat, question
-from sparring.errors import ConfigError, Unavailable
+from sparring.common.errors import ConfigError, Unavailable
+from sparring.config.factory import make_speaker
+from sparring.core.attempts import Recordable, listening
+from sparring.core.chat import SYSTEM, USER, Chat, question
+from sparring.core.speaker import PARTNER, Sampling
 from sparring.ledger import Ledger, Recorded, entries
-from sparring.speaker import PARTNER, Sampling
 from sparring.speakers.command import Command
 
 CHAT = Chat().say(SYSTEM, "Be brief.").say(USER, "Why?").say(PARTNER, "Because…").say(USER, "Häh?")

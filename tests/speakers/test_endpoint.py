@@ -12,11 +12,11 @@ from email.utils import formatdate
 
 import pytest
 
-from sparring import attempts
-from sparring.attempts import Attempt, Recordable
-from sparring.chat import LEARNER, Part, question
-from sparring.errors import ConfigError, Unavailable
-from sparring.speaker import Sampling, Speaker, opened
+from sparring.common.errors import ConfigError, Unavailable
+from sparring.core import attempts
+from sparring.core.attempts import Attempt, Recordable
+from sparring.core.chat import LEARNER, Part, question
+from sparring.core.speaker import Sampling, Speaker, opened
 from sparring.speakers import endpoint
 from sparring.speakers.endpoint import Endpoint
 from tests.fault_server import completion, cut, flood, late, never, raw, say, serving, status

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 
 import pytest
 
-from sparring import attempts
-from sparring.chat import question
-from sparring.errors import ConfigError, Unavailable
-from sparring.speaker import Sampling
+from sparring.client import hosts
+from sparring.common.errors import ConfigError, Unavailable
+from sparring.common.schema import build
+from sparring.core import attempts
+from sparring.core.chat import question
+from sparring.core.speaker import Sampling
 from sparring.speakers import endpoint
 from sparring.speakers.endpoint import Endpoint
-from sparring.tables import build
-from sparring.wire import hosts
 from tests.fault_server import late, serving, status
 
 ASKED = question("What is 6 × 7?")

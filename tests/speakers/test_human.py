@@ -14,12 +14,12 @@ from collections.abc import Callable
 
 import pytest
 
-from sparring.attempts import Recordable
-from sparring.chat import SYSTEM, USER, Chat
-from sparring.errors import ConfigError, Failure, RunStopped, Skipped, Unavailable
+from sparring.common.errors import ConfigError, Failure, RunStopped, Skipped, Unavailable
+from sparring.core.attempts import Recordable
+from sparring.core.chat import SYSTEM, USER, Chat
+from sparring.core.partner import ask as ask_role
+from sparring.core.speaker import PARTNER, Sampling
 from sparring.ledger import Budget, BudgetReached, Cap, Ledger, Recorded, entries
-from sparring.partner import ask as ask_role
-from sparring.speaker import PARTNER, Sampling
 from sparring.speakers import human
 from sparring.speakers.human import Desk, Human
 
@@ -183,7 +183,7 @@ def test_the_person_is_asked_again_with_the_reason_and_sees_what_was_said(monkey
 
 
 def _number(reply: str) -> int:
-    from sparring.errors import Unreadable
+    from sparring.common.errors import Unreadable
 
     if not reply.isdecimal():
         raise Unreadable("not a number")
@@ -273,8 +273,8 @@ def test_without_a_terminal_it_is_said_in_one_line():
 TWO_ROLES = """
 import asyncio, fcntl, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # the terminal is the program's own: Ctrl-C interrupts it
-from sparring.chat import question
-from sparring.speaker import Sampling
+from sparring.core.chat import question
+from sparring.core.speaker import Sampling
 from sparring.speakers.human import Human
 
 async def main():

@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from sparring.chat import LEARNER, USER, Chat, question
-from sparring.errors import ConfigError, TooLong, Unavailable
-from sparring.speaker import Sampling
+from sparring.common.errors import ConfigError, TooLong, Unavailable
+from sparring.core.chat import LEARNER, USER, Chat, question
+from sparring.core.speaker import Sampling
+from sparring.models.tiny import tiny_tokenizer
 from sparring.speakers.reward import Reward
-from sparring.tiny import tiny_tokenizer
 from tests.reward_model import save_reward_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -232,7 +232,7 @@ def test_code_is_trusted_only_where_the_partner_says_so_and_all_of_it_is_pinned(
         raise OSError("not today\nnor tomorrow")
 
     monkeypatch.setattr("transformers.AutoConfig.from_pretrained", loading)
-    monkeypatch.setattr("sparring.hub._trouble", lambda model: None)  # the hub has it
+    monkeypatch.setattr("sparring.models.hub._trouble", lambda model: None)  # the hub has it
     with pytest.raises(ConfigError, match="model = 'owner/model' cannot be loaded: not today; give"):
         Reward("owner/model", COMMIT, trust_remote_code=trusted)._scorer  # noqa: B018 (loads)
     assert told == [{"trust_remote_code": trusted, "revision": COMMIT, "code_revision": COMMIT}]
@@ -262,8 +262,8 @@ AutoModel.register(OwnConfig, OwnModel)
 """
 PROGRAM = f"""
 import asyncio, sys
-from sparring.chat import question
-from sparring.speaker import Sampling
+from sparring.core.chat import question
+from sparring.core.speaker import Sampling
 from sparring.speakers.reward import Reward
 reward = Reward("owner/model", "{COMMIT}", trust_remote_code=True, device="cpu")
 print(asyncio.run(reward.reply(question("Is it so?", "Be brief.").say("learner", "Yes."), Sampling())).text)

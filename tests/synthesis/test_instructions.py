@@ -7,11 +7,11 @@ import re
 import pytest
 from rich.console import Console
 
-from sparring.errors import ConfigError, RunStopped, Unreadable
+from sparring.common.errors import ConfigError, RunStopped, Unreadable
+from sparring.core.task import Task
 from sparring.ledger import entries
 from sparring.synthesis import Order, write
 from sparring.synthesis.instructions import BARREN, listed
-from sparring.task import Task
 from sparring.tasks.instructions import Instructions
 from tests.fault_server import late, say, status
 

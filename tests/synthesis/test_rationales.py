@@ -5,7 +5,7 @@ import json
 import pytest
 from rich.console import Console
 
-from sparring.errors import ConfigError, RunStopped
+from sparring.common.errors import ConfigError, RunStopped
 from sparring.ledger import entries
 from sparring.synthesis import Order, write
 from sparring.tasks.table import Table

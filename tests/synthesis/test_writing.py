@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from sparring.bookkeeping import show
-from sparring.display import Display
-from sparring.errors import ConfigError
+from sparring.cli.ledger import show
+from sparring.common.errors import ConfigError
+from sparring.common.schema import keys
+from sparring.config.recipe import Recipe
 from sparring.ledger import BudgetReached, NotRecorded, totals
-from sparring.recipe import Recipe
-from sparring.run import train
+from sparring.runs.display import Display
+from sparring.runs.run import train
 from sparring.synthesis import Order, write
 from sparring.synthesis.order import WRITERS
-from sparring.tables import keys
 from tests.cli.program import refused, sparring_
 from tests.fault_server import late, say
 from tests.synthesis.test_instructions import SEEDS, new
@@ -130,7 +130,7 @@ def test_killed_it_goes_on_and_ends_as_if_it_had_never_stopped(table, tmp_path, 
         mine = order(table(server.speaker), "instructions.count=400", "speaker.in_flight=2")
         (tmp_path / "order.toml").write_text(mine.toml())
         words = ("write", "instructions", str(tmp_path / "order.toml"), "--run", str(tmp_path / "killed"))
-        with subprocess.Popen([sys.executable, "-m", "sparring.cli", *words], start_new_session=True) as program:
+        with subprocess.Popen([sys.executable, "-m", "sparring.cli.main", *words], start_new_session=True) as program:
             begun = time.monotonic()
             while len(server.heard) < 30 and time.monotonic() - begun < 60:
                 time.sleep(0.01)

@@ -5,10 +5,10 @@ import re
 
 from hypothesis import strategies as st
 
-from sparring.arithmetic.expressions import evaluate, parse
-from sparring.chat import question
-from sparring.steps import COMPACT, NUMBERED
-from sparring.task import Problem
+from sparring.core.chat import question
+from sparring.core.task import Problem
+from sparring.parsing.arithmetic.expressions import evaluate, parse
+from sparring.parsing.steps import COMPACT, NUMBERED
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
 
 EASY = MultistepArithmetic(train=400, development=50, test=100)

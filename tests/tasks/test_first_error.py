@@ -9,9 +9,9 @@ import pytest
 from tests.partners.speaking import run
 from tests.tasks.arithmetic_answers import corrupted, reworded
 
-from sparring.arithmetic.expressions import evaluate, parse
+from sparring.core.task import Problem
+from sparring.parsing.arithmetic.expressions import evaluate, parse
 from sparring.partners.task_editor import TaskEditor
-from sparring.task import Problem
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
 from sparring.tasks.word_sorting import WordSorting
 

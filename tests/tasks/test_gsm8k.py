@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparring import answers, rows
-from sparring.chat import question
-from sparring.errors import ConfigError
-from sparring.steps import LINES
-from sparring.task import Checks, Claims, Problem, Task, offers
+from sparring.common import records
+from sparring.common.errors import ConfigError
+from sparring.core.chat import question
+from sparring.core.task import Checks, Claims, Problem, Task, offers
+from sparring.parsing import answers
+from sparring.parsing.steps import LINES
 from sparring.tasks.gsm8k import Gsm8k
 
 DATA = Path(os.environ.get("SPARRING_DATA", ""))
@@ -169,7 +170,7 @@ def test_a_hub_id_is_read_split_by_split(monkeypatch, source, named):
 
     def read(place):
         asked.append(place)
-        return [rows.Row(place, row(len(asked)))]
+        return [records.Row(place, row(len(asked)))]
 
     monkeypatch.setattr("sparring.tasks.gsm8k.read", read)
     Gsm8k(source, development=0).problems("test")

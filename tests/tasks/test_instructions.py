@@ -9,11 +9,11 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from sparring.assembly import make_task
-from sparring.chat import SYSTEM, USER
-from sparring.errors import ConfigError
-from sparring.tables import plain
-from sparring.task import Task, offers
+from sparring.common.errors import ConfigError
+from sparring.common.schema import plain
+from sparring.config.factory import make_task
+from sparring.core.chat import SYSTEM, USER
+from sparring.core.task import Task, offers
 from sparring.tasks.instructions import Instructions
 
 SPLITS = ("train", "development", "test")

@@ -26,9 +26,9 @@ from tests.tasks.arithmetic_answers import (
     seeds,
 )
 
-from sparring.arithmetic.expressions import evaluate, parse
-from sparring.errors import ConfigError
-from sparring.task import Checks, Claims, Endless, Solves, Task, offers
+from sparring.common.errors import ConfigError
+from sparring.core.task import Checks, Claims, Endless, Solves, Task, offers
+from sparring.parsing.arithmetic.expressions import evaluate, parse
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
 
 # ---- the problems

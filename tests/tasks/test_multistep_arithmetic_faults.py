@@ -27,7 +27,7 @@ from tests.tasks.arithmetic_answers import (
     wrong_step,
 )
 
-from sparring.steps import COMPACT, NUMBERED, Fault
+from sparring.parsing.steps import COMPACT, NUMBERED, Fault
 
 # ---- answers that are right, in other words
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from sparring.chat import LEARNER, SYSTEM, USER
-from sparring.errors import ConfigError
-from sparring.steps import COMPACT, NUMBERED
-from sparring.tables import build, plain
-from sparring.task import Task, offers
+from sparring.common.errors import ConfigError
+from sparring.common.schema import build, plain
+from sparring.core.chat import LEARNER, SYSTEM, USER
+from sparring.core.task import Task, offers
+from sparring.parsing.steps import COMPACT, NUMBERED
 from sparring.tasks.table import Table
 
 DATA = Path(os.environ.get("SPARRING_DATA", ""))

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparring.errors import ConfigError
-from sparring.steps import Fault
-from sparring.task import Checks, Claims, Endless, Solves, Task, offers
+from sparring.common.errors import ConfigError
+from sparring.core.task import Checks, Claims, Endless, Solves, Task, offers
+from sparring.parsing.steps import Fault
 from sparring.tasks.word_sorting import WordSorting
 
 PAPER = WordSorting(range="paper", train=60, development=40, test=60)

@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sparring.files import writing
+from sparring.common.files import writing
 from sparring.ledger.disk import open_for_reading, refusing
 from sparring.ledger.store import Entry, Store
 

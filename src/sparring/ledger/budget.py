@@ -16,8 +16,8 @@ from typing import Annotated, Any, NamedTuple
 from annotated_types import Ge
 from pydantic import BeforeValidator
 
-from sparring.attempts import Serving, Tokens
-from sparring.errors import ConfigError, RunStopped
+from sparring.common.errors import ConfigError, RunStopped
+from sparring.core.attempts import Serving, Tokens
 
 
 class Price(NamedTuple):

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sparring.errors import ConfigError, RunStopped
-from sparring.files import writing
+from sparring.common.errors import ConfigError, RunStopped
+from sparring.common.files import writing
 from sparring.ledger import schema
 
 BUSY = 60.0  # seconds to wait for another process that is writing

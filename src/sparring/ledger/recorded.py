@@ -21,16 +21,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from sparring import attempts
-from sparring.attempts import REPLIED, Attempt, Recordable, Tokens, clean
-from sparring.chat import Chat
-from sparring.errors import ConversationError, CutOff, RunStopped, Skipped, TooLong, Unavailable, Unreadable
-from sparring.files import adapter, writing
+from sparring.common.errors import ConversationError, CutOff, RunStopped, Skipped, TooLong, Unavailable, Unreadable
+from sparring.common.files import adapter, writing
+from sparring.common.seeds import digest
+from sparring.core import attempts
+from sparring.core.attempts import REPLIED, Attempt, Recordable, Tokens, clean
+from sparring.core.chat import Chat
+from sparring.core.speaker import Reply, Sampling
 from sparring.ledger.accounts import totals
 from sparring.ledger.budget import Budget, Meter, Spent
 from sparring.ledger.store import Entry, Sent, Store
-from sparring.seeds import digest
-from sparring.speaker import Reply, Sampling
 
 Mode = Literal["record", "replay", "off"]
 _REPLY = adapter(Reply)

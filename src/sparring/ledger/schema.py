@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from sparring.errors import ConfigError
+from sparring.common.errors import ConfigError
 
 VERSION = 2  # 1 had no number, and knew runs by their folders' names
 _OURS = {"call", "attempt", "total"}  # in every version

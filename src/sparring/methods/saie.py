@@ -23,18 +23,18 @@ from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Interval
 
-from sparring.chat import LEARNER, Chat, message
-from sparring.errors import ConversationError, Failure
-from sparring.experience import Demonstration, Experience
-from sparring.interaction import Episode
-from sparring.leakage import states_gold
-from sparring.method import Answered, Method, Pace, answered
-from sparring.objective import Likelihood
-from sparring.partner import DISCUSSANT, Discussant, Stance
-from sparring.seeds import stream
-from sparring.speaker import Sampling, Speaker
-from sparring.steps import Layout
-from sparring.task import Offer, Problem, Task
+from sparring.common.errors import ConversationError, Failure
+from sparring.common.seeds import stream
+from sparring.core.chat import LEARNER, Chat, message
+from sparring.core.episode import Episode
+from sparring.core.experience import Demonstration, Experience
+from sparring.core.leakage import states_gold
+from sparring.core.method import Answered, Method, Pace, answered
+from sparring.core.objective import Likelihood
+from sparring.core.partner import DISCUSSANT, Discussant, Stance
+from sparring.core.speaker import Sampling, Speaker
+from sparring.core.task import Offer, Problem, Task
+from sparring.parsing.steps import Layout
 
 StanceRule = Literal["random", "by_correctness", "alternate", "supportive", "adversarial"]
 Lesson = Literal["gold_after_remark", "remark", "own_correct_revision"]

@@ -13,15 +13,16 @@ from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge
 
-from sparring.chat import LEARNER, Chat, message
-from sparring.experience import Demonstration, Experience
-from sparring.interaction import Episode
-from sparring.method import Answered, Method, Pace
-from sparring.objective import Likelihood
-from sparring.speaker import Sampling, Speaker
-from sparring.steps import Layout
-from sparring.task import Offer, Problem, Task
-from sparring.thought import thought_format
+from sparring.core.chat import LEARNER, Chat, message
+from sparring.core.episode import Episode
+from sparring.core.experience import Demonstration, Experience
+from sparring.core.method import Answered, Method, Pace
+from sparring.core.objective import Likelihood
+from sparring.core.prompt import ask_for_thought
+from sparring.core.speaker import Sampling, Speaker
+from sparring.core.task import Offer, Problem, Task
+from sparring.parsing.steps import Layout
+from sparring.parsing.thought import thought_format
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class SFT(Method):
 
     async def interact(self, problem: Problem, task: Task, learner: Speaker, draw: random.Random) -> Episode:
         """The question as it is to be asked; nothing is said."""
-        return Episode(problem, thought_format(self.thought_format).asking(problem.chat, self.thought_prompt))
+        return Episode(problem, ask_for_thought(thought_format(self.thought_format), problem.chat, self.thought_prompt))
 
     def harvest(
         self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: Layout, draw: random.Random
@@ -68,7 +69,7 @@ class SFT(Method):
     async def answer(self, question: Chat, learner: Speaker, layout: Layout) -> Answered:
         """One greedy reply, its thought taken off."""
         form = thought_format(self.thought_format)
-        asked = form.asking(question, self.thought_prompt)
+        asked = ask_for_thought(form, question, self.thought_prompt)
         reply = (await learner.reply(asked, Sampling(temperature=0, max_tokens=self.max_tokens))).whole()
         response = form.split(reply.text).answer.text
         return Answered(asked.then(reply.by(LEARNER)), response, (response,))

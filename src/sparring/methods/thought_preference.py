@@ -24,18 +24,19 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from annotated_types import Ge, Gt, Interval
 
-from sparring.chat import LEARNER, Chat, Message
-from sparring.errors import ConversationError, Failure
-from sparring.experience import Experience, Preference
-from sparring.interaction import Candidate, Episode
-from sparring.method import Answered, Pace
-from sparring.objective import DPO
-from sparring.partner import Judge
-from sparring.ranking import with_length_penalty
-from sparring.speaker import Sampling, Speaker
-from sparring.steps import Layout
-from sparring.task import Offer, Problem, Task
-from sparring.thought import NONE, ThoughtFormat, thought_format
+from sparring.common.errors import ConversationError, Failure
+from sparring.common.ranking import with_length_penalty
+from sparring.core.chat import LEARNER, Chat, Message
+from sparring.core.episode import Candidate, Episode
+from sparring.core.experience import Experience, Preference
+from sparring.core.method import Answered, Pace
+from sparring.core.objective import DPO
+from sparring.core.partner import Judge
+from sparring.core.prompt import ask_for_thought
+from sparring.core.speaker import Sampling, Speaker
+from sparring.core.task import Offer, Problem, Task
+from sparring.parsing.steps import Layout
+from sparring.parsing.thought import NONE, ThoughtFormat, thought_format
 
 _PENALTIES = tuple(step / 20 for step in range(11))  # the paper's range is 0 to 0.5
 
@@ -184,7 +185,7 @@ class ThoughtPreference(_Preference):
 
     def asked(self, question: Chat) -> Chat:
         """The question after the thought prompt, which stays in the training input."""
-        return self.form.asking(question, self.thought_prompt)
+        return ask_for_thought(self.form, question, self.thought_prompt)
 
 
 @dataclass(frozen=True)

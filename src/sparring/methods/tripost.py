@@ -38,16 +38,16 @@ from typing import Annotated, ClassVar, TypeVar
 
 from annotated_types import Ge, Gt, Interval, Len
 
-from sparring.chat import LEARNER, Chat, Message, Part
-from sparring.errors import ConversationError, Failure, Unreadable
-from sparring.experience import Demonstration, Experience
-from sparring.interaction import Episode
-from sparring.method import Answered, Method, Pace
-from sparring.objective import Likelihood
-from sparring.partner import CRITIC, EDITOR, Critic, Editor
-from sparring.speaker import Reply, Sampling, Speaker, opened
-from sparring.steps import Fault, Layout, order
-from sparring.task import Offer, Problem, Task, is_sound
+from sparring.common.errors import ConversationError, Failure, Unreadable
+from sparring.core.chat import LEARNER, Chat, Message, Part
+from sparring.core.episode import Episode
+from sparring.core.experience import Demonstration, Experience
+from sparring.core.method import Answered, Method, Pace
+from sparring.core.objective import Likelihood
+from sparring.core.partner import CRITIC, EDITOR, Critic, Editor
+from sparring.core.speaker import Reply, Sampling, Speaker, opened
+from sparring.core.task import Offer, Problem, Task, is_sound
+from sparring.parsing.steps import Fault, Layout, order
 
 MARKER = "marker"
 IMPROVED, OTHER, GOLD = "self_improvement", "other", "gold"

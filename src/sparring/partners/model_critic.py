@@ -13,13 +13,13 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Gt
 
-from sparring.errors import ConfigError, Unreadable
-from sparring.leakage import states_gold
-from sparring.partner import ask, conversation
-from sparring.speaker import Sampling, Speaker
-from sparring.steps import LINES, Fault, Layout
-from sparring.task import Offer, Problem, Task
-from sparring.template import blanks, check, fill
+from sparring.common.errors import ConfigError, Unreadable
+from sparring.core.leakage import states_gold
+from sparring.core.partner import ask, conversation
+from sparring.core.prompt import blanks, check, fill
+from sparring.core.speaker import Sampling, Speaker
+from sparring.core.task import Offer, Problem, Task
+from sparring.parsing.steps import LINES, Fault, Layout
 
 
 @dataclass(frozen=True)

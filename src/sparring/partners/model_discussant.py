@@ -8,12 +8,12 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Gt
 
-from sparring.chat import Chat
-from sparring.errors import Unreadable
-from sparring.partner import Stance, ask, conversation
-from sparring.speaker import Sampling, Speaker
-from sparring.task import Offer, Problem
-from sparring.template import check, fill
+from sparring.common.errors import Unreadable
+from sparring.core.chat import Chat
+from sparring.core.partner import Stance, ask, conversation
+from sparring.core.prompt import check, fill
+from sparring.core.speaker import Sampling, Speaker
+from sparring.core.task import Offer, Problem
 
 
 @dataclass(frozen=True)

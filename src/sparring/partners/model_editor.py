@@ -9,12 +9,12 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Gt
 
-from sparring.errors import Unreadable
-from sparring.partner import ask, conversation
-from sparring.speaker import Sampling, Speaker
-from sparring.steps import Fault
-from sparring.task import Offer, Problem, Task
-from sparring.template import check, fill
+from sparring.common.errors import Unreadable
+from sparring.core.partner import ask, conversation
+from sparring.core.prompt import check, fill
+from sparring.core.speaker import Sampling, Speaker
+from sparring.core.task import Offer, Problem, Task
+from sparring.parsing.steps import Fault
 
 
 @dataclass(frozen=True)

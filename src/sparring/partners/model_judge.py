@@ -10,13 +10,13 @@ from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt
 
-from sparring.answers import MATCHED
-from sparring.errors import ConfigError, Unreadable
-from sparring.partner import Scores, Verdict, ask, by_pairs, by_swiss, conversation, number, one_by_one
-from sparring.speaker import Sampling, Speaker
-from sparring.task import Offer, Problem
-from sparring.template import check, fill
-from sparring.thought import Answer
+from sparring.common.errors import ConfigError, Unreadable
+from sparring.core.partner import Scores, Verdict, ask, by_pairs, by_swiss, conversation, number, one_by_one
+from sparring.core.prompt import check, fill
+from sparring.core.speaker import Sampling, Speaker
+from sparring.core.task import Offer, Problem
+from sparring.parsing.answers import MATCHED
+from sparring.parsing.thought import Answer
 
 # The number alone on its line, but for marks that change nothing: no other sign, no comparison, no second number.
 _SCORE = r"""(?im)^[^\w\n]*+score(?:[^\S\n]|[:=*_`"'(\[])*+([+-]?[0-9]++(?:\.[0-9]++)?)(?:[^\S\n]|[*_`"')\].!])*+$"""

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sparring.chat import LEARNER
-from sparring.partner import Scores, number, one_by_one
-from sparring.speaker import Sampling, Speaker
-from sparring.task import Offer, Problem
-from sparring.thought import Answer
+from sparring.core.chat import LEARNER
+from sparring.core.partner import Scores, number, one_by_one
+from sparring.core.speaker import Sampling, Speaker
+from sparring.core.task import Offer, Problem
+from sparring.parsing.thought import Answer
 
 
 @dataclass(frozen=True)

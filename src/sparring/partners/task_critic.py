@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar, Protocol
 
 from annotated_types import Interval
 
-from sparring.steps import Fault
-from sparring.task import Checks, Offer, Problem, Task
+from sparring.core.task import Checks, Offer, Problem, Task
+from sparring.parsing.steps import Fault
 
 
 class _Checking(Checks, Task, Protocol):

@@ -8,9 +8,9 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Interval
 
-from sparring.chat import Chat
-from sparring.partner import Stance
-from sparring.task import Claims, Offer, Problem
+from sparring.core.chat import Chat
+from sparring.core.partner import Stance
+from sparring.core.task import Claims, Offer, Problem
 
 
 @dataclass(frozen=True)

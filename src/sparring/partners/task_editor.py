@@ -9,8 +9,8 @@ from typing import Annotated, ClassVar, Protocol
 
 from annotated_types import Interval
 
-from sparring.steps import Fault
-from sparring.task import Offer, Problem, Solves, Task
+from sparring.core.task import Offer, Problem, Solves, Task
+from sparring.parsing.steps import Fault
 
 
 class _Solving(Solves, Task, Protocol):

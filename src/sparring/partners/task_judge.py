@@ -9,9 +9,9 @@ from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Interval
 
-from sparring.partner import Scores, Verdict, by_pairs
-from sparring.task import Offer, Problem, Task
-from sparring.thought import Answer
+from sparring.core.partner import Scores, Verdict, by_pairs
+from sparring.core.task import Offer, Problem, Task
+from sparring.parsing.thought import Answer
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Gt
 
-from sparring.chat import LEARNER, Chat
-from sparring.method import Answered, answered
-from sparring.speaker import Sampling, Speaker
-from sparring.steps import Layout
+from sparring.core.chat import LEARNER, Chat
+from sparring.core.method import Answered, answered
+from sparring.core.speaker import Sampling, Speaker
+from sparring.parsing.steps import Layout
 
 
 @dataclass(frozen=True)

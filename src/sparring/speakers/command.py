@@ -26,12 +26,12 @@ from weakref import WeakKeyDictionary
 
 from annotated_types import Gt
 
-from sparring import attempts
-from sparring.attempts import REPLIED, Attempt
-from sparring.chat import Chat
-from sparring.errors import ConfigError, Unavailable
-from sparring.speaker import PARTNER, Reply, Sampling, said
-from sparring.wire.trouble import Trouble
+from sparring.client.trouble import Trouble
+from sparring.common.errors import ConfigError, Unavailable
+from sparring.core import attempts
+from sparring.core.attempts import REPLIED, Attempt
+from sparring.core.chat import Chat
+from sparring.core.speaker import PARTNER, Reply, Sampling, said
 
 LARGEST_OUTPUT = 2**20  # bytes
 _TAIL = 300  # characters of the standard error that are told

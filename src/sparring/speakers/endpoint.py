@@ -23,17 +23,17 @@ from urllib.parse import urlsplit
 
 from annotated_types import Ge, Gt, Le
 
-from sparring import attempts
-from sparring.attempts import REPLIED, Attempt, Tokens
-from sparring.chat import Chat
-from sparring.errors import ConfigError, Unavailable
-from sparring.seeds import stream
-from sparring.speaker import Reply, Sampling
-from sparring.wire.client import Line, Lines
-from sparring.wire.completion import Dialect, estimate, most, read
-from sparring.wire.hosts import Host, Hosts
-from sparring.wire.pace import Pace
-from sparring.wire.trouble import FORM_REFUSED, NOT_ALLOWED, RATE_LIMITED, Trouble
+from sparring.client.client import Line, Lines
+from sparring.client.completion import Dialect, estimate, most, read
+from sparring.client.hosts import Host, Hosts
+from sparring.client.pace import Pace
+from sparring.client.trouble import FORM_REFUSED, NOT_ALLOWED, RATE_LIMITED, Trouble
+from sparring.common.errors import ConfigError, Unavailable
+from sparring.common.seeds import stream
+from sparring.core import attempts
+from sparring.core.attempts import REPLIED, Attempt, Tokens
+from sparring.core.chat import Chat
+from sparring.core.speaker import Reply, Sampling
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between the tries of one call; they double
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)

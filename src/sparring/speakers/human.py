@@ -26,12 +26,12 @@ from types import FrameType
 from typing import Any, ClassVar, Protocol, TextIO
 from weakref import WeakKeyDictionary
 
-from sparring import attempts
-from sparring.attempts import as_messages
-from sparring.chat import Chat
-from sparring.errors import ConfigError, RunStopped, Skipped, SparringError
-from sparring.speaker import PARTNER, Reply, Sampling, said
-from sparring.terminal import visible
+from sparring.common.errors import ConfigError, RunStopped, Skipped, SparringError
+from sparring.common.terminal import visible
+from sparring.core import attempts
+from sparring.core.attempts import as_messages
+from sparring.core.chat import Chat
+from sparring.core.speaker import PARTNER, Reply, Sampling, said
 
 SKIP, BACK, LEAVE = ":skip", ":back", ":leave"
 

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from annotated_types import Gt
 
-from sparring.attempts import as_messages
-from sparring.chat import Chat
-from sparring.errors import ConfigError
-from sparring.model_source import ModelSource, Precision, Quantization, Thoughts, check_place
-from sparring.speaker import PARTNER, Reply, Sampling
+from sparring.common.errors import ConfigError
+from sparring.core.attempts import as_messages
+from sparring.core.chat import Chat
+from sparring.core.speaker import PARTNER, Reply, Sampling
+from sparring.models.source import ModelSource, Precision, Quantization, Thoughts, check_place
 
 if TYPE_CHECKING:
-    from sparring.model import LanguageModel
-    from sparring.voice import Voice
+    from sparring.inference.model import LanguageModel
+    from sparring.inference.model_speaker import Voice
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Local:
 
     @cached_property
     def _voice(self) -> Voice:
-        from sparring.voice import Voice  # noqa: PLC0415 - slow to start, and a recipe is read without it
+        from sparring.inference.model_speaker import Voice  # noqa: PLC0415 - slow to start, and a recipe is read without it
 
         return Voice(_shared(self._source(), self.offload), PARTNER, ("local", self.seed))
 
@@ -81,7 +81,7 @@ _LOADED: dict[str, LanguageModel] = {}
 def _shared(source: ModelSource, offload: bool) -> LanguageModel:
     name = repr((source, offload))
     if name not in _LOADED:
-        from sparring.model import load  # noqa: PLC0415 - slow to start, and a recipe is read without it
+        from sparring.inference.model import load  # noqa: PLC0415 - slow to start, and a recipe is read without it
 
         model = load(source, offload=offload)
         model.network.requires_grad_(False)

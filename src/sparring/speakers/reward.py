@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from annotated_types import Gt
 
-from sparring.attempts import as_messages
-from sparring.chat import LEARNER, Chat
-from sparring.errors import ConfigError, Unavailable
-from sparring.model_source import ModelSource, Precision
-from sparring.speaker import PARTNER, Reply, Sampling, said
+from sparring.common.errors import ConfigError, Unavailable
+from sparring.core.attempts import as_messages
+from sparring.core.chat import LEARNER, Chat
+from sparring.core.speaker import PARTNER, Reply, Sampling, said
+from sparring.models.source import ModelSource, Precision
 
 if TYPE_CHECKING:
-    from sparring.scorer import Scorer
+    from sparring.inference.reward_model import Scorer
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -64,7 +64,7 @@ class Reward:
     def ready(self) -> None:
         """ConfigError where the model is none that scores, as far as can be told without its weights. A replay needs
         none."""
-        from sparring.scorer import tokenizer_of  # noqa: PLC0415 - slow to start, and a recipe is read without it
+        from sparring.inference.reward_model import tokenizer_of  # noqa: PLC0415 - slow to start, and a recipe is read without it
 
         tokenizer_of(self.model, self._how())
 
@@ -77,7 +77,7 @@ class Reward:
 
     @cached_property
     def _scorer(self) -> Scorer:
-        from sparring.scorer import load  # noqa: PLC0415 - slow to start, and a recipe is read without it
+        from sparring.inference.reward_model import load  # noqa: PLC0415 - slow to start, and a recipe is read without it
 
         name = repr(self)
         if name not in _LOADED:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from sparring.chat import Chat
-from sparring.errors import ConfigError, Unavailable
-from sparring.speaker import Reply, Sampling, said
+from sparring.common.errors import ConfigError, Unavailable
+from sparring.core.chat import Chat
+from sparring.core.speaker import Reply, Sampling, said
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,14 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Gt, Interval
 
-from sparring.chat import question
-from sparring.errors import ConfigError, Failure, RunStopped, Unreadable
-from sparring.seeds import rng
-from sparring.speaker import Sampling, Speaker
+from sparring.common.errors import ConfigError, Failure, RunStopped, Unreadable
+from sparring.common.seeds import rng
+from sparring.core.chat import question
+from sparring.core.prompt import check, fill
+from sparring.core.speaker import Sampling, Speaker
+from sparring.core.task import Task
 from sparring.synthesis.output import Output, in_order, said, serve
 from sparring.synthesis.overlap import Known, words
-from sparring.task import Task
-from sparring.template import check, fill
 
 BARREN = 100  # replies in a row that bring nothing new: the speaker has no more to say
 _ITEM = re.compile(r"([0-9]{1,4})[.)]\s+(\S.*)")

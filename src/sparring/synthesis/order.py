@@ -13,16 +13,16 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import tomlkit
 
-from sparring.assembly import PARTNERS, ROLES, SPEAKERS, make_speaker, make_task, name_of
-from sparring.errors import ConfigError, nearest
+from sparring.common.errors import ConfigError, nearest
+from sparring.common.schema import Table, build, plain
+from sparring.config.factory import PARTNERS, ROLES, SPEAKERS, make_speaker, make_task, name_of
+from sparring.config.recipe import LedgerSettings, load_table, with_settings
+from sparring.core.speaker import Speaker
+from sparring.core.task import Task
 from sparring.ledger import Budget
-from sparring.recipe import LedgerSettings, load_table, with_settings
-from sparring.speaker import Speaker
 from sparring.synthesis.instructions import InstructionWriter
 from sparring.synthesis.output import Output
 from sparring.synthesis.rationales import RationaleWriter
-from sparring.tables import Table, build, plain
-from sparring.task import Task
 
 Kind = Literal["instructions", "rationales"]
 

@@ -11,11 +11,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sparring import attempts
-from sparring.attempts import Serving
-from sparring.chat import Chat
-from sparring.errors import ConversationError, CutOff, Failure, RunStopped, Skipped, Unreadable
-from sparring.speaker import Sampling, Speaker
+from sparring.common.errors import ConversationError, CutOff, Failure, RunStopped, Skipped, Unreadable
+from sparring.core import attempts
+from sparring.core.attempts import Serving
+from sparring.core.chat import Chat
+from sparring.core.speaker import Sampling, Speaker
 
 WRITER = "writer"  # its role on the ledger
 JUDGED_FROM = 20  # replies: a share of fewer says little while more are to come

@@ -18,14 +18,14 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Interval
 
-from sparring.attempts import as_messages
-from sparring.chat import LEARNER, USER, Chat, message
-from sparring.errors import ConfigError, Failure, Unreadable
-from sparring.speaker import PARTNER, Sampling, Speaker
+from sparring.common.errors import ConfigError, Failure, Unreadable
+from sparring.core.attempts import as_messages
+from sparring.core.chat import LEARNER, USER, Chat, message
+from sparring.core.prompt import check, fill
+from sparring.core.speaker import PARTNER, Sampling, Speaker
+from sparring.core.task import Problem, Split, Task
 from sparring.synthesis.output import Output, in_order, said, serve
 from sparring.synthesis.overlap import words
-from sparring.task import Problem, Split, Task
-from sparring.template import check, fill
 
 Source = Literal["data", "written", "hinted"]
 

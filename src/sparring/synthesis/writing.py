@@ -18,17 +18,17 @@ import tomlkit
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sparring.attempts import Recordable
-from sparring.errors import ConfigError, SparringError
-from sparring.files import write_json, write_jsonl, write_whole, writing
+from sparring.common.concurrency import wait_for
+from sparring.common.errors import ConfigError, SparringError
+from sparring.common.files import write_json, write_jsonl, write_whole, writing
+from sparring.common.schema import Table, differences
+from sparring.common.terminal import Terminal
+from sparring.core.attempts import Recordable
 from sparring.ledger import Ledger, Recorded
-from sparring.recording import STATUS, USED, Prepared, identity, place
+from sparring.runs.recording import STATUS, USED, Prepared, identity, place
 from sparring.speakers.human import Human
 from sparring.synthesis.order import Order
 from sparring.synthesis.output import WRITER, Output
-from sparring.tables import Table, differences
-from sparring.terminal import Terminal
-from sparring.together import wait_for
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,13 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge
 
-from sparring import answers
-from sparring.chat import question
-from sparring.errors import ConfigError
-from sparring.rows import HUB, READERS, Row, apart, drawn, read
-from sparring.seeds import digest
-from sparring.steps import LINES, Layout
-from sparring.task import Problem, Split
+from sparring.common.errors import ConfigError
+from sparring.common.records import HUB, READERS, Row, apart, drawn, read
+from sparring.common.seeds import digest
+from sparring.core.chat import question
+from sparring.core.task import Problem, Split
+from sparring.parsing import answers
+from sparring.parsing.steps import LINES, Layout
 
 _GOLD = re.compile(r"####[ \t]*(-?[\d.,]*\d)[ \t]*")
 _ANNOTATED = re.compile(r"<<[^<>]*>>(?P<shown>-?[\d.,]*\d)?")
@@ -41,8 +41,9 @@ class Gsm8k:
     """Grade-school word problems with worked solutions (GSM8K).
 
     `source` is a hub id, `owner/name` or `owner/name/configuration`, or a folder with `train*` and `test*` files (see
-    `sparring.rows`), or one file of training rows, which does for `test = 0`. `development` problems are drawn from
-    the training rows by `seed`; of the others and of the test rows the first `train` and `test` are taken (None: all).
+    `sparring.common.records`), or one file of training rows, which does for `test = 0`. `development` problems are
+    drawn from the training rows by `seed`; of the others and of the test rows the first `train` and `test` are taken
+    (None: all).
     """
 
     name: ClassVar[str] = "gsm8k"

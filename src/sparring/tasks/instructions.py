@@ -12,20 +12,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
-from sparring.chat import question
-from sparring.errors import ConfigError, nearest
-from sparring.rows import Row, Size, Sources
-from sparring.seeds import digest
-from sparring.steps import LINES, Layout
-from sparring.task import Problem, Split
+from sparring.common.errors import ConfigError, nearest
+from sparring.common.records import Row, Size, Sources
+from sparring.common.seeds import digest
+from sparring.core.chat import question
+from sparring.core.task import Problem, Split
+from sparring.parsing.steps import LINES, Layout
 
 
 @dataclass(frozen=True)
 class Instructions:
     """Open instructions, which have no right answers: rows of a file or of a hub data set.
 
-    `train`, `development` and `test` are sources (see `sparring.rows`). A split without a source is drawn from the
-    training rows by `seed`: as many rows as its `…_size` says, or that share of them if it is below 1 (None: a tenth).
+    `train`, `development` and `test` are sources (see `sparring.common.records`). A split without a source is drawn
+    from the training rows by `seed`: as many rows as its `…_size` says, or that share of them if it is below 1 (None: a
+    tenth).
     An instruction that stands twice, with the same input, is kept once, in the test split rather than in the
     development split rather than in the training split; `notes` says how often.
 

@@ -11,7 +11,7 @@ from nothing: three operands 0 … 9, one operation a line, the answer alone on 
 The checker is not ours alone to please: it takes any answer that calculates rightly, whatever its wording, names and
 grouping, and finds the first thing in it that is wrong.
 
-Not here: following somebody's calculation; see `sparring.arithmetic`.
+Not here: following somebody's calculation; see `sparring.parsing.arithmetic`.
 """
 
 from __future__ import annotations
@@ -25,9 +25,12 @@ from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge
 
-from sparring.arithmetic.derivation import Derivation, Slip, asked
-from sparring.arithmetic.equations import Statement, explained, statements
-from sparring.arithmetic.expressions import (
+from sparring.common.errors import ConfigError
+from sparring.core.chat import question
+from sparring.core.task import Pool, Problem, Split
+from sparring.parsing.arithmetic.derivation import Derivation, Slip, asked
+from sparring.parsing.arithmetic.equations import Statement, explained, statements
+from sparring.parsing.arithmetic.expressions import (
     Expression,
     Operation,
     calculate,
@@ -39,11 +42,8 @@ from sparring.arithmetic.expressions import (
     reductions,
     write,
 )
-from sparring.arithmetic.forms import Form, form, operands
-from sparring.chat import question
-from sparring.errors import ConfigError
-from sparring.steps import COMPACT, FINAL, NUMBERED, Fault, Layout, Step
-from sparring.task import Pool, Problem, Split
+from sparring.parsing.arithmetic.forms import Form, form, operands
+from sparring.parsing.steps import COMPACT, FINAL, NUMBERED, Fault, Layout, Step
 
 LENGTHS, DEPTHS = (3, 4, 5, 6), (1, 2, 3)  # operands in a bracket; 2, 4 or 8 brackets
 EASY = 2 * 9 * 1000  # two ways of bracketing, two operators, three operands

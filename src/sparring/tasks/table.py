@@ -18,13 +18,13 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, PlainSerializer
 
-from sparring import answers, steps
-from sparring.chat import LEARNER, SYSTEM, USER, Chat, message, question
-from sparring.errors import ConfigError, nearest
-from sparring.rows import Row, Size, Sources, words
-from sparring.seeds import digest
-from sparring.steps import FINAL, LINES, Layout
-from sparring.task import Problem, Split
+from sparring.common.errors import ConfigError, nearest
+from sparring.common.records import Row, Size, Sources, words
+from sparring.common.seeds import digest
+from sparring.core.chat import LEARNER, SYSTEM, USER, Chat, message, question
+from sparring.core.task import Problem, Split
+from sparring.parsing import answers, steps
+from sparring.parsing.steps import FINAL, LINES, Layout
 
 _ROLES = {"system": SYSTEM, "user": USER, "assistant": LEARNER}
 _LABELLED = re.compile(r"\s*\(\d")
@@ -39,9 +39,9 @@ class Table:
     """Your own questions: rows of a file or of a hub data set.
 
     `train`, `development` and `test` are sources (`data/train.jsonl`, `hub:owner/name/configuration:split`; see
-    `sparring.rows`). A split without a source is drawn from the training rows by `seed`: as many rows as its `…_size`
-    says, or that share of them if it is below 1 (None: a tenth). A question that stands twice is kept once, in the
-    test split rather than in the development split rather than in the training split; `notes` says how often.
+    `sparring.common.records`). A split without a source is drawn from the training rows by `seed`: as many rows as its
+    `…_size` says, or that share of them if it is below 1 (None: a tenth). A question that stands twice is kept once,
+    in the test split rather than in the development split rather than in the training split; `notes` says how often.
 
     Columns: `prompt_column` (None: `prompt`, else `messages`) holds text or messages; the others are `answer`,
     `rationale`, `category` and `choices` where there are such, unless they are named. A column may be a path into

@@ -21,13 +21,13 @@ from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge
 
-from sparring import sorting
-from sparring.chat import question
-from sparring.errors import ConfigError, nearest
-from sparring.seeds import digest
-from sparring.sorting import Block, Order, Place, Span, Spelling, Wrong, letter, ordinal, position
-from sparring.steps import COMPACT, FINAL, NUMBERED, Fault, Layout, Step
-from sparring.task import Pool, Problem, Split
+from sparring.common.errors import ConfigError, nearest
+from sparring.common.seeds import digest
+from sparring.core.chat import question
+from sparring.core.task import Pool, Problem, Split
+from sparring.parsing import sorting
+from sparring.parsing.sorting import Block, Order, Place, Span, Spelling, Wrong, letter, ordinal, position
+from sparring.parsing.steps import COMPACT, FINAL, NUMBERED, Fault, Layout, Step
 
 Words = frozenset[str]
 

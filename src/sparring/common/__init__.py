@@ -1,0 +1,1 @@
+"""What every package may use: errors, seeds, files, concurrency, the terminal."""

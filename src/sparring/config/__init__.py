@@ -1,0 +1,1 @@
+"""Recipes: a TOML file as the objects of a run, and back."""

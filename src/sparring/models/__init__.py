@@ -1,0 +1,1 @@
+"""Language models from outside: loading, rendering chats as tokens, quantization, offload."""

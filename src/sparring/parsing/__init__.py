@@ -1,0 +1,1 @@
+"""From text to structure: final answers, steps, thoughts, sortings, arithmetic."""

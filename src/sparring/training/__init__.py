@@ -1,0 +1,1 @@
+"""Moving weights: batches, losses, log-probabilities, optimiser, checkpoints."""

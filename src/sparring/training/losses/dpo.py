@@ -1,0 +1,57 @@
+"""Direct preference optimisation (arXiv 2305.18290), with optional likelihood of the chosen side.
+
+Axes: `B` row (chosen and rejected in turn), `T` token, `P` pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch.nn.functional import logsigmoid
+
+from sparring.core.chat import LEARNER
+from sparring.core.experience import Preference
+from sparring.core.objective import DPO
+from sparring.models.renderer import Dialect, Row
+
+
+class DPOLoss:
+    """−log σ(β · (margin of the learner − margin of the reference)) summed over pairs, divided by their number."""
+
+    name: ClassVar[str] = "dpo"
+    needs_reference: ClassVar[bool] = True
+    in_pairs: ClassVar[bool] = True
+    is_linear: ClassVar[bool] = False
+
+    def __init__(self, objective: DPO) -> None:
+        self.beta = objective.beta
+        self.nll_weight = objective.nll_weight
+
+    def rows(self, item: Preference, dialect: Dialect) -> list[Row]:
+        """The chosen row and the rejected one; none where either side has nothing to train."""
+        rows = [
+            row
+            for side in (item.chosen, item.rejected)
+            for row in dialect.rows(item.prompt.then(side.weighing(1.0)), LEARNER)
+        ]
+        return rows if len(rows) == 2 else []
+
+    def size(self, rows: Sequence[Row]) -> float:
+        """What these rows add to the divisor of their step: pairs."""
+        return len(rows) / 2
+
+    def __call__(
+        self, logprob_BT: torch.Tensor, weight_BT: torch.Tensor, reference_B: torch.Tensor | None
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The undivided loss; the share of pairs ranked rightly and the mean margin, both summed over pairs."""
+        assert reference_B is not None
+        policy_B = (logprob_BT * weight_BT).sum(dim=1)
+        margins = self.beta * ((policy_B - reference_B)[0::2] - (policy_B - reference_B)[1::2])
+        loss = -logsigmoid(margins).sum()
+        if self.nll_weight:
+            tokens = weight_BT[0::2].sum(dim=1)
+            loss = loss - self.nll_weight * (policy_B[0::2] / tokens).sum()
+        measured = {"ranked": (margins > 0).sum(), "margin": margins.detach().sum()}
+        return loss, measured
