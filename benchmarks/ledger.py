@@ -31,7 +31,7 @@ import openai
 
 from benchmarks.measure import Contender, Go, Watch, machine, race, say, write
 from sparring.core.chat import Chat, question
-from sparring.core.speaker import PARTNER, Reply, Sampling, said
+from sparring.core.speaker import PARTNER, Reply, Sampling, text_reply
 from sparring.ledger import Ledger, Recorded, totals
 from sparring.speakers.endpoint import Endpoint
 
@@ -229,7 +229,7 @@ class Instant:
     """A speaker that replies at once, so that what takes time is the ledger."""
 
     async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
-        return said(VERDICT, PARTNER)
+        return text_reply(VERDICT, PARTNER)
 
     def request(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Mapping[str, Any]:
         return Endpoint("m", "http://localhost/v1").request(chat, sampling, sample)

@@ -9,7 +9,7 @@ from sparring.common.errors import Unavailable
 from sparring.core import attempts
 from sparring.core.attempts import Serving
 from sparring.core.chat import question
-from sparring.core.speaker import Sampling, Speaker, said
+from sparring.core.speaker import Sampling, Speaker, text_reply
 
 PLAIN = Sampling()
 
@@ -32,7 +32,9 @@ class Parrot:
         await asyncio.sleep(self.seconds)
         if number <= self.failures:
             raise Unavailable("asleep")
-        return replace(said(f"{chat.text} {number}", "partner"), prompt_tokens=7, completion_tokens=self.reply_tokens)
+        return replace(
+            text_reply(f"{chat.text} {number}", "partner"), prompt_tokens=7, completion_tokens=self.reply_tokens
+        )
 
 
 @dataclass(frozen=True)

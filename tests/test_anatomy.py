@@ -11,7 +11,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from sparring.models.introspection import cache_bytes, evaluating, obstacle, state, windows
+from sparring.models.introspection import cache_bytes, evaluating, obstacle, weight_sums, windows
 
 SHAPE = {
     "vocab_size": 20,
@@ -62,12 +62,12 @@ def test_a_token_takes_as_many_bytes_as_its_keys_and_values():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 def test_the_state_of_a_model_tells_whether_any_weight_was_moved(dtype):
     model = AutoModelForCausalLM.from_config(Qwen3Config(**SHAPE)).to(dtype)
-    before = state(model)
-    assert state(model) == before
+    before = weight_sums(model)
+    assert weight_sums(model) == before
     for weight in model.parameters():
         weight.data[0] *= 1.01
-        assert state(model) != before
-        before = state(model)
+        assert weight_sums(model) != before
+        before = weight_sums(model)
 
 
 def test_a_model_is_afterwards_as_it_was():

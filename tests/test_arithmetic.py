@@ -11,15 +11,15 @@ from sparring.parsing.arithmetic.expressions import (
     MOST_CHARACTERS,
     MOST_DIGITS,
     Operation,
-    evaluate,
-    fill,
+    format_expression,
     names,
     parse,
-    ready,
+    ready_operations,
     reductions,
-    write,
+    substitute,
+    value_of,
 )
-from sparring.parsing.arithmetic.forms import follows, form, number, operands, replaced
+from sparring.parsing.arithmetic.forms import follows, form, number_form, operands, replaced
 
 operations = st.recursive(
     st.integers(-9, 9),
@@ -37,22 +37,22 @@ def shape(text):
 
 @given(operations)
 def test_what_is_written_is_read_back(expression):
-    assert parse(write(expression)) == expression
-    assert parse(write(expression, "")) == expression
+    assert parse(format_expression(expression)) == expression
+    assert parse(format_expression(expression, "")) == expression
 
 
 @given(operations)
 def test_values_are_those_of_python(expression):
-    assert evaluate(expression) == eval(write(expression)) == shape(write(expression)).value
+    assert value_of(expression) == eval(format_expression(expression)) == shape(format_expression(expression)).value
 
 
 @given(operations)
 def test_reductions_do_one_operation_each_and_keep_the_value(expression):
-    value, before = evaluate(expression), expression
+    value, before = value_of(expression), expression
     for done, after in reductions(expression):
-        assert done in ready(before)
-        assert evaluate(after) == value
-        assert len(ready(Operation(before, "+", 0))) >= 1
+        assert done in ready_operations(before)
+        assert value_of(after) == value
+        assert len(ready_operations(Operation(before, "+", 0))) >= 1
         before = after
     assert before == value
 
@@ -73,7 +73,7 @@ def test_reductions_do_one_operation_each_and_keep_the_value(expression):
     ],
 )
 def test_expressions_are_read_as_people_mean_them(text, written):
-    assert write(parse(text)) == written
+    assert format_expression(parse(text)) == written
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_what_is_no_expression_is_unreadable(text):
 def test_names_are_found_and_filled():
     expression = parse("(A - B) * A")
     assert names(expression) == {"A", "B"}
-    assert write(fill(expression, {"A": 3, "B": parse("1 + 1")})) == "((3 - (1 + 1)) * 3)"
+    assert format_expression(substitute(expression, {"A": 3, "B": parse("1 + 1")})) == "((3 - (1 + 1)) * 3)"
 
 
 # ---- forms
@@ -199,7 +199,7 @@ def test_a_value_that_is_right_by_accident_does_not_follow(before, after):
     ],
 )
 def test_a_head_is_replaced_where_it_stands(whole, head, rest):
-    by = number(shape(head).value)
+    by = number_form(shape(head).value)
     assert {found.mark for found in replaced(shape(whole), shape(head), by)} == {shape(text).mark for text in rest}
 
 
@@ -208,7 +208,7 @@ def test_a_head_is_replaced_where_it_stands(whole, head, rest):
 
 def said(text):
     return [
-        (" = ".join(write(side.expression) for side in found.sides), found.says)
+        (" = ".join(format_expression(side.expression) for side in found.sides), found.says)
         for found in statements(text, 0, len(text), explained(text))
     ]
 
@@ -280,7 +280,7 @@ def test_a_derivation_knows_what_is_left():
             assert derivation.take(found) is None
     assert not derivation.done
     assert derivation.next_operation() == Operation(2, "+", 3)
-    assert write(derivation.in_names()) == "(A * B)"
+    assert format_expression(derivation.in_names()) == "(A * B)"
     for text in ("A = 5", "5 * 3 = 15"):
         for found in statements(text, 0, len(text), frozenset("AB")):
             assert derivation.take(found) is None

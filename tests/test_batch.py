@@ -1,12 +1,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparring.models.renderer import Row
+from sparring.models.renderer import TrainingRow
 from sparring.training.collate import bucketed, pad
 
 
 def test_padding_is_on_the_right_and_weighs_nothing():
-    batch = pad([Row((1, 2, 3), (0.0, 1.0, 1.5)), Row((4,), (0.5,))], pad_id=9)
+    batch = pad([TrainingRow((1, 2, 3), (0.0, 1.0, 1.5)), TrainingRow((4,), (0.5,))], pad_id=9)
     assert batch.ids_BT.tolist() == [[1, 2, 3], [4, 9, 9]]
     assert batch.attention_BT.tolist() == [[1, 1, 1], [1, 0, 0]]
     assert batch.weight_BT.tolist() == [[0.0, 1.0, 1.5], [0.5, 0.0, 0.0]]

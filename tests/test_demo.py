@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-import sparring.cli.demo
-from sparring.cli.demo import ARMS, show
+import sparring.runs.demo
 from sparring.cli.main import main
 from sparring.common.errors import ConfigError
 from sparring.config.recipe import load_table
+from sparring.runs.demo import ARMS, run_demo
 
 FIGURES = {"start", "accuracy", "low", "high", "origin", "final", "seconds"}
 
@@ -37,7 +37,7 @@ def shrunk(name: str) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def _small(request, monkeypatch):
     if "long" not in request.keywords:
-        monkeypatch.setattr(sparring.cli.demo, "load_table", shrunk)
+        monkeypatch.setattr(sparring.runs.demo, "load_table", shrunk)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def shown(tmp_path_factory) -> tuple[Path, str]:
     folder, out = tmp_path_factory.mktemp("demo") / "run", io.StringIO()
     arguments = ["demo", "--methods", "sft,saie, tripost,response_preference", "--run", str(folder), "--seed", "3"]
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
-        patch.setattr(sparring.cli.demo, "load_table", shrunk)
+        patch.setattr(sparring.runs.demo, "load_table", shrunk)
         patch.setattr(sys, "argv", ["sparring", *arguments])
         patch.setenv("COLUMNS", "200")
         with pytest.raises(SystemExit) as end:
@@ -120,15 +120,15 @@ def test_each_arm_is_a_run_of_one_thread_with_the_seed_and_a_learner_to_talk_to(
 def test_every_line_of_metrics_is_read_once(tmp_path, monkeypatch):
     """The display of a demo that lasts: it reads what is new, and says whether there is anything to show."""
     path, read = tmp_path / "metrics.jsonl", []
-    real = sparring.cli.demo.rows
+    real = sparring.runs.demo.json_lines
 
     def counted(path, start):
         for row in real(path, start):
             read.append(row.start)
             yield row
 
-    monkeypatch.setattr(sparring.cli.demo, "rows", counted)
-    watched = sparring.cli.demo.Watched(tmp_path)
+    monkeypatch.setattr(sparring.runs.demo, "json_lines", counted)
+    watched = sparring.runs.demo.Watched(tmp_path)
     assert not watched.look()
     step, line = '{"kind": "step"}\n', '{"kind": "development", "accuracy": 0.5}\n{"kind": "round"}\n'
     for text, news in ((step * 3, False), (line, True), ("", False), (step[:5], False), (step[5:] + line, True)):
@@ -141,28 +141,28 @@ def test_every_line_of_metrics_is_read_once(tmp_path, monkeypatch):
 
 def test_all_arms_are_the_default():
     assert ARMS == ("sft", "saie", "tripost", "thought_preference", "response_preference")
-    assert {sparring.cli.demo._arm(name, Path("x"), 0).name for name in ARMS} == set(ARMS)
+    assert {sparring.runs.demo._arm(name, Path("x"), 0).name for name in ARMS} == set(ARMS)
 
 
 def test_an_unknown_arm_is_named_before_anything_is_run(tmp_path):
     with pytest.raises(ConfigError, match=r"no arm of the demo is called 'tripos' .did you mean 'tripost'"):
-        show(tmp_path / "run", 0, ("sft", "tripos"))
+        run_demo(tmp_path / "run", 0, ("sft", "tripos"))
     with pytest.raises(ConfigError, match="names no arm; there is sft, saie"):
-        show(tmp_path / "run", 0, ())
+        run_demo(tmp_path / "run", 0, ())
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.timeout(20)  # it is refused at once, or not at all
 def test_an_arm_named_twice_is_named_before_anything_is_run(tmp_path):
     with pytest.raises(ConfigError, match="sft"):
-        show(tmp_path / "run", 0, ("sft", "sft"))
+        run_demo(tmp_path / "run", 0, ("sft", "sft"))
     assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_is_not_empty_is_left_as_it_is(tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(ConfigError, match=r"is not an empty folder; choose another folder with --run"):
-        show(tmp_path, 0, ("sft",))
+        run_demo(tmp_path, 0, ("sft",))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 

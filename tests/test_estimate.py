@@ -16,7 +16,7 @@ from sparring.common.errors import ConfigError
 from sparring.config.recipe import Recipe
 from sparring.ledger import Price, totals
 from sparring.ledger.store import Sent, Store
-from sparring.runs.estimate import Line, caps, estimate, show
+from sparring.runs.estimate import EstimateRow, caps, estimate, print_estimate
 from sparring.runs.run import train
 from sparring.speakers.command import Command
 from sparring.speakers.endpoint import Endpoint
@@ -170,7 +170,7 @@ def test_where_one_price_is_not_known_nothing_is_said_as_if_it_were(monkeypatch,
     table = {"task": {"kind": "multistep_arithmetic", "train": 16}, "phase": [phase]}
     budget = {"run": {"money": 1e9, "calls": 10**6}, "prices": {"priced-1": {"5": [1.0, 2.0]}}}
     monkeypatch.setenv("COLUMNS", "140")
-    show(Recipe.read({**table, "budget": budget}), 2)
+    print_estimate(Recipe.read({**table, "budget": budget}), 2)
     out = capsys.readouterr().out
     assert re.search(r"critic\s+priced-1.5 .* [\d.]+ *\n", out)
     assert re.search(r"editor\s+other .* \? *\n", out)
@@ -183,9 +183,9 @@ def test_where_one_price_is_not_known_nothing_is_said_as_if_it_were(monkeypatch,
 
 def test_a_cap_is_reached_where_the_sums_pass_it():
     lines = [
-        Line("2-saie", 3, "discussant", "m", 100, 10, 0, None),
-        Line("3-tripost", 2, "critic", "m", 150, 1, 0, None),
-        Line("3-tripost", 2, "editor", "m", 50, 1, 0, None),
+        EstimateRow("2-saie", 3, "discussant", "m", 100, 10, 0, None),
+        EstimateRow("3-tripost", 2, "critic", "m", 150, 1, 0, None),
+        EstimateRow("3-tripost", 2, "editor", "m", 50, 1, 0, None),
     ]
 
     def told(**budget) -> list[str]:

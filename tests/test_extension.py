@@ -24,7 +24,7 @@ from typing import ClassVar
 from sparring.core.chat import LEARNER
 from sparring.core.experience import Demonstration
 from sparring.core.episode import Candidate, Episode
-from sparring.core.method import Pace, answered
+from sparring.core.method import Schedule, answered
 from sparring.core.objective import Likelihood
 from sparring.core.speaker import Sampling
 
@@ -35,7 +35,7 @@ class OwnBest:
 
     name: ClassVar[str] = "own_best"
     needs: ClassVar[frozenset] = frozenset({"gold"})
-    pace: ClassVar[Pace] = Pace(problems=None, epochs=1, lifetime="round")
+    schedule: ClassVar[Schedule] = Schedule(problems=None, epochs=1, lifetime="round")
 
     samples: int = 2
     max_tokens: int = 24

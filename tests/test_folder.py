@@ -14,7 +14,7 @@ from sparring.common.errors import ConfigError, RunStopped
 from sparring.common.schema import differences, flat
 from sparring.config.recipe import Recipe, fixed, may_change, shipped_recipes
 from sparring.runs.display import Display
-from sparring.runs.folder import check
+from sparring.runs.folder import check_resumable
 from sparring.runs.run import train
 
 QUIET = Display(quiet=True)
@@ -78,9 +78,9 @@ def test_no_key_of_a_shipped_recipe_may_change_that_is_not_listed(text):
 
 def test_a_changed_key_is_named_unless_it_may_change(tmp_path):
     (tmp_path / "recipe.toml").write_text(Recipe.of(RECIPE).toml())
-    check(tmp_path, Recipe.of({**RECIPE, "budget": {}, "run": {"threads": 1, "save_every": 3}}), resume=True)
+    check_resumable(tmp_path, Recipe.of({**RECIPE, "budget": {}, "run": {"threads": 1, "save_every": 3}}), resume=True)
     with pytest.raises(ConfigError, match=r"another recipe \(run.seed: 0 → 1\)"):
-        check(tmp_path, Recipe.of({**RECIPE, "budget": {}, "run": {"threads": 1, "seed": 1}}), resume=True)
+        check_resumable(tmp_path, Recipe.of({**RECIPE, "budget": {}, "run": {"threads": 1, "seed": 1}}), resume=True)
 
 
 def test_the_docs_list_the_keys_that_may_change():

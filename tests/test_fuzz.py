@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from sparring.client.completion import Dialect, complaint, read
+from sparring.client.completion import ServerQuirks, complaint, read_completion
 from sparring.client.trouble import Trouble, retry_after
 from sparring.common.errors import ConversationError, Unreadable
 from sparring.core.speaker import Sampling
 from sparring.core.task import Problem
 from sparring.parsing import answers
-from sparring.parsing.steps import COMPACT, LINES, NUMBERED, Fault, Layout
+from sparring.parsing.steps import COMPACT, LINES, NUMBERED, Fault, StepFormat
 from sparring.parsing.thought import GENERIC, NONE, SPECIFIC, THINK, ThoughtFormat
 from sparring.partners.model_critic import ModelCritic
 from sparring.partners.model_discussant import ModelDiscussant
@@ -32,7 +32,7 @@ from sparring.partners.model_judge import ModelJudge
 from sparring.partners.reward_judge import RewardJudge
 from sparring.speakers import command
 from sparring.speakers.scripted import Scripted
-from sparring.synthesis.instructions import listed
+from sparring.synthesis.instructions import parse_list
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
 from sparring.tasks.word_sorting import WordSorting
 from tests.fault_server import completion
@@ -121,7 +121,7 @@ def is_feedback(reply: str, fault: Fault | None) -> None:
         assert fault.part in reply
 
 
-def split_whole(layout: Layout) -> Callable[[str], Any]:
+def split_whole(layout: StepFormat) -> Callable[[str], Any]:
     """Steps, and the words before each of them."""
     return lambda reply: [(step, layout.before(reply, step.label)) for step in layout.split(reply)]
 
@@ -211,11 +211,11 @@ def read_server(body: str) -> Any:
     """A body as the endpoint reads it; and what it says of itself as words of an error."""
     raw = body.encode("utf-8", "surrogatepass")
     complaint(body).encode()
-    dialect = Dialect()
+    dialect = ServerQuirks()
     dialect.learn(body)
     assert "messages" in dialect.word({"messages": [], "temperature": 1})
     assert retry_after({"retry-after": body[:20]}) >= 0
-    return read(raw, [{"role": "user", "content": "?"}], Sampling(), "partner")
+    return read_completion(raw, [{"role": "user", "content": "?"}], Sampling(), "partner")
 
 
 def is_printed(output: str, text: str) -> None:
@@ -303,7 +303,7 @@ READERS = [
     *(Reader(f"steps, {form.name}", split_whole(form), STEPS, are_steps, anything) for form in (NUMBERED, LINES)),
     *(Reader(f"thought, {form.name}", form.split, THOUGHTS, is_thinking(form)) for form in (GENERIC, SPECIFIC, THINK)),
     Reader("thought, none", lambda reply: NONE.split(reply).answer.text, THOUGHTS, is_remark, anything),
-    Reader("list", listed, ["1. a b\n2. c d", "Here you are:\n1) e f\n\n2) g h"], is_item_list),
+    Reader("list", parse_list, ["1. a b\n2. c d", "Here you are:\n1) e f\n\n2) g h"], is_item_list),
     Reader("choice", lambda reply: answers.chosen(reply, OPTIONS), CHOICES, is_choice, none),
     Reader("number", answers.stated_number, NUMBERS, is_number, none),
     Reader("final", answers.final, NUMBERS + CHOICES, is_final, anything),
@@ -391,7 +391,7 @@ MISSES: list[tuple[Callable[[str], Any], list[str]]] = [
         "", "a", "<think>a", "<think>a</think>", "a</think>b", "<think>a</think>b</think>c", "<think><think>a</think>b",
     ]),
     (NONE.split, ["", " \n"]),
-    (listed, ["", "1.", "2. a", "1. a\n3. b", "1. a\nb", "- a", "1. a\n1. b", "Here:"]),
+    (parse_list, ["", "1.", "2. a", "1. a\n3. b", "1. a\nb", "- a", "1. a\n1. b", "Here:"]),
     (read_server, [json.dumps(completion("Score: 7"))[:length] for length in range(0, 200, 3)]),
     (read_server, [json.dumps(completion(**changes)) for changes in (
         {"text": None}, {"text": 7}, {"text": ["Score: 7"]}, {"choices": []}, {"choices": None}, {"choices": ["7"]},

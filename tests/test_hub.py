@@ -43,14 +43,14 @@ def test_what_is_a_path_or_no_hub_id_is_refused_and_never_asked_for(name, asked,
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=r"there is no folder|neither a folder here nor"):
-        hub.check(name)
+        hub.check_reachable(name)
     assert asked == []
 
 
 def test_a_hub_id_is_asked_for_once(asked, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("Qwen/Qwen2.5-0.5B", "gpt2", "Qwen/Qwen2.5-0.5B"):
-        hub.check(name)
+        hub.check_reachable(name)
         assert hub.how(name) == {"trust_remote_code": False}
     assert asked == ["Qwen/Qwen2.5-0.5B", "gpt2"]
     assert hub.how(str(tmp_path)) == {"trust_remote_code": False, "local_files_only": True}
@@ -66,7 +66,7 @@ def test_a_hub_that_does_not_answer_is_waited_for_once_and_not_for_long(tmp_path
     *lines, seconds = done.stdout.splitlines()
     assert len(lines) == 3
     assert all("no copy is in its cache here" in line for line in lines)
-    assert float(seconds) < 2 * hub.PATIENCE  # one wait for three questions; the machine may be busy
+    assert float(seconds) < 2 * hub.HUB_TIMEOUT  # one wait for three questions; the machine may be busy
 
 
 def test_a_missing_run_is_told_before_anything_is_loaded(tmp_path):

@@ -17,7 +17,7 @@ from sparring.common.errors import ConfigError, RunStopped
 from sparring.core import attempts
 from sparring.core.attempts import Attempt, Tokens
 from sparring.core.chat import question
-from sparring.core.speaker import said
+from sparring.core.speaker import text_reply
 from sparring.ledger import (
     Budget,
     Cap,
@@ -144,7 +144,7 @@ def test_a_disk_that_is_full_when_a_reply_comes_loses_nothing(path):
     class Long(Parrot):
         async def reply(self, chat, sampling, sample=0):
             fill(ledger)
-            return said("b" * 100_000, "partner")
+            return text_reply("b" * 100_000, "partner")
 
     with Ledger(path) as ledger:
         with pytest.raises(RunStopped, match="full"):
@@ -238,7 +238,7 @@ def test_a_look_up_is_quick_among_many_calls(path):
 def test_half_characters_in_a_reply_or_request_do_not_stop_the_ledger(path):
     class Torn(Parrot):
         async def reply(self, chat, sampling, sample=0):
-            return said("ok \ud83d", "partner")
+            return text_reply("ok \ud83d", "partner")
 
         def request(self, chat, sampling, sample=0):
             return {"model": "torn", "asked": "\ud83d"}

@@ -20,7 +20,7 @@ from transformers import (
 
 from sparring.common.errors import ConfigError
 from sparring.models.introspection import forkable, inner
-from sparring.models.renderer import Row
+from sparring.models.renderer import TrainingRow
 from sparring.training.linear_logprobs import Head
 from sparring.training.logprobs import TokenLogProbs
 from sparring.training.prefix_sharing import shared
@@ -297,8 +297,8 @@ def test_layers_that_see_a_window_only_do_not_fork():
     assert not forkable(network("gemma2"))
 
 
-def row(prompt: int, reply: int, last: int) -> Row:
-    return Row((*range(1, prompt + 1), *[last] * reply), (0.0,) * prompt + (1.0,) * reply)
+def row(prompt: int, reply: int, last: int) -> TrainingRow:
+    return TrainingRow((*range(1, prompt + 1), *[last] * reply), (0.0,) * prompt + (1.0,) * reply)
 
 
 def test_forking_is_for_prompts_that_are_a_good_part_of_rows_that_are_not_long():

@@ -14,7 +14,7 @@ from sparring.common.errors import ConfigError, RunStopped, TooLong
 from sparring.core.chat import LEARNER, Part, question
 from sparring.core.speaker import Sampling, opened
 from sparring.inference.journal import Journal
-from sparring.inference.model import LanguageModel, Lora, ModelSource, load
+from sparring.inference.model import LanguageModel, Lora, ModelSource, load_model
 from sparring.inference.model_speaker import Voice
 from sparring.inference.sequence import Sampled
 from sparring.models.tiny import tiny_model, tiny_tokenizer
@@ -47,7 +47,7 @@ def test_the_tiny_model_is_tiny_and_reads_every_character():
 
 
 def test_a_reply_carries_its_tokens_and_their_log_probabilities(folder):
-    model = load(ModelSource(model=str(folder)))
+    model = load_model(ModelSource(model=str(folder)))
     found = reply(Voice(model, LEARNER, (0,)), max_tokens=24)
     [part] = found.parts
     assert model.dialect.decode(part.ids) == found.text
@@ -61,7 +61,7 @@ def test_a_reply_carries_its_tokens_and_their_log_probabilities(folder):
 
 
 def test_a_reply_has_the_room_that_is_left_and_a_chat_without_room_is_told(folder):
-    voice = Voice(load(ModelSource(model=str(folder))), LEARNER, (0,))
+    voice = Voice(load_model(ModelSource(model=str(folder))), LEARNER, (0,))
     used = len(voice.model.dialect.prompt(question(""), LEARNER))
     nearly = reply(voice, question("x" * (512 - used - 3)), max_tokens=100)
     assert nearly.completion_tokens <= 3
@@ -70,7 +70,7 @@ def test_a_reply_has_the_room_that_is_left_and_a_chat_without_room_is_told(folde
 
 
 def test_samples_differ_and_are_the_same_each_time(folder):
-    voice = Voice(load(ModelSource(model=str(folder))), LEARNER, (0, "p1"))
+    voice = Voice(load_model(ModelSource(model=str(folder))), LEARNER, (0, "p1"))
 
     async def ask(*samples):
         return [
@@ -85,14 +85,14 @@ def test_samples_differ_and_are_the_same_each_time(folder):
 
 
 def test_an_open_turn_is_gone_on_with(folder):
-    model = load(ModelSource(model=str(folder)))
+    model = load_model(ModelSource(model=str(folder)))
     begun = opened(ASKED, LEARNER, (Part("2+2", LEARNER),))
     assert model.dialect.decode(model.dialect.prompt(begun, LEARNER)).endswith("<assistant>2+2")
     assert reply(Voice(model, LEARNER, (0,)), begun, temperature=0).prompt_tokens > 0
 
 
 def test_what_was_sampled_is_remembered(folder, tmp_path):
-    model = load(ModelSource(model=str(folder)))
+    model = load_model(ModelSource(model=str(folder)))
     first = reply(Voice(model, LEARNER, (0,), "w", Journal(tmp_path / "journal.jsonl")))
     sampled = model.tokens_sampled
     again = reply(Voice(model, LEARNER, (0,), "w", Journal(tmp_path / "journal.jsonl")))
@@ -206,22 +206,22 @@ def test_the_templates_switch_follows_the_setting():
 
 def test_what_cannot_be_loaded_is_told_in_a_line(tmp_path, folder):
     with pytest.raises(ConfigError, match=r"there is no folder .*nowhere; give tiny, a folder"):
-        load(ModelSource(model=str(tmp_path / "nowhere")))
+        load_model(ModelSource(model=str(tmp_path / "nowhere")))
     with pytest.raises(ConfigError, match=r"lora with model = 'tiny': .* give a folder or a hub id"):
         ModelSource(lora=Lora())
     with pytest.raises(ConfigError, match="device = 'gpu' is not a device; give cpu, cuda"):
-        load(ModelSource(device="gpu"))
+        load_model(ModelSource(device="gpu"))
     (folder / "chat_template.jinja").unlink()
     with pytest.raises(ConfigError, match="has no chat template; give one with chat_template"):
-        load(ModelSource(model=str(folder)))
+        load_model(ModelSource(model=str(folder)))
     template = tmp_path / "template.jinja"
     template.write_text("{% for m in messages %}{{ m['content'] }}{% endfor %}")
-    assert load(ModelSource(model=str(folder), chat_template=str(template))).dialect.prompt(ASKED, LEARNER)
+    assert load_model(ModelSource(model=str(folder), chat_template=str(template))).dialect.prompt(ASKED, LEARNER)
 
 
 def test_dtype_can_be_chosen(folder):
-    assert load(ModelSource(model=str(folder), dtype="bfloat16")).network.dtype == torch.bfloat16
-    assert load(ModelSource(model=str(folder))).network.dtype == torch.float32  # on a CPU
+    assert load_model(ModelSource(model=str(folder), dtype="bfloat16")).network.dtype == torch.bfloat16
+    assert load_model(ModelSource(model=str(folder))).network.dtype == torch.float32  # on a CPU
 
 
 def test_a_lora_learner_saves_its_adapters_and_is_restored(folder, tmp_path):

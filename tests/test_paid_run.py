@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sparring.cli.ledger import show
+from sparring.cli.ledger import ledger
 from sparring.common.errors import ConfigError
 from sparring.config.recipe import Recipe
 from sparring.ledger import BudgetReached, NotRecorded, entries, runs, totals
@@ -168,11 +168,11 @@ def test_the_key_is_in_no_file_of_the_run(paid):
 
 def test_the_ledger_is_shown_and_written(paid, tmp_path, capsys):
     folder, heard, _ = paid
-    show(folder / "run", failures=True, output=tmp_path / "calls.jsonl")
+    ledger(folder / "run", failures=True, output=tmp_path / "calls.jsonl")
     told = capsys.readouterr().out
     assert f"{len(heard)} calls, 0 failed" in told
     assert all(role in told for role in ("discussant", "critic", "editor", "judge"))
     assert len((tmp_path / "calls.jsonl").read_text().splitlines()) == len(heard)
-    show(folder / "ledger.sqlite", failures=False, output=None)
+    ledger(folder / "ledger.sqlite", failures=False, output=None)
     with pytest.raises(ConfigError, match="is neither a run nor a ledger's file"):
-        show(tmp_path / "nothing", failures=False, output=None)
+        ledger(tmp_path / "nothing", failures=False, output=None)

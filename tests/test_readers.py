@@ -23,16 +23,16 @@ from typing import Any
 import pytest
 
 import sparring
-from sparring.client.completion import Dialect, complaint, read
+from sparring.client.completion import ServerQuirks, complaint, read_completion
 from sparring.client.trouble import Trouble, retry_after
 from sparring.common.errors import ConfigError, ConversationError, TooLong, Unreadable
-from sparring.common.records import Row
+from sparring.common.records import Record
 from sparring.core.attempts import clean
 from sparring.core.chat import Part
 from sparring.core.leakage import states_gold
-from sparring.core.partner import number
+from sparring.core.partner import read_score
 from sparring.core.prompt import fill
-from sparring.core.speaker import LONGEST, Reply, Sampling, said
+from sparring.core.speaker import MAX_REPLY_CHARACTERS, Reply, Sampling, text_reply
 from sparring.methods.saie import SAIE
 from sparring.parsing import answers, sorting, steps
 from sparring.parsing.arithmetic import equations, expressions
@@ -48,7 +48,7 @@ from sparring.runs import dry_run
 from sparring.speakers import command
 from sparring.speakers.scripted import Scripted
 from sparring.synthesis import overlap, rationales
-from sparring.synthesis.instructions import listed
+from sparring.synthesis.instructions import parse_list
 from sparring.tasks import gsm8k, multistep_arithmetic
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
 from sparring.tasks.word_sorting import WordSorting
@@ -233,12 +233,12 @@ PAPER = MultistepArithmetic("paper", train=5, development=5, test=5)
 PICKED, SORTED = WordSorting(train=5, development=5, test=5), WordSorting("paper", train=5, development=5, test=5)
 GRADE = gsm8k.Gsm8k("rows")
 WORKED = "She has 3+4=<<3+4=7>>7 pens.\nTwice is <<7*2=14>>14.\n#### 14"
-PENS = gsm8k._problem(Row("row 1", {"question": "Ann has 3 pens and buys 4. How many?", "answer": WORKED}))
+PENS = gsm8k._problem(Record("row 1", {"question": "Ann has 3 pens and buys 4. How many?", "answer": WORKED}))
 POINTWISE, PAIRWISE = ModelJudge(Scripted(("x",)), mode="pointwise"), ModelJudge(Scripted(("x",)))
 OPTIONS = ("red", "green", "blue", "dark blue")
 VOCABULARY = sorting.vocabulary(["ant", "bee"])
 KNOWN = overlap.Known(0.7)
-KNOWN.add(overlap.words("a b c d e f g"))
+KNOWN.add(overlap.split_words("a b c d e f g"))
 ASKED = [{"role": "user", "content": "?"}]
 
 
@@ -294,24 +294,26 @@ READERS: dict[str, Callable[[str], Any]] = {
     "statements": _statements,
     "score": POINTWISE._number,
     "verdict": PAIRWISE._verdict,
-    "reward": number,
+    "reward": read_score,
     "critic": _critic,
     "criticised": _criticised,
     "editor": _editor,
     "discussant": _discussant,
     "states_gold": _states_gold,
-    "list": listed,
-    "words": lambda text: KNOWN.similar(overlap.words(text)),
+    "list": parse_list,
+    "words": lambda text: KNOWN.similar(overlap.split_words(text)),
     "rationale": lambda text: rationales._leans(EASY, PROBLEM, rationales._readable(EASY, text)),
-    "server": lambda text: read(text.encode(), ASKED, Sampling(stop=("\nFeedback: ",)), "partner"),
-    "content": lambda text: read(json.dumps(completion(text)).encode(), ASKED, Sampling(stop=("\n? ",)), "partner"),
+    "server": lambda text: read_completion(text.encode(), ASKED, Sampling(stop=("\nFeedback: ",)), "partner"),
+    "content": lambda text: read_completion(
+        json.dumps(completion(text)).encode(), ASKED, Sampling(stop=("\n? ",)), "partner"
+    ),
     "complaint": lambda text: complaint({"error": {"message": text}}),
-    "dialect": lambda text: Dialect().learn(text),
+    "dialect": lambda text: ServerQuirks().learn(text),
     "retry": lambda text: retry_after({"retry-after": text}),
     "program": lambda text: command._read(text.encode()),
     "clean": lambda text: clean(f"{text}\ud83d"),
     "dry": lambda text: (dry_run._STEP.findall(text), dry_run._FAULTY.search(text)),
-    "sorting": lambda text: sorting.read(text, VOCABULARY),
+    "sorting": lambda text: sorting.read_sorting(text, VOCABULARY),
     "stated": lambda text: sorting.stated(text, VOCABULARY),
     "named": lambda text: sorting.named(text, ["ant", "bee"]),
     "grade right": lambda text: GRADE.is_right(PENS, text),
@@ -350,7 +352,7 @@ def test_a_reader_takes_time_in_proportion_up_to_a_million_characters(name):
 
 @pytest.mark.parametrize("unit", ["1,", "B=2\n", "1=", "2*3=6="])
 def test_an_arithmetic_answer_of_all_that_is_read_takes_no_long_time(unit):
-    text = hostile(unit, multistep_arithmetic.LONGEST)
+    text = hostile(unit, multistep_arithmetic.MAX_ANSWER_CHARACTERS)
     for name in ("easy first", "paper first"):
         assert seconds(READERS[name], text) < 1  # 0.2 to 0.45 s where this was written
 
@@ -359,8 +361,8 @@ def test_an_arithmetic_answer_of_all_that_is_read_takes_no_long_time(unit):
 
 
 def test_a_reply_that_is_too_long_is_a_typed_failure_and_is_not_asked_for_again():
-    assert said("x" * LONGEST, "partner").whole().text
-    speaker = Scripted(("Score: 7\n" + "x" * LONGEST,))
+    assert text_reply("x" * MAX_REPLY_CHARACTERS, "partner").whole().text
+    speaker = Scripted(("Score: 7\n" + "x" * MAX_REPLY_CHARACTERS,))
     judges = ModelJudge(speaker, mode="pointwise"), RewardJudge(speaker)
     for judge in judges:
         scores = run(judge.score(PROBLEM, to_judge("15"), random.Random(0)))
@@ -372,13 +374,15 @@ def test_a_reply_that_is_too_long_is_a_typed_failure_and_is_not_asked_for_again(
 
 
 def test_a_learner_that_says_too_much_fails_its_episode(script):
-    episode = run(SAIE(TaskDiscussant(EASY)).interact(PROBLEM, EASY, script(["1" * (LONGEST + 1)]), random.Random(0)))
+    episode = run(
+        SAIE(TaskDiscussant(EASY)).interact(PROBLEM, EASY, script(["1" * (MAX_REPLY_CHARACTERS + 1)]), random.Random(0))
+    )
     assert episode.failed
     assert [(failure.kind, failure.who) for failure in episode.failures] == [("TooLong", "learner")]
 
 
 def test_a_thought_counts_for_nothing():
-    parts = (Part("x" * LONGEST, "partner", thought=True), Part("Score: 7", "partner"))
+    parts = (Part("x" * MAX_REPLY_CHARACTERS, "partner", thought=True), Part("Score: 7", "partner"))
     assert Reply(parts).whole().text == "Score: 7"
 
 

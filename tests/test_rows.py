@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from sparring.common.errors import ConfigError
-from sparring.common.records import Row, apart, drawn, read
+from sparring.common.records import Record, apart, drawn, read_records
 
 ROWS = [{"question": "1 + 1 = ?", "answer": "2"}, {"question": 'say "a,\nb"', "answer": "ä"}]
 
@@ -36,17 +36,17 @@ def written(folder: Path, ending: str) -> str:
 
 @pytest.mark.parametrize("ending", [".jsonl", ".json", ".csv", ".parquet"])
 def test_every_kind_of_file_gives_the_same_rows(tmp_path, ending):
-    assert [row.cells for row in read(written(tmp_path, ending))] == ROWS
+    assert [row.cells for row in read_records(written(tmp_path, ending))] == ROWS
 
 
 def test_a_row_is_named_by_its_line_in_jsonl_and_by_its_place_elsewhere(tmp_path):
-    assert read(written(tmp_path, ".jsonl"))[1].where.endswith("rows.jsonl, row 3")
-    assert read(written(tmp_path, ".csv"))[1].where.endswith("rows.csv, row 2")
+    assert read_records(written(tmp_path, ".jsonl"))[1].where.endswith("rows.jsonl, row 3")
+    assert read_records(written(tmp_path, ".csv"))[1].where.endswith("rows.csv, row 2")
 
 
 def test_a_json_file_may_hold_its_rows_under_one_key(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps({"canary": "x", "examples": ROWS}))
-    assert [row.cells for row in read(str(tmp_path / "a.json"))] == ROWS
+    assert [row.cells for row in read_records(str(tmp_path / "a.json"))] == ROWS
 
 
 @pytest.mark.parametrize(
@@ -72,21 +72,21 @@ def test_a_json_file_may_hold_its_rows_under_one_key(tmp_path):
 def test_a_malformed_file_is_one_clear_line(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ConfigError, match=message) as caught:
-        read(str(tmp_path / name))
+        read_records(str(tmp_path / name))
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_file_and_a_folder_are_one_clear_line(tmp_path):
     with pytest.raises(ConfigError, match=r"there is no file .*missing.jsonl; a path is looked up from"):
-        read(str(tmp_path / "missing.jsonl"))
+        read_records(str(tmp_path / "missing.jsonl"))
     with pytest.raises(ConfigError, match="is a folder; name one file in it"):
-        read(str(tmp_path))
+        read_records(str(tmp_path))
 
 
 # ---- cells
 
 
-NESTED = Row("t, row 1", {"q": {"stem": "why", "choices": [{"text": "so"}]}, "a.b": 1, "n": None, "list": [1]})
+NESTED = Record("t, row 1", {"q": {"stem": "why", "choices": [{"text": "so"}]}, "a.b": 1, "n": None, "list": [1]})
 
 
 def test_a_column_may_be_a_path_into_nested_cells():
@@ -114,7 +114,7 @@ def test_a_cell_that_is_no_text_is_one_clear_line(column, message):
 @pytest.mark.parametrize(("text", "message"), [(" ", "is empty"), ("\ud83d", "half a character")])
 def test_text_without_words_or_that_cannot_be_written_is_refused(text, message):
     with pytest.raises(ConfigError, match=message):
-        Row("t, row 1", {"a": text}).text("a")
+        Record("t, row 1", {"a": text}).text("a")
 
 
 @pytest.mark.parametrize(
@@ -122,13 +122,13 @@ def test_text_without_words_or_that_cannot_be_written_is_refused(text, message):
     [("b ", "b"), (3, "3"), (3.0, "3"), (0.5, "0.5"), (True, "true"), (None, None), (" ", None)],
 )
 def test_a_plain_cell_is_text_whatever_it_was(value, plain):
-    assert Row("t, row 1", {"a": value}).plain("a") == plain
+    assert Record("t, row 1", {"a": value}).plain("a") == plain
 
 
 @pytest.mark.parametrize("value", [float("nan"), [1], {"a": 1}])
 def test_a_plain_cell_is_neither_a_list_nor_an_object_nor_no_number(value):
     with pytest.raises(ConfigError, match=r"t, row 1: a is .*, not text"):
-        Row("t, row 1", {"a": value}).plain("a")
+        Record("t, row 1", {"a": value}).plain("a")
 
 
 # ---- the hub
@@ -148,8 +148,8 @@ def hub(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("hub")
 def test_a_hub_source_names_a_split_and_a_slice_of_it():
-    assert [row.cells["split"] for row in read("hub:owner/name")] == ["train"] * 5
-    rows = read("hub:owner/name/default:test[1:3]")
+    assert [row.cells["split"] for row in read_records("hub:owner/name")] == ["train"] * 5
+    rows = read_records("hub:owner/name/default:test[1:3]")
     assert [row.cells for row in rows] == [{"n": 1, "split": "test"}, {"n": 2, "split": "test"}]
     assert rows[0].where == "hub:owner/name/default:test[1:3], row 1"
 
@@ -165,7 +165,7 @@ def test_a_hub_source_names_a_split_and_a_slice_of_it():
 )
 def test_a_hub_source_that_cannot_be_loaded_is_one_clear_line(source, message):
     with pytest.raises(ConfigError, match=message) as caught:
-        read(source)
+        read_records(source)
     assert "\n" not in str(caught.value)
 
 
@@ -227,4 +227,4 @@ def test_a_draw_changes_with_the_seed_and_with_the_stream():
 def test_real_files_are_read_whole():
     folder = Path(os.environ.get("SPARRING_DATA", ""))
     sizes = {"gsm8k/train_2000.jsonl": 2000, "bbh/word_sorting.json": 250, "mmlu/dev.jsonl": 285}
-    assert {name: len(read(str(folder / name))) for name in sizes} == sizes
+    assert {name: len(read_records(str(folder / name))) for name in sizes} == sizes

@@ -98,7 +98,7 @@ def test_a_checkpoint_loads_with_plain_transformers_and_knows_its_use(finished):
     assert model.generate(**prompt, max_new_tokens=4).shape[1] > prompt["input_ids"].shape[1]
     used = checkpoint.usage(final)
     assert (used.method, used.settings["samples"], used.layout) == ("response_preference", 4, "compact")
-    opened = sparring.open_learner(final)
+    opened = sparring.load_learner(final)
     assert (opened.way.name, opened.way.samples, opened.layout.name) == ("response_preference", 4, "compact")
 
 

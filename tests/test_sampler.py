@@ -193,7 +193,7 @@ def test_one_late_request_does_not_wait_for_a_crowd():
         sampler.submit(Request(ids, Sampling(max_tokens=100), i))
     sampler.step()
     late = sampler.submit(Request((3, 4), Sampling(max_tokens=1), 99))
-    assert late in [ticket for _ in range(module.PATIENCE + 1) for ticket, _ in sampler.step()]
+    assert late in [ticket for _ in range(module.MAX_PREFILL_WAIT + 1) for ticket, _ in sampler.step()]
 
 
 def test_no_logits_of_a_prompt_are_computed():

@@ -80,7 +80,7 @@ def test_only_what_is_new_in_a_next_turn_is_computed(slots):
 
 @pytest.mark.parametrize("name", ["llama", "mistral"])
 def test_what_the_cache_is_said_to_hold_are_the_keys_of_those_tokens(name, monkeypatch):
-    monkeypatch.setattr(module, "SHARE", 1)  # rows that ended stay for some steps
+    monkeypatch.setattr(module, "COMPACTION_SHARE", 1)  # rows that ended stay for some steps
     model, seen = exact(name), set()
 
     def watch(sampler: Sampler) -> None:
@@ -99,7 +99,7 @@ def test_what_the_cache_is_said_to_hold_are_the_keys_of_those_tokens(name, monke
 
 
 def test_a_row_that_ended_at_the_last_column_is_in_nobodys_way(monkeypatch):
-    monkeypatch.setattr(module, "SHARE", 1)
+    monkeypatch.setattr(module, "COMPACTION_SHARE", 1)
     model = network()
     for limit in range(10, 50):
         sampler = Sampler(model, (), letters)

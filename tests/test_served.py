@@ -28,7 +28,7 @@ import pytest
 from sparring.common.errors import RunStopped
 from sparring.config.recipe import Recipe
 from sparring.core.chat import LEARNER, Chat
-from sparring.core.speaker import PARTNER, Reply, Sampling, said
+from sparring.core.speaker import PARTNER, Reply, Sampling, text_reply
 from sparring.ledger import entries
 from sparring.models.tiny import tiny_model, tiny_tokenizer
 from sparring.parsing.steps import Fault
@@ -59,7 +59,7 @@ class Teacher:
 
     async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
         self.lessons.append({"prompt": chat.text, "answer": self.line})
-        return said(self.line, PARTNER)
+        return text_reply(self.line, PARTNER)
 
 
 async def lessons() -> list[dict[str, str]]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sparring.common.errors import ConfigError
 from sparring.core.chat import LEARNER, Chat, Message, Part, message, question
-from sparring.models.renderer import Dialect
+from sparring.models.renderer import Renderer
 from sparring.models.tiny import tiny_tokenizer
 
 CHATML = (
@@ -51,12 +51,12 @@ FAMILIES = {
 }
 
 
-def dialect(family: str, **kwargs) -> Dialect:
+def dialect(family: str, **kwargs) -> Renderer:
     template, special = FAMILIES[family]
     tokenizer = tiny_tokenizer()
     tokenizer.add_special_tokens({"extra_special_tokens": [*tokenizer.extra_special_tokens, *special]})
     tokenizer.chat_template = template
-    return Dialect(tokenizer, **kwargs)
+    return Renderer(tokenizer, **kwargs)
 
 
 ASKED = question("2+2?", system="Be brief.")
@@ -77,7 +77,7 @@ TABLE = {  # the row of TALK in each family; ‹› around what is trained
 }
 
 
-def shown(tongue: Dialect, row) -> str:
+def shown(tongue: Renderer, row) -> str:
     marked, inside = "", False
     for token, weight in zip(row.ids, row.weights, strict=True):
         if bool(weight) != inside:
@@ -184,4 +184,4 @@ def test_a_tokenizer_without_a_template_is_told_with_the_remedy():
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = None
     with pytest.raises(ConfigError, match=r"has no chat template; give one with chat_template = "):
-        Dialect(tokenizer)
+        Renderer(tokenizer)

@@ -11,7 +11,7 @@ from sparring.common.errors import RunStopped
 from sparring.core.chat import LEARNER, Message, Part, message, question
 from sparring.core.experience import Demonstration, Preference
 from sparring.core.objective import DPO, Likelihood
-from sparring.inference.model import LanguageModel, Lora, ModelSource, load
+from sparring.inference.model import LanguageModel, Lora, ModelSource, load_model
 from sparring.models.tiny import tiny_model, tiny_tokenizer
 from sparring.training.learner import Learner
 from sparring.training.trainer import Trainer, TrainerSettings
@@ -161,7 +161,7 @@ def test_lora_moves_adapters_alone_and_its_reference_is_the_adapted_start(tmp_pa
     tiny_model(0, hidden=32).save_pretrained(tmp_path)
     tiny_tokenizer().save_pretrained(tmp_path)
     source = ModelSource(model=str(tmp_path), lora=Lora(rank=2))
-    found = Trainer(Learner(load(source)), TrainerSettings(learning_rate=1e-2, batch=6))
+    found = Trainer(Learner(load_model(source)), TrainerSettings(learning_rate=1e-2, batch=6))
     before = {name: p.clone() for name, p in found.module.named_parameters() if not p.requires_grad}
     for _ in range(2):  # the second round's reference is not the first's
         lesson = found.lesson(PREFERENCES, DPO(), 12, 1, (0,))

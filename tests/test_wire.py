@@ -8,10 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sparring.client import hosts, pace, trouble
-from sparring.client.completion import complaint, read
+from sparring.client import hosts, rate_limiter, trouble
+from sparring.client.completion import complaint, read_completion
 from sparring.client.hosts import Hosts
-from sparring.client.pace import Pace
+from sparring.client.rate_limiter import RateLimiter
 from sparring.client.trouble import Trouble, of_status, retry_after
 from sparring.core.attempts import clean
 from sparring.core.speaker import Sampling
@@ -31,7 +31,7 @@ FIELDS = ("choices", "message", "content", "reasoning_content", "finish_reason",
 def clock(monkeypatch):
     """A clock that stands still until it is moved."""
     now = [1000.0]
-    for module in (hosts, pace):
+    for module in (hosts, rate_limiter):
         monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     return now
 
@@ -85,9 +85,9 @@ def test_where_no_host_is_well_one_is_given_all_the_same(clock):
 @given(st.floats(1, 10_000), st.lists(st.floats(0, 3), min_size=1, max_size=50))
 def test_no_stretch_of_a_minute_holds_more_than_the_pace(per_minute, gaps):
     now, spent = 0.0, []
-    steady = Pace(per_minute)
+    steady = RateLimiter(per_minute)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pace.time, "monotonic", lambda: now)
+        patch.setattr(rate_limiter.time, "monotonic", lambda: now)
         for gap in gaps:
             now += gap
             spent.append(now + steady.book())
@@ -96,14 +96,14 @@ def test_no_stretch_of_a_minute_holds_more_than_the_pace(per_minute, gaps):
 
 
 def test_what_was_booked_too_much_is_given_back(clock):
-    steady = Pace(60)
+    steady = RateLimiter(60)
     assert steady.book(30) == 0
     steady.correct(-20)
     assert steady.book(1) == pytest.approx(10)
 
 
 def test_no_limit_is_no_wait():
-    assert [Pace(None).book(1e9) for _ in range(3)] == [0, 0, 0]
+    assert [RateLimiter(None).book(1e9) for _ in range(3)] == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_a_servers_own_message_is_found_in_every_form(body, words):
 
 
 def _read(answer):
-    return read(json.dumps(answer).encode(), [{"role": "user", "content": "?"}], Sampling(), "partner")
+    return read_completion(json.dumps(answer).encode(), [{"role": "user", "content": "?"}], Sampling(), "partner")
 
 
 @given(JSON)

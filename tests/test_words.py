@@ -11,12 +11,12 @@ from annotated_types import Interval
 
 from sparring.common.errors import ConfigError, RunStopped
 from sparring.common.files import read_jsonl, write_jsonl, write_whole
-from sparring.common.registry import Catalogue, summary
+from sparring.common.registry import Catalogue, first_sentence
 from sparring.common.schema import build, differences, plain
 from sparring.common.seeds import digest, rng, stream
 from sparring.core.chat import LEARNER, Chat, Message, Part, question
 from sparring.core.experience import Demonstration, Experience, Memory, Preference
-from sparring.core.prompt import check, fill
+from sparring.core.prompt import check_blanks, fill
 
 # ── seeds ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -85,7 +85,7 @@ def test_a_blank_without_words_is_an_error():
     with pytest.raises(ConfigError, match=r"\{qestion\}.*\{question\}"):
         fill("Q: {qestion}", question="a")
     with pytest.raises(ConfigError, match="answer"):
-        check("{answer}", ("question",))
+        check_blanks("{answer}", ("question",))
 
 
 # ── tables ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -157,6 +157,6 @@ def test_a_dotted_path_admits_things_from_outside():
 
 
 def test_a_summary_is_the_first_sentence_of_the_docstring():
-    assert summary(Catalogue("sparring.partners", "partner")["model_critic"]) == (
+    assert first_sentence(Catalogue("sparring.partners", "partner")["model_critic"]) == (
         "Asks a speaker where an attempt first goes wrong."
     )

@@ -4,7 +4,7 @@
 
     recipe = sparring.Recipe.read("tripost")
     result = sparring.train(recipe, run="runs/first")
-    print(sparring.open_learner(result.folder).answer("((3+4)*2)="))
+    print(sparring.load_learner(result.folder).answer("((3+4)*2)="))
 
 The names below are all that is promised; each is loaded when it is first used, so `import sparring` is quick.
 """
@@ -17,9 +17,9 @@ from typing import Any
 _HOMES = {
     "Recipe": "config.recipe", "RunSettings": "config.recipe", "Phase": "config.recipe",
     "train": "runs.run", "Result": "runs.run",
-    "open_learner": "runs.load", "Used": "runs.load",
+    "load_learner": "runs.load", "SavedLearner": "runs.load",
     "evaluate": "core.evaluation", "Evaluation": "core.evaluation",
-    "Method": "core.method", "Pace": "core.method", "Answered": "core.method",
+    "Method": "core.method", "Schedule": "core.method", "Answered": "core.method",
     "Task": "core.task", "Problem": "core.task", "Pool": "core.task",
     "Speaker": "core.speaker", "Sampling": "core.speaker", "Reply": "core.speaker",
     "Chat": "core.chat", "question": "core.chat",

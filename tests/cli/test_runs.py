@@ -92,7 +92,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(recipe):
 
 def test_an_output_that_cannot_be_written_is_named_before_the_questions_are_asked(run, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("sparring.cli.evaluate.evaluate", lambda *args, **more: asked.append(args))
+    monkeypatch.setattr("sparring.core.evaluation.evaluate", lambda *args, **more: asked.append(args))
     (tmp_path / "file").write_text("precious")
     refused("evaluate", run, "--output", tmp_path / "file" / "f.json", says=("cannot write", "f.json"))
     assert not asked

@@ -188,8 +188,8 @@ def test_talk_answers_each_line_until_there_is_none(run, end):
     assert "Traceback" not in said.err
 
 
-def test_talk_says_what_open_learner_answers(run):
-    learner = sparring.open_learner(run)
+def test_talk_says_what_load_learner_answers(run):
+    learner = sparring.load_learner(run)
     try:
         answer = learner.answer("(1+(2+3))=")
     except sparring.SparringError:
@@ -202,7 +202,7 @@ def test_talk_shows_words_that_look_like_markup_as_they_are(run, monkeypatch):
     async def reply(self, chat):
         return sparring.Answered(chat, "[bold]x[/bold] [/nothing] :smile:", ("x",))
 
-    monkeypatch.setattr(sparring.Used, "reply", reply)
+    monkeypatch.setattr(sparring.SavedLearner, "reply", reply)
     said = sparring_("talk", run, stdin="[/red] :smile:\n")
     assert said.code == 0, said
     assert "[bold]x[/bold] [/nothing] :smile:" in said.out
@@ -215,7 +215,7 @@ def test_talk_goes_on_after_a_line_to_which_there_is_no_answer(run, monkeypatch)
         calls.append(chat.text)
         raise CutOff("the reply was cut at its limit after 24 tokens")
 
-    monkeypatch.setattr(sparring.Used, "reply", reply)
+    monkeypatch.setattr(sparring.SavedLearner, "reply", reply)
     said = sparring_("talk", run, stdin="one\ntwo\n")
     assert said.code == 0, said
     assert calls == ["one", "two"]

@@ -9,14 +9,14 @@ from typing import get_args
 
 import pytest
 
-from sparring.common.registry import summary
+from sparring.common.registry import first_sentence
 from sparring.common.schema import plain
 from sparring.common.seeds import rng
 from sparring.config.factory import METHODS, PARTNERS, ROLES, for_use, make_method, name_of, role_fields
 from sparring.core.chat import question
 from sparring.core.episode import Episode
 from sparring.core.experience import Demonstration, Preference
-from sparring.core.method import Answered, Method, Pace
+from sparring.core.method import Answered, Method, Schedule
 from sparring.core.objective import DPO, Likelihood
 from sparring.core.task import Offer, offers
 from sparring.parsing.steps import COMPACT
@@ -57,7 +57,7 @@ def test_the_catalogue_holds_five_methods():
 def test_it_is_a_method_and_says_in_a_line_what_it_is(name, method):
     assert isinstance(method, Method)
     assert name_of(method) == name
-    assert summary(METHODS[name]).endswith(".")
+    assert first_sentence(METHODS[name]).endswith(".")
 
 
 def test_its_fields_are_its_settings_frozen_and_with_defaults(name, method):
@@ -67,16 +67,16 @@ def test_its_fields_are_its_settings_frozen_and_with_defaults(name, method):
     for field in fields(kind):
         required = field.default is MISSING and field.default_factory is MISSING
         assert required == (field.name in role_fields(kind)), field.name
-    assert for_use(name, plain(method, without=tuple(role_fields(kind)))).pace == method.pace
+    assert for_use(name, plain(method, without=tuple(role_fields(kind)))).schedule == method.schedule
 
 
 def test_its_needs_pace_and_objective_are_known(method):
     assert method.needs <= set(get_args(Offer))
     assert method.needs <= offers(TASK)
-    assert isinstance(method.pace, Pace)
-    assert method.pace.epochs >= 1
-    assert method.pace.problems is None or method.pace.problems >= 1
-    assert method.pace.lifetime in ("phase", "round")
+    assert isinstance(method.schedule, Schedule)
+    assert method.schedule.epochs >= 1
+    assert method.schedule.problems is None or method.schedule.problems >= 1
+    assert method.schedule.lifetime in ("phase", "round")
     assert isinstance(method.objective, Likelihood | DPO)
     assert method.objective.loss in LOSSES
     assert method.consults >= 0

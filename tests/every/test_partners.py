@@ -11,7 +11,7 @@ from typing import get_args
 import pytest
 
 from sparring.common.errors import ConfigError
-from sparring.common.registry import summary
+from sparring.common.registry import first_sentence
 from sparring.config.factory import PARTNERS, ROLES, make_partner, told_partner
 from sparring.core.chat import LEARNER
 from sparring.core.task import Offer, Problem
@@ -88,7 +88,7 @@ def test_it_satisfies_its_role_and_says_in_a_line_what_it_is(name):
     assert is_dataclass(found)
     assert found.__dataclass_params__.frozen
     assert found.needs <= set(get_args(Offer))
-    assert summary(found).endswith(".")
+    assert first_sentence(found).endswith(".")
 
 
 def test_a_recipe_makes_it_and_it_tells_the_table_that_makes_it_again(name):

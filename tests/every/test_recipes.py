@@ -6,10 +6,10 @@ import tomllib
 
 import pytest
 
-from sparring.cli.demo import ARMS
 from sparring.common.schema import flat
 from sparring.config.factory import METHODS, TASKS, name_of
 from sparring.config.recipe import Recipe, load_table, shipped_recipes
+from sparring.runs.demo import ARMS
 from sparring.runs.run import Choice
 
 NAMES = ["curriculum", "response_preference", "saie", "sft", "thought_preference", "tripost"]

@@ -9,7 +9,7 @@ from dataclasses import is_dataclass
 import pytest
 
 from sparring.common.errors import ConfigError, SparringError, Unavailable
-from sparring.common.registry import summary
+from sparring.common.registry import first_sentence
 from sparring.common.schema import plain
 from sparring.config.factory import SPEAKERS, make_speaker
 from sparring.core.chat import USER, Chat, question
@@ -49,7 +49,7 @@ def test_it_is_a_speaker_and_says_in_a_line_what_it_is(name, tables):
     made = make_speaker(name, tables[name], name)
     assert isinstance(made, Speaker)
     assert is_dataclass(found)
-    assert summary(found).endswith(".")
+    assert first_sentence(found).endswith(".")
     assert inspect.iscoroutinefunction(found.reply)
     assert list(inspect.signature(found.reply).parameters) == ["self", "chat", "sampling", "sample"]
     assert inspect.signature(found.reply).parameters["sample"].default == 0

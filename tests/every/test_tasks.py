@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sparring.common.registry import summary
+from sparring.common.registry import first_sentence
 from sparring.common.schema import plain
 from sparring.config.factory import TASKS, make_task, name_of
 from sparring.core.task import Checks, Claims, Endless, Solves, Task, offers
@@ -80,7 +80,7 @@ def test_the_catalogue_holds_five_tasks_and_all_are_tried():
 
 @pytest.mark.parametrize("name", list(TASKS))
 def test_it_says_in_a_line_what_it_is(name):
-    assert summary(TASKS[name]).endswith(".")
+    assert first_sentence(TASKS[name]).endswith(".")
 
 
 def test_it_is_a_task_of_its_own_name_whose_settings_make_it_again(task):

@@ -7,7 +7,7 @@ import pytest
 from sparring.common.errors import Unavailable
 from sparring.core.chat import LEARNER
 from sparring.core.partner import DISCUSSANT
-from sparring.core.rollout import summary
+from sparring.core.rollout import summarize
 from sparring.methods.saie import SAIE
 from sparring.parsing.steps import COMPACT
 from sparring.partners.model_discussant import ModelDiscussant
@@ -122,8 +122,8 @@ def test_leakage_is_measured_of_a_program_and_shown_for_the_round(problem, arith
     ]
     assert [m.text for m in episodes[0].chat.messages if m.author == DISCUSSANT] == ["check: 3+7=10", "check: 10+5=15"]
     assert [episode.notes["leaked"] for episode in episodes] == [0.5, 0.0]
-    assert summary(episodes)["leaked"] == 0.25
-    assert summary(episodes)["leaked_when_wrong"] == 0.25
+    assert summarize(episodes)["leaked"] == 0.25
+    assert summarize(episodes)["leaked_when_wrong"] == 0.25
 
 
 class Echo:

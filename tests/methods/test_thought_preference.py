@@ -9,7 +9,7 @@ from sparring.core.chat import LEARNER
 from sparring.core.objective import DPO
 from sparring.core.partner import Scores, by_pairs
 from sparring.methods.thought_preference import ResponsePreference, ThoughtPreference
-from sparring.models.renderer import Dialect
+from sparring.models.renderer import Renderer
 from sparring.models.tiny import tiny_tokenizer
 from sparring.parsing.steps import COMPACT
 from sparring.partners.task_judge import TaskJudge
@@ -182,7 +182,7 @@ def test_a_reply_that_was_cut_is_a_rejected_side_without_a_stop_token(problem, a
     method = thinking(TaskJudge(arithmetic), unreadable_share=1.0)
     episode = play(method, problem, arithmetic, script([Cut("<think>3+7"), REPLIES[1], REPLIES[1]]))
     [taught] = harvest(method, [episode])
-    dialect = Dialect(tiny_tokenizer())
+    dialect = Renderer(tiny_tokenizer())
     chosen, rejected = DPOLoss(method.objective).rows(taught, dialect)
     assert chosen.ids == (*dialect.prompt(taught.prompt, LEARNER), *map(ord, REPLIES[1]), dialect.stop_id)
     assert rejected.ids == (*dialect.prompt(taught.prompt, LEARNER), *map(ord, "<think>3+7"))

@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from sparring.core.objective import DPO, Likelihood
-from sparring.models.renderer import Row
+from sparring.models.renderer import TrainingRow
 from sparring.models.tiny import tiny_model, tiny_tokenizer
 from sparring.training.collate import pad
 from sparring.training.logprobs import TokenLogProbs
@@ -25,7 +25,7 @@ def test_weighted_likelihood_by_hand():
     weight_BT = torch.tensor([[0.0, 1.0, 1.5], [0.0, 0.5, 0.0]])
     loss = LikelihoodLoss(Likelihood())
     undivided, _ = loss(logprob_BT, weight_BT, None)
-    size = loss.size([Row((1, 2, 3), (0.0, 1.0, 1.5)), Row((1, 2), (0.0, 0.5))])
+    size = loss.size([TrainingRow((1, 2, 3), (0.0, 1.0, 1.5)), TrainingRow((1, 2), (0.0, 0.5))])
     assert float(undivided) / size == pytest.approx(5.5 / 3)
 
 
@@ -38,7 +38,7 @@ def test_dpo_by_hand():
     undivided, told = loss(logprob_BT, weight_BT, reference_B)
     assert float(undivided) == pytest.approx(math.log1p(math.exp(-1)) + math.log(2))
     assert (float(told["ranked"]), float(told["margin"])) == (1, pytest.approx(1.0))
-    assert loss.size([Row((), ())] * 4) == 2
+    assert loss.size([TrainingRow((), ())] * 4) == 2
 
 
 def test_the_likelihood_term_of_dpo_is_per_token_of_the_chosen_side():
@@ -52,7 +52,10 @@ def test_the_likelihood_term_of_dpo_is_per_token_of_the_chosen_side():
 
 
 def test_dpo_at_the_reference_is_ln_2():
-    model, rows = tiny_model(0), [Row((1, 5, 9, 2), (0, 0, 1, 1)), Row((1, 5, 8, 7, 2), (0, 0, 1, 1, 1))]
+    model, rows = (
+        tiny_model(0),
+        [TrainingRow((1, 5, 9, 2), (0, 0, 1, 1)), TrainingRow((1, 5, 8, 7, 2), (0, 0, 1, 1, 1))],
+    )
     batch = pad(rows)
     logprob_BT = TokenLogProbs(model)(batch.ids_BT, batch.attention_BT, batch.weight_BT != 0)
     undivided, _ = DPOLoss(DPO())(logprob_BT, batch.weight_BT, logprob_BT.sum(dim=1).detach())

@@ -16,12 +16,12 @@ from sparring.config.recipe import Recipe
 from sparring.core.chat import LEARNER
 from sparring.core.objective import Likelihood
 from sparring.core.speaker import Sampling
-from sparring.inference.model import Lora, ModelSource, load
+from sparring.inference.model import Lora, ModelSource, load_model
 from sparring.inference.model_speaker import Voice
 from sparring.models import quantization
 from sparring.models.tiny import tiny_tokenizer
 from sparring.runs.display import Display
-from sparring.runs.load import open_learner
+from sparring.runs.load import load_learner
 from sparring.runs.run import train
 from sparring.speakers.local import Local
 from sparring.training import checkpoint, merge
@@ -93,12 +93,14 @@ def test_adapters_of_four_bit_weights_are_folded_into_whole_ones(nf4, tmp_path):
     taught(found, steps=3)
     checkpoint.save(tmp_path / "trained", found, Usage("sft", quantization="nf4"))
     merge.merge(tmp_path / "trained", tmp_path / "merged")
-    assert open_learner(tmp_path / "merged").model.network.model.layers[0].mlp.up_proj.weight.dtype is torch.float32
+    assert load_learner(tmp_path / "merged").model.network.model.layers[0].mlp.up_proj.weight.dtype is torch.float32
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     assert getattr(merged, "hf_quantizer", None) is None
     ids = torch.tensor([[1, 20, 30, 40]])
     with torch.no_grad():
-        expected, base = (x(ids).logits for x in (found.model.network.eval(), load(replace(nf4, lora=None)).network))
+        expected, base = (
+            x(ids).logits for x in (found.model.network.eval(), load_model(replace(nf4, lora=None)).network)
+        )
         difference = float((merged(ids).logits - expected).abs().max())
     assert difference < 1e-4 * float((base - expected).abs().max())
 
@@ -113,7 +115,7 @@ def test_adapters_are_used_on_what_they_were_trained_on(nf4, tmp_path):
         }
     )
     best = train(recipe, tmp_path / "run", display=Display(live=False)).best
-    used, trained = open_learner(best).model, learner(nf4)
+    used, trained = load_learner(best).model, learner(nf4)
     trained.restore(best, "w")
     adapted = used.network.get_submodule("model.layers.0.mlp.up_proj")
     assert adapted.base_layer.weight.dtype == torch.uint8
@@ -139,7 +141,7 @@ def test_frozen_weights_are_not_trained(nf4, folder, tmp_path):
         Learner.load(replace(nf4, lora=None))
     with pytest.raises(ConfigError, match="quantization with model = 'tiny', which is small enough"):
         ModelSource(quantization="nf4")
-    load(replace(nf4, lora=None)).network.save_pretrained(tmp_path / "quantised")
+    load_model(replace(nf4, lora=None)).network.save_pretrained(tmp_path / "quantised")
     tiny_tokenizer().save_pretrained(tmp_path / "quantised")
     published = ModelSource(model=str(tmp_path / "quantised"))
     with pytest.raises(ConfigError, match="quantised' is quantised, and such weights are frozen; add a table lora"):
@@ -192,7 +194,7 @@ def test_a_checkpoint_goes_on_bit_for_bit(optimizer, folder, tmp_path):
     checkpoint.save(tmp_path / "c", whole.learner, Usage("sft"), State(Position(), "w", whole.state()))
     resumed = Trainer(learner(source), whole.settings)
     resumed.learner.restore(tmp_path / "c", "w")
-    resumed.restore(checkpoint.state(tmp_path / "c").training, whole.settings)
+    resumed.restore(checkpoint.saved_state(tmp_path / "c").training, whole.settings)
     assert same(go_on(whole), go_on(resumed))
 
 
@@ -242,7 +244,7 @@ def test_what_speaks_follows_what_was_trained(folder):
     assert "sampler" not in vars(found.model)  # the copy takes no memory while weights are trained
     after = greedy(found)
     assert after != before
-    fresh = load(ModelSource(model=str(folder), dtype="bfloat16"))
+    fresh = load_model(ModelSource(model=str(folder), dtype="bfloat16"))
     with torch.no_grad():
         for p, trained in zip(fresh.network.parameters(), found.model.network.parameters(), strict=True):
             p.copy_(trained)
@@ -258,7 +260,7 @@ def test_adapters_are_in_float32_whatever_they_adapt_and_positions_are_exact(fol
     assert not found.model.mixed
     taught(found)
     for source in (ModelSource(dtype="bfloat16"), ModelSource(model=str(folder), dtype="bfloat16")):
-        network = load(source).network
+        network = load_model(source).network
         assert (network.dtype, network.model.rotary_emb.inv_freq.dtype) == (torch.bfloat16, torch.float32)
 
 

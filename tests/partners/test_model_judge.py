@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sparring.common.errors import ConfigError, Unreadable
 from sparring.core.chat import Chat
 from sparring.core.partner import Scores
-from sparring.core.speaker import Reply, Sampling, said
+from sparring.core.speaker import Reply, Sampling, text_reply
 from sparring.partners.model_judge import ModelJudge
 from sparring.speakers.scripted import Scripted
 from tests.partners.speaking import COUNT, PROBLEM, answers, babble, prompts, run
@@ -75,7 +75,7 @@ class PairJudge:
         first, second = chat.text.split("Response A:")[1].split("Response B:")
         first, second = first.strip(), second.strip().split("\n")[0]
         better = "C" if first.count("x") == second.count("x") else "A" if first.count("x") > second.count("x") else "B"
-        return said(f"[[{better}]]", "judge")
+        return text_reply(f"[[{better}]]", "judge")
 
 
 def test_a_pairwise_judge_is_asked_about_all_pairs_in_both_orders():

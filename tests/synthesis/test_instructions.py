@@ -10,8 +10,8 @@ from rich.console import Console
 from sparring.common.errors import ConfigError, RunStopped, Unreadable
 from sparring.core.task import Task
 from sparring.ledger import entries
-from sparring.synthesis import Order, write
-from sparring.synthesis.instructions import BARREN, listed
+from sparring.synthesis import WritingOrder, write_data
+from sparring.synthesis.instructions import BARREN, parse_list
 from sparring.tasks.instructions import Instructions
 from tests.fault_server import late, say, status
 
@@ -36,9 +36,9 @@ def order(tmp_path):
     (tmp_path / "seeds.jsonl").write_text("".join(json.dumps({"instruction": text}) + "\n" for text in SEEDS))
     task = {"kind": "instructions", "train": str(tmp_path / "seeds.jsonl"), "development_size": 0, "test_size": 1}
 
-    def make(speaker, **settings) -> Order:
+    def make(speaker, **settings) -> WritingOrder:
         table = {"task": task, "speaker": speaker, "instructions": {"count": 20} | settings}
-        return Order.of("instructions", table)
+        return WritingOrder.of("instructions", table)
 
     return make
 
@@ -47,8 +47,8 @@ def scripted(*replies: str, **more) -> dict[str, object]:
     return {"by": "scripted", "replies": list(replies), **more}
 
 
-def go(order: Order, folder, **more):
-    return write(order, folder, console=Console(quiet=True), **more)
+def go(order: WritingOrder, folder, **more):
+    return write_data(order, folder, console=Console(quiet=True), **more)
 
 
 def rows(folder) -> list[dict]:
@@ -67,7 +67,7 @@ def rows(folder) -> list[dict]:
     ],
 )
 def test_a_numbered_list_is_read(reply, items):
-    assert listed(reply) == items
+    assert parse_list(reply) == items
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_numbered_list_is_read(reply, items):
 )
 def test_anything_else_cannot_be_read(reply, reason):
     with pytest.raises(Unreadable, match=reason):
-        listed(reply)
+        parse_list(reply)
 
 
 def test_a_seed_held_out_problem_or_earlier_one_is_not_written_again_and_all_is_counted(order, tmp_path):

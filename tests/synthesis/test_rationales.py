@@ -7,7 +7,7 @@ from rich.console import Console
 
 from sparring.common.errors import ConfigError, RunStopped
 from sparring.ledger import entries
-from sparring.synthesis import Order, write
+from sparring.synthesis import WritingOrder, write_data
 from sparring.tasks.table import Table
 from tests.fault_server import status
 
@@ -19,11 +19,11 @@ SUM = {"prompt": "What is 2 + 3?", "answer": 5}
 def order(tmp_path):
     """An order for the rationales of some rows, of a speaker."""
 
-    def make(speaker, *found, task=None, **settings) -> Order:
+    def make(speaker, *found, task=None, **settings) -> WritingOrder:
         path = tmp_path / "rows.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in found or [SUM]))
         own = {"kind": "table", "train": str(path), "right": "number", "development_size": 0, "test_size": 0}
-        return Order.of("rationales", {"task": own | (task or {}), "speaker": speaker, "rationales": settings})
+        return WritingOrder.of("rationales", {"task": own | (task or {}), "speaker": speaker, "rationales": settings})
 
     return make
 
@@ -32,8 +32,8 @@ def scripted(*replies: str) -> dict[str, object]:
     return {"by": "scripted", "replies": list(replies)}
 
 
-def go(order: Order, folder, **more):
-    return write(order, folder, console=Console(quiet=True), **more)
+def go(order: WritingOrder, folder, **more):
+    return write_data(order, folder, console=Console(quiet=True), **more)
 
 
 def rows(folder) -> list[dict]:

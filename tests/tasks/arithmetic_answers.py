@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sparring.core.chat import question
 from sparring.core.task import Problem
-from sparring.parsing.arithmetic.expressions import evaluate, parse
+from sparring.parsing.arithmetic.expressions import parse, value_of
 from sparring.parsing.steps import COMPACT, NUMBERED
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
 
@@ -21,7 +21,7 @@ seeds = st.integers(0, 2**32)
 
 
 def asked(text: str, answer: str | None = None) -> Problem:
-    return Problem(text, question(text), str(evaluate(parse(text.rstrip(" =")))), answer)
+    return Problem(text, question(text), str(value_of(parse(text.rstrip(" =")))), answer)
 
 
 def wrong_step(task: MultistepArithmetic, problem: Problem, answer: str) -> str | None:
@@ -136,7 +136,7 @@ def corrupted(answer: str, draw: random.Random) -> tuple[str, str] | None:
         changed = text[: found.start()] + text[found.end() :] if found else text
     else:
         changed = re.sub(r" [-+*] -?\d+(?=\)$)", "", text)
-    if changed == text or evaluate(parse(changed)) == evaluate(parse(text)):
+    if changed == text or value_of(parse(changed)) == value_of(parse(text)):
         return None
     layout = NUMBERED if answer.startswith("(") else COMPACT
     label = next(step.label for step in layout.split(answer) if step.start <= start < step.end)

@@ -10,7 +10,7 @@ from tests.partners.speaking import run
 from tests.tasks.arithmetic_answers import corrupted, reworded
 
 from sparring.core.task import Problem
-from sparring.parsing.arithmetic.expressions import evaluate, parse
+from sparring.parsing.arithmetic.expressions import parse, value_of
 from sparring.partners.task_editor import TaskEditor
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
 from sparring.tasks.word_sorting import WordSorting
@@ -162,7 +162,7 @@ def wrong_copy(problem: Problem, draw: random.Random) -> Planted:
         sign = draw.choice([other for other in "+-*" if other != sign])
     else:
         left = str(int(left) + draw.choice([-2, -1, 1, 2]))
-    if evaluate(parse(f"{left}{sign}{right}")) == int(result):
+    if value_of(parse(f"{left}{sign}{right}")) == int(result):
         return None  # 9-0 for 9+0: nothing untrue is said
     lines[place] = f"{left}{sign}{right}={result}"
     return "\n".join(lines), str(place + 1)

@@ -170,7 +170,7 @@ def test_a_hub_id_is_read_split_by_split(monkeypatch, source, named):
 
     def read(place):
         asked.append(place)
-        return [records.Row(place, row(len(asked)))]
+        return [records.Record(place, row(len(asked)))]
 
     monkeypatch.setattr("sparring.tasks.gsm8k.read", read)
     Gsm8k(source, development=0).problems("test")

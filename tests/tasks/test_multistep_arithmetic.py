@@ -28,7 +28,7 @@ from tests.tasks.arithmetic_answers import (
 
 from sparring.common.errors import ConfigError
 from sparring.core.task import Checks, Claims, Endless, Solves, Task, offers
-from sparring.parsing.arithmetic.expressions import evaluate, parse
+from sparring.parsing.arithmetic.expressions import parse, value_of
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
 
 # ---- the problems
@@ -46,7 +46,7 @@ def test_splits_are_disjoint_and_every_gold_answer_is_what_the_question_comes_to
     texts = [problem.chat.text for split in splits for problem in split]
     assert len(texts) == len(set(texts)) == task.train + task.development + task.test
     for problem in (p for split in splits for p in split):
-        assert problem.gold == str(evaluate(parse(problem.chat.text.rstrip(" ="))))
+        assert problem.gold == str(value_of(parse(problem.chat.text.rstrip(" ="))))
         assert task.is_right(problem, problem.rationale)
         assert task.first_error(problem, problem.rationale) is None
 
@@ -258,12 +258,12 @@ def test_hints_are_true_claims_are_false_and_both_look_alike(task, data):
     form = r"check: (-?\d+[-+*]-?\d+)=(-?\d+)" if task is EASY else r"Check (?:step \(.*?\)|this): (.+) = (-?\d+)\."
     hint, claim = task.hint(problem, answer, draw), task.false_claim(problem, answer, draw)
     said = re.fullmatch(form, claim)
-    assert evaluate(parse(said[1])) != int(said[2])
+    assert value_of(parse(said[1])) != int(said[2])
     said = re.fullmatch(form, hint)
     if said is None:
         assert "the equation" in hint
     elif not re.search("[A-Z]", said[1]):
-        assert evaluate(parse(said[1])) == int(said[2])
+        assert value_of(parse(said[1])) == int(said[2])
 
 
 @pytest.mark.parametrize(

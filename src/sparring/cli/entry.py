@@ -17,7 +17,7 @@ def main() -> None:
     signals = -1
     try:
         signals = _signals()
-        from sparring.cli.main import main as program  # noqa: PLC0415 - an interruption of this import is one line, too
+        from sparring.cli.main import main as program  # an interruption of this import is one line, too
 
         program()
     except SystemExit as end:
@@ -33,7 +33,7 @@ def main() -> None:
 
 def _signals() -> int:
     """A pipe's end from which the numbers of the signals that this process gets can be read."""
-    import signal  # noqa: PLC0415 - as above
+    import signal  # as above
 
     out, into = os.pipe()
     os.set_blocking(out, False)
@@ -43,7 +43,7 @@ def _signals() -> int:
 
 
 def _interrupted(signals: int) -> bool:
-    import signal  # noqa: PLC0415 - as above
+    import signal  # as above
 
     try:
         return signal.SIGINT in os.read(signals, 64)

@@ -3,49 +3,72 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from rich.table import Table as Columns
+import typer
 
 from sparring.common.errors import ConfigError
-from sparring.common.terminal import Terminal
-from sparring.ledger import entries, export, runs, totals
-from sparring.runs.recording import identity, ledger_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from sparring.ledger import Total
+
+OPEN = " ?"
+OPENED = """? {count:,} of the calls were sent and have no result here: they are under way, or a kill has cut them off.
+  They may have been paid, and may be asked again. They count, with the most tokens that they may be billed for."""
 
 
-def show(place: Path, failures: bool, output: Path | None) -> None:
-    """Prints the totals of the ledger of `place` (a run, or a ledger's file), its failures if asked for, and writes all
-    entries to `output`."""
-    path, run = _ledger(place)
-    console = Terminal()
-    found, names = totals(path, run), runs(path)
-    columns = Columns(box=None)
-    several = () if run else ("run",)
-    for heading in (*several, "phase", "round", "role", "model", "calls", "failed", "tokens in", "out", "cost"):
-        columns.add_column(heading, overflow="fold")
-    for t in found:
-        whose = () if run else (names.get(t.run, t.run),)
-        calls = f"{t.calls:,}{OPEN if t.open else ''}"
-        counts = (f"{n:,}" for n in (t.failed, t.prompt_tokens, t.completion_tokens))
-        columns.add_row(*whose, t.phase, str(t.round), t.role, t.model, calls, *counts, f"{t.cost:.4f}")
-    console.print(columns)
+def ledger(
+    run: Annotated[Path, typer.Argument(help="A run, or a ledger's file.")],
+    failures: Annotated[bool, typer.Option("--failures", help="List what went wrong, commonest first.")] = False,
+    output: Annotated[Path | None, typer.Option(help="JSONL file for every attempt.")] = None,
+) -> None:
+    """Show what a run's partners were asked: calls, tokens, cost and failures by role, round and model."""
+    from sparring.common.terminal import Terminal
+    from sparring.ledger import entries, export, runs, totals
+
+    path, run_id = _ledger(run)
+    console, sums = Terminal(), totals(path, run_id)
+    console.print(_table(sums, None if run_id else runs(path)))
     console.print(
-        f"{sum(t.calls for t in found):,} calls, {sum(t.failed for t in found):,} failed, "
-        f"cost {sum(t.cost for t in found):.4f}"
+        f"{sum(total.calls for total in sums):,} calls, {sum(total.failed for total in sums):,} failed, "
+        f"cost {sum(total.cost for total in sums):.4f}"
     )
-    if unknown := sum(t.open for t in found):
+    if unknown := sum(total.open for total in sums):
         console.print(OPENED.format(count=unknown), highlight=False)
     if failures:
-        for (outcome, error), count in Counter(
-            (entry["outcome"], entry["error"]) for entry in entries(path, run, failed=True)
-        ).most_common():
+        counts = Counter((entry["outcome"], entry["error"]) for entry in entries(path, run_id, failed=True))
+        for (outcome, error), count in counts.most_common():
             console.print(f"{count:>6} × {outcome}: {error}")
     if output is not None:
-        console.print(f"{export(path, output, run):,} entries in {output}")
+        console.print(f"{export(path, output, run_id):,} entries in {output}")
+
+
+def _table(sums: Sequence[Total], names: Mapping[str, str] | None) -> Table:
+    """A row for each sum; `names`: the names of the runs by id, None where all sums are of one run."""
+    from rich.table import Table
+
+    table = Table(box=None)
+    run_column = ("run",) if names is not None else ()
+    for heading in (*run_column, "phase", "round", "role", "model", "calls", "failed", "tokens in", "out", "cost"):
+        table.add_column(heading, overflow="fold")
+    for total in sums:
+        run_cell = (names.get(total.run, total.run),) if names is not None else ()
+        calls = f"{total.calls:,}{OPEN if total.open else ''}"
+        counts = (f"{count:,}" for count in (total.failed, total.prompt_tokens, total.completion_tokens))
+        table.add_row(
+            *run_cell, total.phase, str(total.round), total.role, total.model, calls, *counts, f"{total.cost:.4f}"
+        )
+    return table
 
 
 def _ledger(place: Path) -> tuple[Path, str | None]:
-    """The ledger's file, and the run meant (None: all that share it)."""
+    """The ledger's file, and the id of the run (None: all runs that share the ledger)."""
+    from sparring.runs.recording import identity, ledger_of
+
     if place.is_file():
         return place, None
     if not (place / "recipe.toml").exists():
@@ -54,8 +77,3 @@ def _ledger(place: Path) -> tuple[Path, str | None]:
     if path is None:
         raise ConfigError(f"{place} has no ledger: its partners are programs, and nothing was paid")
     return path, identity(place, path)
-
-
-OPEN = " ?"
-OPENED = """? {count:,} of the calls were sent and have no result here: they are under way, or a kill has cut them off.
-  They may have been paid, and may be asked again. They count, with the most tokens that they may be billed for."""

@@ -1,37 +1,47 @@
-"""What a recipe can name, a line each."""
+"""`sparring list`: what a recipe can name, a line each."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Annotated, Literal
 
-from sparring.common.registry import Catalogue, summary
-from sparring.config.factory import METHODS, PARTNERS, PROTOCOLS, SPEAKERS, TASKS
-from sparring.config.recipe import shipped_recipes
+import typer
 
-CATALOGUES: dict[str, Catalogue] = {
-    "methods": METHODS,
-    "tasks": TASKS,
-    "partners": PARTNERS,
-    "speakers": SPEAKERS,
-    "protocols": PROTOCOLS,
-}
+from sparring.cli.shared import say
+
+Kind = Literal["methods", "tasks", "partners", "speakers", "protocols", "recipes"]
 
 
-def listed(kind: str | None) -> Iterator[str]:
+def list_names(
+    kind: Annotated[Kind | None, typer.Argument(help="What to list; everything unless given.")] = None,
+) -> None:
+    """Show what a recipe can name."""
+    for line in list_lines(kind):
+        say(line)
+
+
+def list_lines(kind: Kind | None) -> Iterator[str]:
     """The lines for one kind of thing, or for all with a heading each."""
-    kinds = [kind] if kind else [*CATALOGUES, "recipes"]
-    for place, name in enumerate(kinds):
-        if len(kinds) > 1:
-            yield ("\n" if place else "") + name
-        entries = _recipes() if name == "recipes" else _classes(CATALOGUES[name])
-        widest = max((len(entry) for entry in entries), default=0)
-        yield from (f"  {entry:<{widest}}  {told}" for entry, told in entries.items())
+    from sparring.common.registry import Catalogue, first_sentence
+    from sparring.config.factory import METHODS, PARTNERS, PROTOCOLS, SPEAKERS, TASKS
+    from sparring.config.recipe import shipped_recipes
 
+    def classes(catalogue: Catalogue) -> dict[str, str]:
+        return {name: first_sentence(catalogue[name]) for name in catalogue}
 
-def _classes(catalogue: Catalogue) -> dict[str, str]:
-    return {name: summary(catalogue[name]) for name in catalogue}
-
-
-def _recipes() -> dict[str, str]:
-    """Each recipe with its first comment line."""
-    return {name: text.splitlines()[0].lstrip("# ") for name, text in shipped_recipes().items()}
+    catalogues = {
+        "methods": METHODS,
+        "tasks": TASKS,
+        "partners": PARTNERS,
+        "speakers": SPEAKERS,
+        "protocols": PROTOCOLS,
+    }
+    for name in [kind] if kind else [*catalogues, "recipes"]:
+        if kind is None:
+            yield name if name == "methods" else f"\n{name}"
+        if name == "recipes":  # each with its first comment line
+            entries = {recipe: text.splitlines()[0].lstrip("# ") for recipe, text in shipped_recipes().items()}
+        else:
+            entries = classes(catalogues[name])
+        width = max(map(len, entries), default=0)
+        yield from (f"  {entry:<{width}}  {description}" for entry, description in entries.items())

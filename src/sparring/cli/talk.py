@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from sparring.common.concurrency import wait_for
-from sparring.common.errors import ConversationError
-from sparring.common.terminal import Terminal
-from sparring.core.chat import LEARNER, USER, Chat
-from sparring.models.source import check_learner
+import typer
+
+from sparring.cli.shared import ModelArgument, ProtocolOption
 
 if TYPE_CHECKING:
-    from sparring.runs.load import Used
+    from sparring.common.terminal import Terminal
+    from sparring.core.chat import Chat
+    from sparring.runs.load import SavedLearner
 
 
-def converse(place: str, protocol: str, whole: bool) -> None:
-    """Reads a line, says a reply, until a line is empty or there are no more."""
-    console = Terminal()
-    check_learner(place)
-    from sparring.runs.load import open_learner  # noqa: PLC0415 - slow to start, and mistakes are told before
+def talk(
+    model: ModelArgument,
+    protocol: ProtocolOption = "as_trained",
+    whole: Annotated[bool, typer.Option("--whole", help="Show thoughts, attempts and feedback too.")] = False,
+) -> None:
+    """Chat with a learner in the terminal; an empty line or end of input ends it."""
+    from sparring.models.source import check_learner
 
-    used = open_learner(place, protocol)
+    check_learner(model)
+    from sparring.common.terminal import Terminal
+    from sparring.core.chat import USER, Chat
+    from sparring.runs.load import load_learner  # only now: a mistake is told before torch is imported
+
+    learner, console = load_learner(model, protocol), Terminal()
     console.print("an empty line ends the chat", style="dim")
     chat = Chat()
     while line := _line(console):
-        chat = _turn(console, used, chat.say(USER, line), whole)
+        chat = _turn(console, learner, chat.say(USER, line), whole)
 
 
 def _line(console: Terminal) -> str:
@@ -35,14 +42,17 @@ def _line(console: Terminal) -> str:
         return ""
 
 
-def _turn(console: Terminal, used: Used, chat: Chat, whole: bool) -> Chat:
-    """One reply; what is gone on with is the response alone, as a user of the model would see it."""
+def _turn(console: Terminal, learner: SavedLearner, chat: Chat, whole: bool) -> Chat:
+    """One reply. The chat keeps the response alone, as a user of the model would see it."""
+    from sparring.common.concurrency import wait_for
+    from sparring.common.errors import ConversationError
+    from sparring.core.chat import LEARNER, Chat
+
     try:
-        answered = wait_for(used.reply(chat))
+        answered = wait_for(learner.reply(chat))
     except ConversationError as error:
         console.print(f"no answer: {error}", style="red")
         return Chat(chat.messages[:-1])
-    said = answered.chat.last.full_text if whole else answered.response
     console.print("learner: ", style="bold", end="")
-    console.print(said)
+    console.print(answered.chat.last.full_text if whole else answered.response)
     return chat.say(LEARNER, answered.response)

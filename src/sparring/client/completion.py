@@ -37,7 +37,7 @@ _REFUSAL = re.compile(
     r"unsupported|not support|unrecogni[sz]ed|unknown|unexpected|not (permitted|allowed)|extra inp", re.I
 )
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class Completion(NamedTuple):
@@ -48,7 +48,7 @@ class Completion(NamedTuple):
     model: str
 
 
-def estimate(messages: Sequence[Mapping[str, str]]) -> int:
+def estimate_tokens(messages: Sequence[Mapping[str, str]]) -> int:
     """About how many tokens `messages` are."""
     return sum(len(message["content"]) for message in messages) // CHARACTERS_A_TOKEN
 
@@ -61,7 +61,7 @@ def most(sent: Mapping[str, Any], sampling: Sampling) -> Tokens:
     return Tokens(prompt, limit if isinstance(limit, int) else sampling.max_tokens)
 
 
-def read(body: bytes, messages: Sequence[Mapping[str, str]], sampling: Sampling, writer: str) -> Completion:
+def read_completion(body: bytes, messages: Sequence[Mapping[str, str]], sampling: Sampling, writer: str) -> Completion:
     """The completion in `body`, written by `writer` in answer to `messages`; raises Trouble."""
     answer = parsed(body)
     try:
@@ -83,7 +83,9 @@ def _read(answer: Any, messages: Sequence[Mapping[str, str]], sampling: Sampling
     said = _used(answer)
     written = len(content or "") + len(thought or "")
     # where the server does not say, an estimate: budgets count on it
-    used = Tokens(said.prompt or estimate(messages), said.completion or -(-written // CHARACTERS_A_TOKEN), said.thought)
+    used = Tokens(
+        said.prompt or estimate_tokens(messages), said.completion or -(-written // CHARACTERS_A_TOKEN), said.thought
+    )
     begun, rest, ended = _told_apart(clean(content or ""))
     words, stopped = _before_stop(rest, sampling.stop)
     over = finish in _CUT or (not finish and used.completion >= sampling.max_tokens)
@@ -186,7 +188,7 @@ def complaint(answer: Any) -> str:
     return " ".join(clean(f"{words} ({code})" if code else words).split())[:500]
 
 
-class Dialect:
+class ServerQuirks:
     """What one server takes: the full form until it refuses a field, then without that field."""
 
     def __init__(self) -> None:
@@ -208,5 +210,5 @@ class Dialect:
         if places:
             field = places[min(places)]
             if field not in self._instead:
-                log.warning("the server does not take %r, its own default holds: %s", field, refusal)
+                _log.warning("the server does not take %r, its own default holds: %s", field, refusal)
             self._instead[field] = None

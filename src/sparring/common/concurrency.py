@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 
 from sparring.common.errors import SparringError
 
-Asked = TypeVar("Asked")
-Got = TypeVar("Got")
+_Asked = TypeVar("_Asked")
+_Got = TypeVar("_Got")
 
 
-async def together(ask: Callable[[Asked], Awaitable[Got]], things: Iterable[Asked], at_once: int) -> list[Got]:
+async def together(ask: Callable[[_Asked], Awaitable[_Got]], things: Iterable[_Asked], at_once: int) -> list[_Got]:
     """`ask` of each of `things`, `at_once` at a time."""
     places = list(enumerate(things))
-    waiting, found = iter(places), dict[int, Got]()
+    waiting, found = iter(places), dict[int, _Got]()
 
     async def work() -> None:
         for place, thing in waiting:
@@ -42,11 +42,11 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
-def wait_for(work: Coroutine[Any, Any, Got]) -> Got:
+def wait_for(work: Coroutine[Any, Any, _Got]) -> _Got:
     """The result of `work`, from a script or from inside a running event loop (a notebook's)."""
     if not _in_a_loop():
         return asyncio.run(work)
-    found: list[Got] = []
+    found: list[_Got] = []
     failed: list[BaseException] = []
 
     def there() -> None:

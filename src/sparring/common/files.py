@@ -72,7 +72,7 @@ def read_json(path: Path) -> Any:
         raise ConfigError(f"{path} is damaged ({error}); put that file back") from error
 
 
-class Row(NamedTuple):
+class JsonLine(NamedTuple):
     """A whole line of a file that is only ever added to: where it begins and ends, and its object (None: damaged)."""
 
     start: int
@@ -80,7 +80,7 @@ class Row(NamedTuple):
     value: dict[str, Any] | None
 
 
-def rows(path: Path, start: int = 0) -> Iterator[Row]:
+def json_lines(path: Path, start: int = 0) -> Iterator[JsonLine]:
     """The whole lines of `path` from the place `start` on; a line that a dying process left unfinished is none."""
     with path.open("rb") as file:
         file.seek(start)
@@ -91,7 +91,7 @@ def rows(path: Path, start: int = 0) -> Iterator[Row]:
                 value = json.loads(line)
             except (ValueError, RecursionError):
                 value = None
-            yield Row(start, start + len(line), value if isinstance(value, dict) else None)
+            yield JsonLine(start, start + len(line), value if isinstance(value, dict) else None)
             start += len(line)
 
 

@@ -32,7 +32,7 @@ _HUB_NAME = re.compile(r"(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:/(?P<configuration>[^/
 
 
 @dataclass(frozen=True)
-class Row:
+class Record:
     """One row: `where` names it in messages (`data/train.jsonl, row 3`), `cells` are its values by column."""
 
     where: str
@@ -55,7 +55,7 @@ class Row:
 
     def text(self, column: str) -> str:
         """The words at `column`; ConfigError if there are none, or something else."""
-        return words(self, column, self.cell(column))
+        return check_text(self, column, self.cell(column))
 
     def plain(self, column: str) -> str | None:
         """The words, number or truth value at `column` as words; None where the cell is empty."""
@@ -66,7 +66,7 @@ class Row:
             return str(value).lower()
         if isinstance(value, float) and math.isfinite(value):
             return str(int(value)) if value.is_integer() else str(value)
-        return str(value) if isinstance(value, int) else words(self, column, value).strip()
+        return str(value) if isinstance(value, int) else check_text(self, column, value).strip()
 
     def _find(self, column: str) -> tuple[bool, Any]:
         if column in self.cells:
@@ -88,7 +88,7 @@ class Row:
         return [f"{outer}.{key}" for key in value] if there and isinstance(value, Mapping) else list(self.cells)
 
 
-def words(row: Row, column: str, value: Any) -> str:
+def check_text(row: Record, column: str, value: Any) -> str:
     """`value` if it is text with words in it that can be written down; otherwise raises what is wrong with it."""
     if not isinstance(value, str):
         raise row.wrong(f"{column} is {_kind(value)}, not text")
@@ -108,15 +108,15 @@ def _kind(value: Any) -> str:
 # ---- reading
 
 
-def read(source: str) -> list[Row]:
+def read_records(source: str) -> list[Record]:
     """All rows of `source`, at least one."""
     pairs = _hub(source) if source.startswith(HUB) else _file(Path(source))
-    rows: list[Row] = []
+    rows: list[Record] = []
     for number, cells in pairs:
         where = f"{source}, row {number}"
         if not isinstance(cells, dict):
             raise ConfigError(f"{where}: it is {_kind(cells)}, not an object with a key for each column")
-        rows.append(Row(where, cells))
+        rows.append(Record(where, cells))
     if not rows:
         raise ConfigError(f"{source} holds no rows")
     return rows
@@ -224,7 +224,7 @@ READERS: dict[str, Callable[[Path], Iterator[tuple[int, Any]]]] = {
 
 
 Size = Annotated[int, Ge(0)] | Annotated[float, Interval(gt=0, lt=1)]
-SHARE = 0.1  # of the rows, for each split that is drawn from the training rows
+SPLIT_SHARE = 0.1  # of the rows, for each split that is drawn from the training rows
 
 
 class _Identified(Protocol):
@@ -283,15 +283,15 @@ class Sources:
             if size is not None and not (size >= 0 if isinstance(size, int) else 0 < size < 1):
                 raise ConfigError(f"{split}_size = {size}: give a number of rows, or a share between 0 and 1")
 
-    def parted(self, item: Callable[[Row], T]) -> tuple[dict[str, list[T]], tuple[str, ...]]:
+    def parted(self, item: Callable[[Record], T]) -> tuple[dict[str, list[T]], tuple[str, ...]]:
         """What `item` makes of the rows, in three splits that share nothing, and notes on what stood twice; ConfigError
         if nothing is left to train on."""
         sources = [(split, source) for split, source, _ in self._wanted() if source] + [("train", self.train)]
-        splits, lost = apart({split: [item(row) for row in read(source)] for split, source in sources})
+        splits, lost = apart({split: [item(row) for row in read_records(source)] for split, source in sources})
         there = len(splits["train"])
         for split, source, size in self._wanted():
             if source is None:
-                share = SHARE if size is None else size
+                share = SPLIT_SHARE if size is None else size
                 wanted = share if isinstance(share, int) else max(1, round(share * there))
                 splits[split], splits["train"] = drawn(splits["train"], wanted, self.seed, split)
         if not splits["train"]:

@@ -70,7 +70,7 @@ class Catalogue:
         return found
 
 
-def summary(found: type) -> str:
+def first_sentence(found: type) -> str:
     """The first sentence of a class's docstring."""
     words = " ".join((found.__doc__ or "").split())
     return words.split(". ")[0].rstrip(".") + "." if words else ""

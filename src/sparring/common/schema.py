@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from sparring.common.errors import ConfigError, nearest
 
-Table = Mapping[str, Any]
+TomlTable = Mapping[str, Any]
 
 LONGEST_SHOWN = 200  # characters of a value that a message repeats
 _UNWRITABLE = re.compile("[\0\ud800-\udfff]")  # NUL, and halves of characters
@@ -47,7 +47,7 @@ def adjustable(kind: Any) -> frozenset[str]:
     return frozenset(name for name, hint in keys(kind).items() if ADJUSTABLE in getattr(hint, "__metadata__", ()))
 
 
-def build(kind: Any, table: Table, where: str, **given: Any) -> Any:
+def build(kind: Any, table: TomlTable, where: str, **given: Any) -> Any:
     """A `kind` from `table`; `given` fields are set by us and are no keys. `where` names the table in messages."""
     if not isinstance(table, Mapping):
         raise ConfigError(f"{where} = {_brief(table)} is not a table; give its keys, as in {where} = {{key = value}}")
@@ -129,7 +129,7 @@ def plain(thing: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
     }
 
 
-def flat(table: Table, prefix: str = "") -> dict[str, Any]:
+def flat(table: TomlTable, prefix: str = "") -> dict[str, Any]:
     """`table` with dotted keys; lists of tables are numbered from 1."""
     found: dict[str, Any] = {}
     for name, setting in table.items():
@@ -144,7 +144,7 @@ def flat(table: Table, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def differences(old: Table, new: Table) -> list[str]:
+def differences(old: TomlTable, new: TomlTable) -> list[str]:
     """What `new` says otherwise than `old`, a line each."""
     before, after = flat(old), flat(new)
     names = sorted(before.keys() | after.keys())

@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 
 from sparring.common.errors import ConfigError, nearest
 from sparring.common.registry import Catalogue
-from sparring.common.schema import Table, build, keys, plain
+from sparring.common.schema import TomlTable, build, keys, plain
 from sparring.core.method import Method
 from sparring.core.partner import CRITIC, DISCUSSANT, EDITOR, JUDGE, Critic, Discussant, Editor, Judge, Nobody
 from sparring.core.speaker import Speaker
@@ -27,7 +27,7 @@ PROTOCOLS = Catalogue("sparring.protocols", "protocol")
 ROLES: dict[Any, str] = {Discussant: DISCUSSANT, Critic: CRITIC, Editor: EDITOR, Judge: JUDGE}
 
 
-def make_task(table: Table) -> Task:
+def make_task(table: TomlTable) -> Task:
     """The task that a `[task]` table tells."""
     if "kind" not in table:
         raise ConfigError(f"in [task]: the key kind is missing; there is {', '.join(TASKS)}")
@@ -40,7 +40,9 @@ def make_task(table: Table) -> Task:
     return task
 
 
-def make_method(name: str, table: Table, roles: Mapping[str, Any], where: str, others: Sequence[str] = ()) -> Method:
+def make_method(
+    name: str, table: TomlTable, roles: Mapping[str, Any], where: str, others: Sequence[str] = ()
+) -> Method:
     """The method called `name` with its settings from `table` and its roles filled; `others` are further keys to name
     when one is unknown."""
     kind = METHODS[name]
@@ -54,7 +56,7 @@ def make_method(name: str, table: Table, roles: Mapping[str, Any], where: str, o
     return method
 
 
-def for_use(name: str, settings: Table) -> Method:
+def for_use(name: str, settings: TomlTable) -> Method:
     """The method called `name` for answering only, with nobody in its roles."""
     return make_method(name, settings, dict.fromkeys(role_fields(METHODS[name]), Nobody()), name)
 
@@ -65,7 +67,7 @@ def role_fields(kind: type) -> dict[str, Any]:
     return {name: hints[name] for name in keys(kind) if hints[name] in ROLES}
 
 
-def make_partner(role: str, kind: Any, table: Table, task: Task, where: str) -> Any:
+def make_partner(role: str, kind: Any, table: TomlTable, task: Task, where: str) -> Any:
     """Who fills `role`: the task's own program, a speaker, or a partner by its name."""
     if not isinstance(table, Mapping):
         raise ConfigError(f'in {where} = {table!r} is not a table; give [phase.{role}] with by = "task", or a speaker')
@@ -111,7 +113,7 @@ def _around(by: str, role: str, where: str) -> type:
     return PARTNERS[f"{by}_{role}" if own else f"model_{role}"]
 
 
-def make_speaker(by: str, table: Table, where: str, others: Sequence[str] = ()) -> Speaker:
+def make_speaker(by: str, table: TomlTable, where: str, others: Sequence[str] = ()) -> Speaker:
     """The speaker called `by`; `others` are further keys to name when one is unknown."""
     kind = SPEAKERS[by]
     for key in table:

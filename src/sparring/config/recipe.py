@@ -21,7 +21,7 @@ import tomlkit
 from annotated_types import Ge, Gt, Interval, Le
 
 from sparring.common.errors import ConfigError, nearest
-from sparring.common.schema import ADJUSTABLE, Table, adjustable, build, flat, keys, plain, value
+from sparring.common.schema import ADJUSTABLE, TomlTable, adjustable, build, flat, keys, plain, value
 from sparring.config.factory import (
     METHODS,
     check_needs,
@@ -105,13 +105,13 @@ class Recipe:
     budget: Annotated[Budget, ADJUSTABLE] = field(default_factory=Budget)
 
     @classmethod
-    def read(cls, source: str | Path | Table, settings: Sequence[str] = ()) -> Recipe:
+    def read(cls, source: str | Path | TomlTable, settings: Sequence[str] = ()) -> Recipe:
         """The recipe in a file, of a name that `sparring list recipes` shows, or in a table of the same shape;
         `settings` are changes, each `key.path=value`."""
         return cls.of(with_settings(source if isinstance(source, Mapping) else load_table(str(source)), settings))
 
     @classmethod
-    def of(cls, table: Table) -> Recipe:
+    def of(cls, table: TomlTable) -> Recipe:
         """The recipe that `table` tells."""
         known = ("learner", "task", "phase", "trainer", "run", "ledger", "budget")
         for name in table:
@@ -159,7 +159,7 @@ class Recipe:
         return tomlkit.dumps(self.table())
 
 
-def fixed(table: Table) -> dict[str, Any]:
+def fixed(table: TomlTable) -> dict[str, Any]:
     """The keys of a recipe's table, dotted, that may not change when its run goes on."""
     return {key: setting for key, setting in flat(table).items() if not may_change(key)}
 
@@ -203,7 +203,7 @@ _KEY = r"""(?:"[^"]*"|'[^']*'|[^."'=\s]+)"""  # in quotes where it has dots: bud
 _SETTING = re.compile(rf"\s*({_KEY}(?:\.{_KEY})*)\s*=(.*)", re.DOTALL)
 
 
-def with_settings(table: Table, settings: Sequence[str]) -> dict[str, Any]:
+def with_settings(table: TomlTable, settings: Sequence[str]) -> dict[str, Any]:
     """A copy of `table` with each `key.path=value` set; a phase is `phase.2`, counted from 1, or `phase.tripost`."""
     changed: dict[str, Any] = _copied(table)
     for setting in settings:
@@ -263,7 +263,7 @@ def _unreadable(error: ValueError | RecursionError) -> str:
 _PHASE_KEYS = ("method", "rounds", "problems", "epochs", "replay", "updates_per_round", "trainer")
 
 
-def _phase(table: Table, number: int, task: Task, trainer: TrainerSettings) -> Phase:
+def _phase(table: TomlTable, number: int, task: Task, trainer: TrainerSettings) -> Phase:
     where = f"phase {number}"
     if "method" not in table:
         raise ConfigError(f"in {where}: the key method is missing; there is {', '.join(METHODS)}")
@@ -282,16 +282,16 @@ def _phase(table: Table, number: int, task: Task, trainer: TrainerSettings) -> P
             raise ConfigError(f"in {where}: {nearest('key of trainer', key, keys(TrainerSettings))}")
     own = {key: table[key] for key in _PHASE_KEYS if key in table and key not in ("method", "trainer")}
     phase: Phase = build(Phase, own, where, method=method, trainer=replace(trainer, **overrides))
-    pace = method.pace
-    updates, epochs = phase.updates_per_round or pace.updates_per_round or "batch", phase.epochs or pace.epochs
+    schedule = method.schedule
+    updates, epochs = phase.updates_per_round or schedule.updates_per_round or "batch", phase.epochs or schedule.epochs
     if updates != "batch" and updates % epochs:
         raise ConfigError(
             f"in {where}: updates_per_round is no multiple of epochs (got {updates} and {epochs}); change one"
         )
-    return replace(phase, problems=phase.problems or pace.problems, epochs=epochs, updates_per_round=updates)
+    return replace(phase, problems=phase.problems or schedule.problems, epochs=epochs, updates_per_round=updates)
 
 
-def _role(role: str, kind: Any, table: Table, task: Task, where: str) -> Any:
+def _role(role: str, kind: Any, table: TomlTable, task: Task, where: str) -> Any:
     if role not in table:
         raise ConfigError(
             f'in {where}: the role {role} is empty; add a table [phase.{role}] with by = "task", or a speaker'

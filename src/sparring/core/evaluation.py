@@ -18,13 +18,13 @@ from sparring.core.chat import Chat
 from sparring.core.method import Answered
 from sparring.core.speaker import Speaker
 from sparring.core.task import Problem, Task
-from sparring.parsing.steps import Layout
+from sparring.parsing.steps import StepFormat
 
 
 class Answers(Protocol):
     """A way of asking: every method is one, and so is everything in `protocols/`."""
 
-    async def answer(self, question: Chat, learner: Speaker, layout: Layout) -> Answered:
+    async def answer(self, question: Chat, learner: Speaker, layout: StepFormat) -> Answered:
         """How `learner` answers `question`; raises ConversationError where it gives no answer."""
         ...
 

@@ -21,7 +21,7 @@ from sparring.core.experience import Experience
 from sparring.core.objective import Objective
 from sparring.core.speaker import Speaker
 from sparring.core.task import Offer, Problem, Task
-from sparring.parsing.steps import Layout
+from sparring.parsing.steps import StepFormat
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Answered:
 
 
 @dataclass(frozen=True)
-class Pace:
+class Schedule:
     """How a method likes to be run unless the phase says otherwise.
 
     `problems` a round (None: the whole training split), `epochs` over what a round teaches, how long optimiser and
@@ -54,7 +54,7 @@ class Method(Protocol):
 
     name: ClassVar[str]
     needs: ClassVar[frozenset[Offer]]
-    pace: ClassVar[Pace]
+    schedule: ClassVar[Schedule]
 
     @property
     def objective(self) -> Objective:
@@ -72,13 +72,13 @@ class Method(Protocol):
         ...
 
     def harvest(
-        self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: Layout, draw: random.Random
+        self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: StepFormat, draw: random.Random
     ) -> list[Experience]:
         """What `episodes` teach, in the task's `layout`; `consulted` are those on development problems, never learnt
         from."""
         ...
 
-    async def answer(self, question: Chat, learner: Speaker, layout: Layout) -> Answered:
+    async def answer(self, question: Chat, learner: Speaker, layout: StepFormat) -> Answered:
         """How the trained learner answers `question`. Raises ConversationError where it gives no answer."""
         ...
 

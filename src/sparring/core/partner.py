@@ -85,7 +85,7 @@ class Judge(Protocol):
 _NUMBER = re.compile(r"[+-]?(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:e[+-]?[0-9]++)?", re.IGNORECASE)
 
 
-def number(text: str) -> float:
+def read_score(text: str) -> float:
     """The finite number that `text` is, in plain digits; Unreadable for what only Python reads (`1_0`, `٣`, `nan`)."""
     if not _NUMBER.fullmatch(text):
         raise Unreadable(f"{text[:60]!r} is not a number")
@@ -177,11 +177,11 @@ async def ask(
     try:
         return read(reply.whole().text)
     except (Unreadable, CutOff) as error:
-        again = chat.say(PARTNER, reply.text).say(USER, fill(AGAIN, reason=str(error)))
+        again = chat.say(PARTNER, reply.text).say(USER, fill(RETRY_PROMPT, reason=str(error)))
         return read((await speaker.reply(again, sampling)).whole().text)
 
 
-AGAIN = "That reply cannot be used: {reason}. Please reply once more, in exactly the form asked for."
+RETRY_PROMPT = "That reply cannot be used: {reason}. Please reply once more, in exactly the form asked for."
 
 
 def conversation(chat: Chat, learner: str) -> str:

@@ -22,11 +22,11 @@ def blanks(template: str) -> set[str]:
 
 def fill(template: str, **words: str) -> str:
     """`template` with every blank filled; a blank without words is a ConfigError, words without a blank are not."""
-    check(template, words)
+    check_blanks(template, words)
     return _BLANK.sub(lambda blank: words[blank.group(1)], template)
 
 
-def check(template: str, allowed: dict[str, str] | set[str] | tuple[str, ...]) -> None:
+def check_blanks(template: str, allowed: dict[str, str] | set[str] | tuple[str, ...]) -> None:
     """Raises ConfigError if `template` has a blank that is not among `allowed`."""
     for name in sorted(blanks(template) - set(allowed)):
         known = ", ".join(f"{{{a}}}" for a in sorted(allowed)) or "none"

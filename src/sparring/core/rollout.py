@@ -63,7 +63,7 @@ def check_failures(episodes: Sequence[Episode], partner_bound: float, learner_bo
             )
 
 
-def summary(episodes: Sequence[Episode]) -> dict[str, float]:
+def summarize(episodes: Sequence[Episode]) -> dict[str, float]:
     """The mean of each note over the episodes that have it, and the share that failed or was cut off."""
     noted: dict[str, list[float]] = {}
     for episode in episodes:

@@ -13,7 +13,7 @@ from typing import Literal, Protocol, runtime_checkable
 from sparring.common.errors import CutOff, TooLong
 from sparring.core.chat import Chat, Message, Part
 
-LONGEST = 200_000  # characters of a reply; whoever says more is not read, learner or partner
+MAX_REPLY_CHARACTERS = 200_000  # characters of a reply; whoever says more is not read, learner or partner
 PARTNER = "partner"  # as whom a speaker that stands in a role sees itself in a chat
 
 
@@ -56,8 +56,8 @@ class Reply:
         """Itself, as every reader of replies asks for it: CutOff if the limit cut it, TooLong beyond `LONGEST`."""
         if self.finish == "length":
             raise CutOff(f"the reply was cut at its limit after {self.completion_tokens} tokens")
-        if (length := len(self.text)) > LONGEST:
-            raise TooLong(f"the reply has {length:,} characters; at most {LONGEST:,} are read")
+        if (length := len(self.text)) > MAX_REPLY_CHARACTERS:
+            raise TooLong(f"the reply has {length:,} characters; at most {MAX_REPLY_CHARACTERS:,} are read")
         return self
 
 
@@ -70,7 +70,7 @@ class Speaker(Protocol):
         ...
 
 
-def said(text: str, writer: str) -> Reply:
+def text_reply(text: str, writer: str) -> Reply:
     """A reply made of plain words."""
     return Reply((Part(text, writer),))
 

@@ -18,7 +18,7 @@ from sparring.common.errors import ConfigError
 from sparring.common.seeds import rng
 from sparring.core.chat import Chat
 from sparring.parsing import answers
-from sparring.parsing.steps import NUMBERED, Fault, Layout
+from sparring.parsing.steps import NUMBERED, Fault, StepFormat
 
 Split = Literal["train", "development", "test"]
 Offer = Literal["gold", "rationale", "first_error", "solution", "claims"]
@@ -71,7 +71,7 @@ class Task(Protocol):
     """A source of problems that can tell a right response: a frozen dataclass whose fields are its settings."""
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> StepFormat:
         """How worked answers to its problems are laid out."""
         ...
 
@@ -147,7 +147,7 @@ def is_sound(task: Task, problem: Problem, response: str) -> bool:
     return _concludes(task.layout, response)
 
 
-def _concludes(layout: Layout, response: str) -> bool:
+def _concludes(layout: StepFormat, response: str) -> bool:
     """False where the last step but one ends in `= number`, and the last, which calculates nothing, in another."""
     steps = layout.split(response)
     if len(steps) < 2 or "=" in steps[-1].text or "=" not in steps[-2].text:

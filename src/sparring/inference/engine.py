@@ -30,12 +30,12 @@ from torch import Tensor
 from sparring.common.errors import ConfigError
 from sparring.inference.fallback import generate
 from sparring.inference.kv_cache import Move, Slots, attending_by_span, settled
-from sparring.inference.sequence import Batch, Request, Row, Sampled
+from sparring.inference.sequence import Request, RunningBatch, RunningSequence, Sampled
 from sparring.inference.stop_strings import cut
-from sparring.models.introspection import arguments, cache_bytes, evaluating, free_bytes, obstacle, state, windows
+from sparring.models.introspection import arguments, cache_bytes, evaluating, free_bytes, obstacle, weight_sums, windows
 
-PATIENCE = 8  # steps that a request waits at most for others to be prefilled with, while there is room
-SHARE = 6  # rows change places once one in so many does
+MAX_PREFILL_WAIT = 8  # steps that a request waits at most for others to be prefilled with, while there is room
+COMPACTION_SHARE = 6  # rows change places once one in so many does
 BY_SPAN = ("cpu", torch.float32, "sdpa")  # where attention span by span is the faster one
 PADDING = 32  # padded tokens that cost as much as one more forward pass; on a GPU, 32 times as many
 PREFILL = 8192  # tokens of one prefill at most, for the memory that it takes
@@ -45,13 +45,13 @@ IDLE = 8192  # columns of the largest cache that is kept while there is nothing 
 
 _UNBOUNDED = 2**62
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @cache
 def tell(reason: str) -> None:
     """Says once why replies take longer."""
-    log.warning("replies are sampled by model.generate, which is slower: %s", reason)
+    _log.warning("replies are sampled by model.generate, which is slower: %s", reason)
 
 
 class Sampler:
@@ -79,11 +79,11 @@ class Sampler:
         self._bound = min(cache_tokens or _UNBOUNDED, in_gib)
         self._config = model.config.get_text_config(decoder=True)
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in arguments(model) else {}
-        self._waiting: deque[Row] = deque()
-        self._going_on: deque[Row] = deque()  # those waiting that find half of their prompts computed
+        self._waiting: deque[RunningSequence] = deque()
+        self._going_on: deque[RunningSequence] = deque()  # those waiting that find half of their prompts computed
         self._waited = 0
         self._tickets = 0
-        self._batch = Batch([], model.device)
+        self._batch = RunningBatch([], model.device)
         self._slots = Slots()
         self._state: list[float] = []
         self._windows = list(dict.fromkeys(windows(self._config)))
@@ -109,7 +109,7 @@ class Sampler:
                 "model; shorten the prompt or lower max_tokens"
             )
         _, found = self._slots.longest(request.ids[:-1], REUSED)
-        (self._going_on if 2 * found >= prompt else self._waiting).append(Row(self._tickets, request))
+        (self._going_on if 2 * found >= prompt else self._waiting).append(RunningSequence(self._tickets, request))
         self._tickets += 1
         return self._tickets - 1
 
@@ -128,7 +128,7 @@ class Sampler:
             self._arrange()
             ended = self._taken(self._batch, self._decoded())
         if not self.busy:
-            self._batch = Batch([], self._device)
+            self._batch = RunningBatch([], self._device)
             if math.prod(self._slots.size) > IDLE:
                 self.forget()
         return ended
@@ -140,7 +140,7 @@ class Sampler:
 
     def _check_state(self) -> None:
         """Forgets what was computed by other weights."""
-        before, self._state = self._state, state(self._model)
+        before, self._state = self._state, weight_sums(self._model)
         if self._state != before:
             self.forget()
 
@@ -151,14 +151,14 @@ class Sampler:
         live = [row for row in self._batch.rows if not row.ended]
         room = min(len(self._going_on) + len(self._waiting), self._most_rows - len(live))
         self._waited = self._waited + 1 if room else 0
-        enough = max(1, len(live) // SHARE)
-        new = self._admitted(live) if room >= enough or self._waited > PATIENCE else []
+        enough = max(1, len(live) // COMPACTION_SHARE)
+        new = self._admitted(live) if room >= enough or self._waited > MAX_PREFILL_WAIT else []
         if not new and len(self._batch.rows) - len(live) < enough:
             return
         self._waited = 0
         before = {row: place for place, row in enumerate(self._batch.rows)}
         rows = settled(sorted([*live, *new], key=lambda row: -row.position), before)
-        self._batch = Batch(rows, self._device)
+        self._batch = RunningBatch(rows, self._device)
         staying = [Move(before[row], place, row.position) for place, row in enumerate(rows) if row in before]
         coming = [place for place, row in enumerate(rows) if row not in before]
         first, known, copied = self._found(coming)
@@ -168,9 +168,9 @@ class Sampler:
         for place in coming:
             self._slots.hold(place, rows[place].request.ids[:-1])
 
-    def _admitted(self, live: Sequence[Row]) -> list[Row]:
+    def _admitted(self, live: Sequence[RunningSequence]) -> list[RunningSequence]:
         """The next requests, as many as there are places and memory for beside the rows `live`."""
-        new: list[Row] = []
+        new: list[RunningSequence] = []
         width, most = max((row.need for row in live), default=0), self._most()
         while (queue := self._going_on or self._waiting) and len(live) + len(new) < self._most_rows:
             width = max(width, queue[0].need)
@@ -266,7 +266,7 @@ class Sampler:
         logits_BV: Tensor = output.logits[:, -1]
         return logits_BV
 
-    def _taken(self, batch: Batch, logits_BV: Tensor) -> list[tuple[int, Sampled]]:
+    def _taken(self, batch: RunningBatch, logits_BV: Tensor) -> list[tuple[int, Sampled]]:
         """Draws a token for each row; returns the replies that ended."""
         ended = []
         for place, row in batch.take(logits_BV):
@@ -276,7 +276,7 @@ class Sampler:
                 ended.append((row.ticket, sampled))
         return ended
 
-    def _ending(self, row: Row) -> Sampled | None:
+    def _ending(self, row: RunningSequence) -> Sampled | None:
         """The reply, if the last token of `row` ended it."""
         sampling, keep, whole = row.request.sampling, len(row.ids), True
         finish: Literal["stop", "length"] = "stop"
@@ -293,7 +293,7 @@ class Sampler:
     def _generated(self) -> list[tuple[int, Sampled]]:
         """Whole replies to the next waiting requests, by `model.generate`."""
         ended: list[tuple[int, Sampled]] = []
-        batch = Batch(self._admitted([]), self._device)
+        batch = RunningBatch(self._admitted([]), self._device)
 
         def take(logits_BV: Tensor) -> tuple[Tensor, list[bool]]:
             ended.extend(self._taken(batch, logits_BV))

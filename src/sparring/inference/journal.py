@@ -13,7 +13,7 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import IO, Any
 
-from sparring.common.files import rows, writing
+from sparring.common.files import json_lines, writing
 from sparring.common.seeds import digest
 from sparring.inference.sequence import Request, Sampled
 
@@ -36,7 +36,7 @@ class Journal:
 
     def _read(self) -> None:
         """Notes every reply; one that is damaged is sampled again."""
-        for row in rows(self.path):
+        for row in json_lines(self.path):
             self._end = row.end
             if row.value is not None and _is_reply(row.value):
                 self._starts[row.value["key"]] = row.start

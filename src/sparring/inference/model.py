@@ -27,7 +27,7 @@ from sparring.inference.sequence import Request, Sampled
 from sparring.models import hub, quantization
 from sparring.models.introspection import check_causal
 from sparring.models.offload import Resident, turns
-from sparring.models.renderer import Dialect
+from sparring.models.renderer import Renderer
 from sparring.models.source import (
     MODELS,
     Lora,
@@ -87,7 +87,7 @@ class LanguageModel:
         self.dtype: torch.dtype = dtype or network.dtype
         self.turns = turns(self.device)
         self.resident = self.turns.join(Resident(partial(quantization.tensors, network), self.device, alone=offload))
-        self.dialect = Dialect(tokenizer, _template_kwargs(tokenizer, source), source.thinking == "kept")
+        self.dialect = Renderer(tokenizer, _template_kwargs(tokenizer, source), source.thinking == "kept")
         self.tokens_sampled = 0
         self._speaking: Resident | None = None if self.mixed else self.resident
         self._asked: list[tuple[Request, asyncio.Future[Sampled]]] = []
@@ -195,7 +195,7 @@ def _template_kwargs(tokenizer: PreTrainedTokenizerBase, source: ModelSource) ->
     return {**switch, **source.chat_template_kwargs}
 
 
-def load(source: ModelSource, seed: int = 0, *, trained: bool = False, offload: bool = False) -> LanguageModel:
+def load_model(source: ModelSource, seed: int = 0, *, trained: bool = False, offload: bool = False) -> LanguageModel:
     """The model that `source` names, on its device, adapters added; `seed` draws what has no weights yet.
 
     `trained`: its weights, or its adapters, are to be moved: these are kept in float32. In bfloat16 numbers near 0.02
@@ -278,7 +278,7 @@ def loading(model: str) -> Iterator[None]:
     except ConfigError:
         raise
     except Exception as error:  # the library raises whatever stands in a folder's files brings about
-        reason = hub.said(error)
+        reason = hub.load_error(error)
         remedy = "give a model of a kind that transformers knows" if reason == hub.CODE else MODELS
         raise ConfigError(f"model = {model!r} cannot be loaded: {reason}; {remedy}") from error
 
@@ -305,5 +305,7 @@ def _with_adapters(network: PreTrainedModel, lora: Lora, seed: int) -> PreTraine
             torch.manual_seed(stream(seed, "lora"))
             adapted: PreTrainedModel = get_peft_model(network, config)
     except ValueError as error:
-        raise ConfigError(f"lora = {lora}: {hub.said(error)}; give targets that the model has, or none") from error
+        raise ConfigError(
+            f"lora = {lora}: {hub.load_error(error)}; give targets that the model has, or none"
+        ) from error
     return adapted

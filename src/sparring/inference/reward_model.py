@@ -142,7 +142,7 @@ def _loading(model: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # the library raises whatever stands in a folder's files brings about
-        reason = hub.said(error)
+        reason = hub.load_error(error)
         remedy = _PINNED if reason == hub.CODE else _WANTED
         raise ConfigError(f"model = {model!r} cannot be loaded: {reason}; {remedy}") from error
 
@@ -151,7 +151,7 @@ def tokenizer_of(model: str, how: Mapping[str, Any]) -> PreTrainedTokenizerBase:
     """The tokenizer of `model`, which has one output and shows a chat in words; ConfigError for others. `how`: see
     `load`."""
     with _loading(model):
-        hub.check(model, how.get("revision"))
+        hub.check_reachable(model, how.get("revision"))
         how = {**hub.how(model, how.get("revision")), **how}
         labels = AutoConfig.from_pretrained(model, **how).num_labels
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model, **how)
@@ -162,7 +162,7 @@ def tokenizer_of(model: str, how: Mapping[str, Any]) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load(source: ModelSource, batch_tokens: int, how: Mapping[str, Any]) -> Scorer:
+def load_reward_model(source: ModelSource, batch_tokens: int, how: Mapping[str, Any]) -> Scorer:
     """The model that `source` names; ConfigError if it is no reward model. `how`: its revision, and whether code that
     comes with it may run, in the words of the library."""
     model, tokenizer = source.model, tokenizer_of(source.model, how)

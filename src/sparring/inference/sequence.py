@@ -42,7 +42,7 @@ class Sampled:
 
 
 @dataclass(eq=False)
-class Row:
+class RunningSequence:
     """A request on its way."""
 
     ticket: int
@@ -62,10 +62,10 @@ class Row:
         return len(self.request.ids) + self.request.sampling.max_tokens
 
 
-class Batch:
+class RunningBatch:
     """The rows of a step, and what the step needs of them as arrays."""
 
-    def __init__(self, rows: Sequence[Row], device: torch.device) -> None:
+    def __init__(self, rows: Sequence[RunningSequence], device: torch.device) -> None:
         self.rows, self.device = rows, device
         self._written = np.array([row.ids[-1] if row.ids else row.request.ids[-1] for row in rows], dtype=np.int64)
         self.ids_B = torch.from_numpy(self._written).to(device)
@@ -88,7 +88,7 @@ class Batch:
         widths = np.maximum.reduceat(self.positions, self.starts) + 1
         return list(zip(self.starts, [*self.starts[1:], len(self.rows)], widths.tolist(), strict=True))
 
-    def take(self, logits_BV: Tensor) -> Iterator[tuple[int, Row]]:
+    def take(self, logits_BV: Tensor) -> Iterator[tuple[int, RunningSequence]]:
         """Gives each row one more token; yields those that had not ended, by their places."""
         self.ids_B, logprobs_B = self._draw(logits_BV)
         self.positions += 1

@@ -29,15 +29,15 @@ from sparring.core.chat import LEARNER, Chat, message
 from sparring.core.episode import Episode
 from sparring.core.experience import Demonstration, Experience
 from sparring.core.leakage import states_gold
-from sparring.core.method import Answered, Method, Pace, answered
+from sparring.core.method import Answered, Method, Schedule, answered
 from sparring.core.objective import Likelihood
 from sparring.core.partner import DISCUSSANT, Discussant, Stance
 from sparring.core.speaker import Sampling, Speaker
 from sparring.core.task import Offer, Problem, Task
-from sparring.parsing.steps import Layout
+from sparring.parsing.steps import StepFormat
 
 StanceRule = Literal["random", "by_correctness", "alternate", "supportive", "adversarial"]
-Lesson = Literal["gold_after_remark", "remark", "own_correct_revision"]
+LearnFrom = Literal["gold_after_remark", "remark", "own_correct_revision"]
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,12 @@ class SAIE(Method):
 
     name: ClassVar[str] = "saie"
     needs: ClassVar[frozenset[Offer]] = frozenset({"gold"})
-    pace: ClassVar[Pace] = Pace(problems=16, epochs=1, lifetime="phase", updates_per_round=1)
+    schedule: ClassVar[Schedule] = Schedule(problems=16, epochs=1, lifetime="phase", updates_per_round=1)
 
     discussant: Discussant
     stance: StanceRule = "random"
     adversarial_share: Annotated[float, Interval(ge=0, le=1)] = 0.5
-    learn: Lesson = "gold_after_remark"
+    learn: LearnFrom = "gold_after_remark"
     gold_weight: Annotated[float, Ge(0)] = 1.0
     turns: Annotated[int, Ge(1)] = 1
     temperature: Annotated[float, Ge(0)] = 1.0
@@ -100,7 +100,7 @@ class SAIE(Method):
                 return "adversarial" if draw.random() < self.adversarial_share else "supportive"
 
     def harvest(
-        self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: Layout, draw: random.Random
+        self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: StepFormat, draw: random.Random
     ) -> list[Experience]:
         """The lesson of each discussion, and gold alone at its own weight."""
         taught: list[Experience] = []
@@ -124,7 +124,7 @@ class SAIE(Method):
             return []
         return [Demonstration(problem.id, Chat((*chat.messages[:-1], chat.last.weighing(1.0))), "revision")]
 
-    async def answer(self, question: Chat, learner: Speaker, layout: Layout) -> Answered:
+    async def answer(self, question: Chat, learner: Speaker, layout: StepFormat) -> Answered:
         """Alone: one greedy reply."""
         reply = await learner.reply(question, Sampling(temperature=0, max_tokens=self.max_tokens))
         return answered(question, reply.whole().by(LEARNER))

@@ -16,12 +16,12 @@ from annotated_types import Ge
 from sparring.core.chat import LEARNER, Chat, message
 from sparring.core.episode import Episode
 from sparring.core.experience import Demonstration, Experience
-from sparring.core.method import Answered, Method, Pace
+from sparring.core.method import Answered, Method, Schedule
 from sparring.core.objective import Likelihood
 from sparring.core.prompt import ask_for_thought
 from sparring.core.speaker import Sampling, Speaker
 from sparring.core.task import Offer, Problem, Task
-from sparring.parsing.steps import Layout
+from sparring.parsing.steps import StepFormat
 from sparring.parsing.thought import thought_format
 
 
@@ -31,7 +31,7 @@ class SFT(Method):
 
     name: ClassVar[str] = "sft"
     needs: ClassVar[frozenset[Offer]] = frozenset({"gold"})
-    pace: ClassVar[Pace] = Pace(problems=None, epochs=1, lifetime="phase")
+    schedule: ClassVar[Schedule] = Schedule(problems=None, epochs=1, lifetime="phase")
 
     learn: Literal["rationale", "answer"] = "rationale"
     thought_format: str = "none"
@@ -51,7 +51,7 @@ class SFT(Method):
         return Episode(problem, ask_for_thought(thought_format(self.thought_format), problem.chat, self.thought_prompt))
 
     def harvest(
-        self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: Layout, draw: random.Random
+        self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: StepFormat, draw: random.Random
     ) -> list[Experience]:
         """A demonstration for each problem."""
         return [
@@ -66,7 +66,7 @@ class SFT(Method):
             return form.join(problem.reasoning, answer)
         return rationale if rationale is not None and self.learn == "rationale" else answer
 
-    async def answer(self, question: Chat, learner: Speaker, layout: Layout) -> Answered:
+    async def answer(self, question: Chat, learner: Speaker, layout: StepFormat) -> Answered:
         """One greedy reply, its thought taken off."""
         form = thought_format(self.thought_format)
         asked = ask_for_thought(form, question, self.thought_prompt)

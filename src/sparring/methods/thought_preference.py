@@ -29,13 +29,13 @@ from sparring.common.ranking import with_length_penalty
 from sparring.core.chat import LEARNER, Chat, Message
 from sparring.core.episode import Candidate, Episode
 from sparring.core.experience import Experience, Preference
-from sparring.core.method import Answered, Pace
+from sparring.core.method import Answered, Schedule
 from sparring.core.objective import DPO
 from sparring.core.partner import Judge
 from sparring.core.prompt import ask_for_thought
 from sparring.core.speaker import Sampling, Speaker
 from sparring.core.task import Offer, Problem, Task
-from sparring.parsing.steps import Layout
+from sparring.parsing.steps import StepFormat
 from sparring.parsing.thought import NONE, ThoughtFormat, thought_format
 
 _PENALTIES = tuple(step / 20 for step in range(11))  # the paper's range is 0 to 0.5
@@ -53,7 +53,7 @@ class _Preference(ABC):
     """All of the method but the form of a reply."""
 
     needs: ClassVar[frozenset[Offer]] = frozenset()
-    pace: ClassVar[Pace] = Pace(problems=None, epochs=1, lifetime="round")
+    schedule: ClassVar[Schedule] = Schedule(problems=None, epochs=1, lifetime="round")
 
     judge: Judge
     samples: Annotated[int, Ge(2)] = 8  # the paper's K
@@ -116,7 +116,7 @@ class _Preference(ABC):
             return Candidate(said, failure=Failure.of(error, LEARNER))
 
     def harvest(
-        self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: Layout, draw: random.Random
+        self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: StepFormat, draw: random.Random
     ) -> list[Experience]:
         """The best against the worst of each episode; a bounded share of unreadable replies as rejected sides."""
         penalty = self.penalty(consulted)
@@ -150,7 +150,7 @@ class _Preference(ABC):
                 return penalty
         return _PENALTIES[-1]
 
-    async def answer(self, question: Chat, learner: Speaker, layout: Layout) -> Answered:
+    async def answer(self, question: Chat, learner: Speaker, layout: StepFormat) -> Answered:
         """One greedy reply, its thought taken off; one that cannot be read is sampled again, as in the paper."""
         asked = self.asked(question)
         for sample in range(self.answer_tries):

@@ -42,12 +42,12 @@ from sparring.common.errors import ConversationError, Failure, Unreadable
 from sparring.core.chat import LEARNER, Chat, Message, Part
 from sparring.core.episode import Episode
 from sparring.core.experience import Demonstration, Experience
-from sparring.core.method import Answered, Method, Pace
+from sparring.core.method import Answered, Method, Schedule
 from sparring.core.objective import Likelihood
 from sparring.core.partner import CRITIC, EDITOR, Critic, Editor
 from sparring.core.speaker import Reply, Sampling, Speaker, opened
 from sparring.core.task import Offer, Problem, Task, is_sound
-from sparring.parsing.steps import Fault, Layout, order
+from sparring.parsing.steps import Fault, StepFormat, order
 
 MARKER = "marker"
 IMPROVED, OTHER, GOLD = "self_improvement", "other", "gold"
@@ -63,7 +63,9 @@ class TriPosT(Method):
 
     name: ClassVar[str] = "tripost"
     needs: ClassVar[frozenset[Offer]] = frozenset({"gold", "rationale"})
-    pace: ClassVar[Pace] = Pace(problems=None, epochs=1, lifetime="round")  # each iteration has its own optimiser
+    schedule: ClassVar[Schedule] = Schedule(
+        problems=None, epochs=1, lifetime="round"
+    )  # each iteration has its own optimiser
 
     critic: Critic
     editor: Editor
@@ -137,7 +139,9 @@ class TriPosT(Method):
         left = await find(update.text)
         return (update.parts, left) if _gets_further(fault, left) else None
 
-    async def _edited(self, problem: Problem, layout: Layout, attempt: str, fault: Fault, draw: random.Random) -> str:
+    async def _edited(
+        self, problem: Problem, layout: StepFormat, attempt: str, fault: Fault, draw: random.Random
+    ) -> str:
         """The editor's update."""
         text = await _by(EDITOR, self.editor.improve(problem, attempt, fault, draw))
         if reason := layout.refusal(attempt, fault, text):
@@ -145,7 +149,7 @@ class TriPosT(Method):
         return text
 
     def harvest(
-        self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: Layout, draw: random.Random
+        self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: StepFormat, draw: random.Random
     ) -> list[Experience]:
         """Trajectories cut into turns, gold answers added, and the three kinds balanced."""
         turns = [turn for episode in episodes if not episode.failed for turn in self._turns(episode)]
@@ -169,7 +173,7 @@ class TriPosT(Method):
         last = _weigh(attempt, 1.0) + _weigh(rest[-1], self.weight)
         return [*turns, _turn(episode.problem, last, OTHER)]
 
-    async def answer(self, question: Chat, learner: Speaker, layout: Layout) -> Answered:
+    async def answer(self, question: Chat, learner: Speaker, layout: StepFormat) -> Answered:
         """Attempt, own feedback, update, until feedback finds nothing wrong or an update gets no further. Greedy."""
         hand = _Hand(question, learner, layout, Sampling(temperature=0, max_tokens=self.max_tokens))
         newest = (await hand.attempt()).parts
@@ -196,7 +200,7 @@ class _Hand:
 
     question: Chat
     learner: Speaker
-    layout: Layout
+    layout: StepFormat
     sampling: Sampling
 
     async def attempt(self) -> Reply:
@@ -286,7 +290,7 @@ def _turn(problem: Problem, parts: Parts, group: str) -> Demonstration:
     return Demonstration(problem.id, problem.chat.then(Message(LEARNER, parts)), group)
 
 
-def _gold(problem: Problem, layout: Layout) -> Demonstration:
+def _gold(problem: Problem, layout: StepFormat) -> Demonstration:
     """The worked answer, followed by the feedback that it is right (authors' code)."""
     answer = problem.rationale or ""
     words = ((answer, GOLD), (layout.feedback, MARKER), (layout.word(answer, None), GOLD))

@@ -16,14 +16,14 @@ from typing import Any
 
 from sparring.common.errors import ConfigError
 
-PATIENCE = 3.0  # seconds that the hub has to say whether it has a model
+HUB_TIMEOUT = 3.0  # seconds that the hub has to say whether it has a model
 CODE = "it brings code of its own, and no such code is run"  # what `said` makes of the library's offer to run it
 
 _ID = re.compile(r"[\w-][\w.-]{0,95}(/[\w-][\w.-]{0,95})?", re.ASCII)
 _FILES = ("config.json", "adapter_config.json")
 
 
-def check(model: str, revision: str | None = None) -> None:
+def check_reachable(model: str, revision: str | None = None) -> None:
     """ConfigError where `model` is not here, and cannot come from the hub."""
     if os.path.exists(model):
         return
@@ -42,7 +42,7 @@ def how(model: str, revision: str | None = None) -> dict[str, Any]:
     return {"trust_remote_code": False, **({"local_files_only": True} if alone else {})}
 
 
-def said(error: Exception) -> str:
+def load_error(error: Exception) -> str:
     """What a library that loads models raised, in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if any("custom code" in line or "trust_remote_code" in line for line in lines):
@@ -72,8 +72,8 @@ def _trouble(model: str) -> str | None:
     found: list[str | None] = []
     asking = threading.Thread(target=lambda: found.append(_asked(model)), daemon=True)
     asking.start()  # in a thread: no time limit reaches the look-up of a name in the network
-    asking.join(PATIENCE)
-    return found[0] if found else f"the hub did not answer within {PATIENCE:g} s, and no copy is in its cache here"
+    asking.join(HUB_TIMEOUT)
+    return found[0] if found else f"the hub did not answer within {HUB_TIMEOUT:g} s, and no copy is in its cache here"
 
 
 def _asked(model: str) -> str | None:
@@ -81,11 +81,11 @@ def _asked(model: str) -> str | None:
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError  # noqa: PLC0415
 
     try:
-        HfApi().model_info(model, timeout=PATIENCE)
+        HfApi().model_info(model, timeout=HUB_TIMEOUT)
     except RepositoryNotFoundError:
         return "there is no folder of that name here, and the hub has no such model (or it wants a token)"
     except HfHubHTTPError as error:
-        return f"the hub answers with an error ({said(error)}), and no copy is in its cache here"
+        return f"the hub answers with an error ({load_error(error)}), and no copy is in its cache here"
     except Exception as error:  # of whichever library speaks to the network
-        return f"the hub cannot be reached ({said(error)}), and no copy is in its cache here"
+        return f"the hub cannot be reached ({load_error(error)}), and no copy is in its cache here"
     return None

@@ -66,7 +66,7 @@ def free_bytes(device: torch.device) -> int | None:
     return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
-def state(model: Any) -> list[float]:
+def weight_sums(model: Any) -> list[float]:
     """The sum of each of the weights of `model`, which differ once these were moved. As fast as the weights are read.
 
     The versions that torch counts would be cheaper, but fused optimisers do not count."""

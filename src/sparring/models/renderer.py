@@ -28,7 +28,7 @@ _PLACEHOLDER = re.compile(r"\u2402(\d+)\u2403")  # the pictures of STX and ETX: 
 
 
 @dataclass(frozen=True)
-class Row:
+class TrainingRow:
     """One sequence to train on: `ids`, and for each the weight with which it is to be predicted (0: context).
 
     `sampled` is the weighted sum of the log-probabilities with which its trained tokens were sampled; None where one of
@@ -40,7 +40,7 @@ class Row:
     sampled: float | None = None
 
 
-class Dialect:
+class Renderer:
     """How one model wants chats written: its tokenizer, its template and the template's settings.
 
     `keeps_thoughts`: thoughts of the reader's earlier turns stay in its view.
@@ -75,11 +75,11 @@ class Dialect:
             begun = self._own(last)
         return self._before_reply(turns) + begun
 
-    def rows(self, chat: Chat, reader: str) -> list[Row]:
+    def rows(self, chat: Chat, reader: str) -> list[TrainingRow]:
         """The rows that train `reader`'s weighted parts: one row for the whole chat, or one for each trained turn
         where the template shows earlier turns otherwise once there are later ones."""
         turns = chat.seen_by(reader, self.keeps_thoughts)
-        rows: list[Row] = []
+        rows: list[TrainingRow] = []
         for place, turn in enumerate(turns):
             if turn.role != "assistant" or not any(part.weight for part in turn.parts):
                 continue
@@ -90,9 +90,9 @@ class Dialect:
                 context = rows[-1].weights + (0.0,) * (len(prompt) - len(rows[-1].ids))
                 before = rows[-1].sampled
                 both = None if before is None or sampled is None else before + sampled
-                rows[-1] = Row(prompt + said, context + weights, both)
+                rows[-1] = TrainingRow(prompt + said, context + weights, both)
             else:
-                rows.append(Row(prompt + said, (0.0,) * len(prompt) + weights, sampled))
+                rows.append(TrainingRow(prompt + said, (0.0,) * len(prompt) + weights, sampled))
         return rows
 
     def decode(self, ids: Sequence[int]) -> str:

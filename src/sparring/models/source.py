@@ -91,7 +91,7 @@ def check_place(model: str, key: str = "model") -> None:
             check_place(base_of(place), f"the base of the adapters in {model}")
         return
     try:
-        hub.check(model)
+        hub.check_reachable(model)
     except ConfigError as error:
         raise ConfigError(f"{key} = {model!r} cannot be loaded: {error}; {MODELS}") from error
 

@@ -60,7 +60,7 @@ class Spelling(NamedTuple):
         return right and (self.number is None or self.number.lstrip("0") == str(position(its)).lstrip("0"))
 
 
-class Order(NamedTuple):
+class StatedOrder(NamedTuple):
     """`(1) "ant" < (3) ["cat" ? "cot"]`, and the signs between its blocks; one written with `>` is turned round."""
 
     blocks: tuple[Block, ...]
@@ -87,7 +87,7 @@ class Listing(NamedTuple):
         return [mention.word for mention in self.mentions]
 
 
-Statement = Spelling | Order | Block | Place | Listing
+SortingStatement = Spelling | StatedOrder | Block | Place | Listing
 
 
 class Wrong(Exception):
@@ -121,7 +121,7 @@ def vocabulary(words: Iterable[str]) -> Vocabulary:
     return {word.lower(): word for word in words}
 
 
-def read(text: str, known: Vocabulary, final: bool = False) -> list[Statement]:
+def read_sorting(text: str, known: Vocabulary, final: bool = False) -> list[SortingStatement]:
     """What `text`, one step, states, in its order; `final`: it is the final response even if it does not say so."""
     plain = text.translate(_PLAIN)
     *_, cue = (None, *_ANSWER.finditer(plain))
@@ -195,7 +195,7 @@ def check_words(mentions: Sequence[Mention], words: Sequence[str], span: Span | 
         raise Wrong(span, f'"{missing[0]}" is missing', (missing[0],))
 
 
-def check_numbers(order: Order, depth: int) -> None:
+def check_numbers(order: StatedOrder, depth: int) -> None:
     """Raises Wrong where a letter number in `order` is not that of the letters at `depth`."""
     for block in order.blocks:
         for mention in block.mentions:
@@ -203,7 +203,7 @@ def check_numbers(order: Order, depth: int) -> None:
                 raise Wrong(block.span, reminder(mention.word, depth))
 
 
-def check_order(order: Order, expected: Sequence[frozenset[str]]) -> None:
+def check_order(order: StatedOrder, expected: Sequence[frozenset[str]]) -> None:
     """Raises Wrong where `order` is not `expected`: false, not told apart though known, or told apart too early."""
     place = {word: number for number, words in enumerate(expected) for word in words}
     for (block, after), sign in zip(pairwise(order.blocks), order.signs, strict=True):
@@ -290,7 +290,7 @@ class _Reader:
         self.length = len(self.tokens)
         self.tokens += [_END] * 4  # so that looking ahead needs no bounds
 
-    def statements(self) -> Iterator[Statement]:
+    def statements(self) -> Iterator[SortingStatement]:
         held: Place | None = None  # neighbours count as one, and it is about a subpart that is named after it
         at = 0
         while at < self.length:
@@ -334,7 +334,7 @@ class _Reader:
             return Place(frozenset({ORDINALS.index(name.lower())}), (start, end)), at + 2
         return None
 
-    def order(self, at: int) -> tuple[Order | Block | None, int] | None:
+    def order(self, at: int) -> tuple[StatedOrder | Block | None, int] | None:
         kind = self.tokens[at][0]
         bracketed = self.tokens[at + (kind == "number")][1] == "["
         alone = self.alone(at) or (kind == "number" and bracketed)
@@ -360,7 +360,7 @@ class _Reader:
         if set(signs) == {">"}:
             blocks, signs = blocks[::-1], ["<"] * len(signs)
         if signs or alone or (blocks[0].number and len(blocks[0].mentions) > 1):
-            return Order(tuple(blocks), tuple(signs), (first[0].span[0], self.tokens[at - 1][3])), at
+            return StatedOrder(tuple(blocks), tuple(signs), (first[0].span[0], self.tokens[at - 1][3])), at
         return blocks[0] if bracketed or len(blocks[0].mentions) > 1 else None, at
 
     def alone(self, at: int) -> bool:

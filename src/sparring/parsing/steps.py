@@ -68,7 +68,7 @@ def order(label: str) -> tuple[float, ...]:
 
 
 @dataclass(frozen=True)
-class Layout:
+class StepFormat:
     """How worked answers are laid out, and how feedback on them is worded.
 
     `feedback` and `update` open those parts of a learner turn: the markers alone tell a learner what comes next.
@@ -170,14 +170,14 @@ class Layout:
         return " ".join(step.text.split()), indents[1:] if self.numbered else indents
 
 
-NUMBERED = Layout("numbered", numbered=True, terse=False, feedback="\nFeedback: ", update="\nUpdated answer:\n")
-LINES = Layout("lines", numbered=False, terse=False, feedback="\nFeedback: ", update="\nUpdated answer:\n")
-COMPACT = Layout("compact", numbered=False, terse=True, feedback="\n?", update="\n!")
+NUMBERED = StepFormat("numbered", numbered=True, terse=False, feedback="\nFeedback: ", update="\nUpdated answer:\n")
+LINES = StepFormat("lines", numbered=False, terse=False, feedback="\nFeedback: ", update="\nUpdated answer:\n")
+COMPACT = StepFormat("compact", numbered=False, terse=True, feedback="\n?", update="\n!")
 
 _LAYOUTS = {layout.name: layout for layout in (NUMBERED, LINES, COMPACT)}
 
 
-def layout(name: str) -> Layout:
+def layout(name: str) -> StepFormat:
     """The layout called `name`."""
     if name not in _LAYOUTS:
         raise nearest("layout", name, _LAYOUTS)

@@ -16,10 +16,10 @@ from annotated_types import Ge, Gt
 from sparring.common.errors import ConfigError, Unreadable
 from sparring.core.leakage import states_gold
 from sparring.core.partner import ask, conversation
-from sparring.core.prompt import blanks, check, fill
+from sparring.core.prompt import blanks, check_blanks, fill
 from sparring.core.speaker import Sampling, Speaker
 from sparring.core.task import Offer, Problem, Task
-from sparring.parsing.steps import LINES, Fault, Layout
+from sparring.parsing.steps import LINES, Fault, StepFormat
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class ModelCritic:
     prompt: str | None = None
 
     def __post_init__(self) -> None:
-        check(self.prompt or "", ("question", "steps", "answer", "gold", "examples"))
-        if self.examples and "examples" not in blanks(self.prompt or PROMPT):
+        check_blanks(self.prompt or "", ("question", "steps", "answer", "gold", "examples"))
+        if self.examples and "examples" not in blanks(self.prompt or CRITIC_PROMPT):
             raise ConfigError("the prompt of the critic has no place for its examples; put the blank {examples} in it")
         self._shown()  # says what is wrong with them
 
@@ -72,11 +72,11 @@ class ModelCritic:
             return replace(fault, leaked=refused > 0)
 
         prompt = fill(
-            self.prompt or PROMPT,
+            self.prompt or CRITIC_PROMPT,
             question=conversation(problem.chat, "student"),
             answer=attempt,
             steps=_numbered(layout, attempt),
-            gold=fill(TOLD, gold=problem.gold) if self.told_gold and problem.gold is not None else "",
+            gold=fill(CRITIC_GOLD, gold=problem.gold) if self.told_gold and problem.gold is not None else "",
             examples=self._shown(),
         )
         return await ask(self.speaker, prompt, read, Sampling(self.temperature, max_tokens=self.max_tokens))
@@ -99,17 +99,17 @@ class ModelCritic:
         return words + NOW if words else ""
 
 
-def _numbered(layout: Layout, attempt: str) -> str:
+def _numbered(layout: StepFormat, attempt: str) -> str:
     return "\n".join(f"({step.label}) {step.text}" for step in layout.split(attempt))
 
 
-def _read(reply: str, layout: Layout, attempt: str) -> Fault | None:
+def _read(reply: str, layout: StepFormat, attempt: str) -> Fault | None:
     """The fault that `reply` names in `attempt`; raises Unreadable."""
     fault = LINES.read(reply)
     return None if fault is None else layout.located(attempt, fault)
 
 
-TOLD = """
+CRITIC_GOLD = """
 The correct final answer is {gold}. Use it only to decide whether something is wrong; do not mention it.
 """
 
@@ -128,7 +128,7 @@ Your reply:
 
 NOW = "\nNow check this answer.\n"
 
-PROMPT = """Check a student's answer step by step.
+CRITIC_PROMPT = """Check a student's answer step by step.
 {examples}
 Question:
 {question}

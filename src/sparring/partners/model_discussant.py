@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt
 from sparring.common.errors import Unreadable
 from sparring.core.chat import Chat
 from sparring.core.partner import Stance, ask, conversation
-from sparring.core.prompt import check, fill
+from sparring.core.prompt import check_blanks, fill
 from sparring.core.speaker import Sampling, Speaker
 from sparring.core.task import Offer, Problem
 
@@ -34,7 +34,7 @@ class ModelDiscussant:
 
     def __post_init__(self) -> None:
         for prompt in (self.supportive_prompt, self.adversarial_prompt):
-            check(prompt or "", ("question", "answer", "gold"))
+            check_blanks(prompt or "", ("question", "answer", "gold"))
 
     async def remark(self, problem: Problem, chat: Chat, stance: Stance, draw: random.Random) -> str:
         """A remark on the newest answer, with what was said before in view."""
@@ -44,7 +44,7 @@ class ModelDiscussant:
             supportive if stance == "supportive" else adversarial,
             question=conversation(Chat(chat.messages[:-1]), "student"),
             answer=chat.last.full_text if self.sees_thoughts else chat.text,
-            gold=fill(TOLD, gold=problem.gold) if self.told_gold and problem.gold is not None else "",
+            gold=fill(DISCUSSANT_GOLD, gold=problem.gold) if self.told_gold and problem.gold is not None else "",
         )
         return await ask(self.speaker, prompt, _remark, Sampling(self.temperature, max_tokens=self.max_tokens))
 
@@ -55,7 +55,7 @@ def _remark(reply: str) -> str:
     return reply.strip()
 
 
-TOLD = "\nThe correct final answer is {gold}. Do not say it in your remark.\n"
+DISCUSSANT_GOLD = "\nThe correct final answer is {gold}. Do not say it in your remark.\n"
 
 SUPPORTIVE = """A student answers a question. Help the student with one remark.
 

@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt
 
 from sparring.common.errors import Unreadable
 from sparring.core.partner import ask, conversation
-from sparring.core.prompt import check, fill
+from sparring.core.prompt import check_blanks, fill
 from sparring.core.speaker import Sampling, Speaker
 from sparring.core.task import Offer, Problem, Task
 from sparring.parsing.steps import Fault
@@ -32,7 +32,7 @@ class ModelEditor:
     prompt: str | None = None
 
     def __post_init__(self) -> None:
-        check(self.prompt or "", ("question", "kept", "step", "wrong", "reason"))
+        check_blanks(self.prompt or "", ("question", "kept", "step", "wrong", "reason"))
 
     async def improve(self, problem: Problem, attempt: str, fault: Fault, draw: random.Random) -> str:
         """The kept steps and the speaker's continuation."""
@@ -47,7 +47,7 @@ class ModelEditor:
             return update
 
         prompt = fill(
-            self.prompt or PROMPT,
+            self.prompt or EDITOR_PROMPT,
             question=conversation(problem.chat, "student"),
             kept=kept.rstrip() or "(none: start from the beginning)",
             step=fault.step,
@@ -63,7 +63,7 @@ def _unwrapped(reply: str) -> str:
     return words if words.startswith(("  ", "\t")) else words.lstrip()
 
 
-PROMPT = """A student's answer goes wrong at step ({step}): the part "{wrong}" is incorrect. Reason: {reason}.
+EDITOR_PROMPT = """A student's answer goes wrong at step ({step}): the part "{wrong}" is incorrect. Reason: {reason}.
 
 Question:
 {question}

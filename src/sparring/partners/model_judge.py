@@ -11,8 +11,8 @@ from typing import Annotated, ClassVar, Literal
 from annotated_types import Ge, Gt
 
 from sparring.common.errors import ConfigError, Unreadable
-from sparring.core.partner import Scores, Verdict, ask, by_pairs, by_swiss, conversation, number, one_by_one
-from sparring.core.prompt import check, fill
+from sparring.core.partner import Scores, Verdict, ask, by_pairs, by_swiss, conversation, one_by_one, read_score
+from sparring.core.prompt import check_blanks, fill
 from sparring.core.speaker import Sampling, Speaker
 from sparring.core.task import Offer, Problem
 from sparring.parsing.answers import MATCHED
@@ -49,7 +49,9 @@ class ModelJudge:
     prior: Annotated[float, Gt(0)] = 0.5
 
     def __post_init__(self) -> None:
-        check(self.prompt or "", ("question", "response") if self.mode == "pointwise" else ("question", "a", "b"))
+        check_blanks(
+            self.prompt or "", ("question", "response") if self.mode == "pointwise" else ("question", "a", "b")
+        )
         if self.lowest >= self.highest:
             raise ConfigError(f"lowest = {self.lowest} is not below highest = {self.highest}; give a scale")
         try:
@@ -89,7 +91,7 @@ class ModelJudge:
         return Sampling(self.temperature, max_tokens=self.max_tokens)
 
     def _number(self, reply: str) -> float:
-        score = number(text := self._only(_SCORE, reply))
+        score = read_score(text := self._only(_SCORE, reply))
         if not self.lowest <= score <= self.highest:
             raise Unreadable(f"the score {text} is not between {self.lowest:g} and {self.highest:g}")
         return score

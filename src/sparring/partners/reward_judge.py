@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sparring.core.chat import LEARNER
-from sparring.core.partner import Scores, number, one_by_one
+from sparring.core.partner import Scores, one_by_one, read_score
 from sparring.core.speaker import Sampling, Speaker
 from sparring.core.task import Offer, Problem
 from sparring.parsing.thought import Answer
@@ -28,6 +28,6 @@ class RewardJudge:
 
         async def one(answer: Answer) -> float:
             reply = await self.speaker.reply(problem.chat.say(LEARNER, answer.text), Sampling())
-            return number(reply.whole().text.strip())
+            return read_score(reply.whole().text.strip())
 
         return await one_by_one(one, answers)

@@ -10,7 +10,7 @@ from annotated_types import Gt
 from sparring.core.chat import LEARNER, Chat
 from sparring.core.method import Answered, answered
 from sparring.core.speaker import Sampling, Speaker
-from sparring.parsing.steps import Layout
+from sparring.parsing.steps import StepFormat
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Solo:
 
     max_tokens: Annotated[int, Gt(0)] = 512
 
-    async def answer(self, question: Chat, learner: Speaker, layout: Layout) -> Answered:
+    async def answer(self, question: Chat, learner: Speaker, layout: StepFormat) -> Answered:
         """The reply as it is."""
         reply = await learner.reply(question, Sampling(temperature=0, max_tokens=self.max_tokens))
         return answered(question, reply.whole().by(LEARNER))

@@ -30,7 +30,7 @@ def largest(packed: int) -> int:
     return _ALLOWED + _RATIO * packed
 
 
-def write(output: Path, members: Iterable[tuple[str, Path | bytes]]) -> None:
+def pack_archive(output: Path, members: Iterable[tuple[str, Path | bytes]]) -> None:
     """Everything in one file, in the order of `members`; no time, owner or order of a folder gets in."""
     partial, count = output.with_name(output.name + ".partial"), 0
     with writing(output):
@@ -52,7 +52,7 @@ def write(output: Path, members: Iterable[tuple[str, Path | bytes]]) -> None:
         partial.replace(output)
 
 
-def read(source: Path, folder: Path, small: Iterable[str] = ()) -> None:
+def unpack_archive(source: Path, folder: Path, small: Iterable[str] = ()) -> None:
     """Puts the files in `source` into `folder`; ConfigError where it is damaged or breaks a rule. Files that are named
     in `small` have at most SMALL bytes."""
     seen: set[str] = set()

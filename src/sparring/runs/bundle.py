@@ -94,7 +94,7 @@ def bundle(run: Path, output: Path | None = None) -> tuple[Path, Manifest]:
             tuple(sorted(_modules(table))),
         )
         told_of_itself = json.dumps(asdict(manifest), indent=2, ensure_ascii=False).encode()
-        archive.write(output, [(MANIFEST, told_of_itself), *sorted(members.items())])
+        archive.pack_archive(output, [(MANIFEST, told_of_itself), *sorted(members.items())])
     return output, manifest
 
 

@@ -21,12 +21,12 @@ from sparring.common.errors import Unreadable
 from sparring.core.episode import Episode
 from sparring.training.learner import Learner
 from sparring.core.method import Method
-from sparring.core.partner import AGAIN, CRITIC, DISCUSSANT, EDITOR
+from sparring.core.partner import RETRY_PROMPT, CRITIC, DISCUSSANT, EDITOR
 from sparring.core.rollout import play
 from sparring.runs.recording import spoken
 from sparring.common.seeds import digest
-from sparring.core.speaker import PARTNER, Reply, Sampling, Speaker, said
-from sparring.parsing.steps import Fault, Layout
+from sparring.core.speaker import PARTNER, Reply, Sampling, Speaker, text_reply
+from sparring.parsing.steps import Fault, StepFormat
 from sparring.core.task import Problem, Task
 from sparring.parsing.thought import ThoughtFormat
 
@@ -84,7 +84,7 @@ class StandIn:
     speaker: Recordable
     partner: Any
     role: str
-    layout: Layout
+    layout: StepFormat
     count: Callable[[str], int]
     asked: list[Asked] = field(default_factory=list)
 
@@ -93,10 +93,10 @@ class StandIn:
         model = str(self.speaker.request(chat, sampling, sample)["model"])
         words = [message["content"] for message in attempts.as_messages(chat, PARTNER)]
         counted = hasattr(self.speaker, "model")  # programs and people have no tokens
-        again = chat.text.startswith(AGAIN.partition("{")[0])
+        again = chat.text.startswith(RETRY_PROMPT.partition("{")[0])
         size = (sum(map(self.count, words)), sampling.max_tokens) if counted else (0, 0)
         self.asked.append(Asked(self.role, model, attempts.serving.get().problem, *size, again))
-        return said(self._words(next(said.text for said in chat.messages if said.author == USER)), PARTNER)
+        return text_reply(self._words(next(said.text for said in chat.messages if said.author == USER)), PARTNER)
 
     def _words(self, prompt: str) -> str:
         if self.role == DISCUSSANT:
@@ -111,7 +111,7 @@ class StandIn:
         return verdicts.get(getattr(self.partner, "mode", ""), "1")
 
 
-def _step(layout: Layout, label: str, replaced: str) -> str:
+def _step(layout: StepFormat, label: str, replaced: str) -> str:
     """A step that is not the one in `replaced`."""
     return (f"({label}) " if layout.numbered else "") + f"This is update {digest(replaced)[:6]}."
 
@@ -122,15 +122,15 @@ class _Pupil:
     samples are the same. Its own feedback is what the stand-in for a critic says, and its own updates mend nothing."""
 
     voice: Speaker
-    layout: Layout
+    layout: StepFormat
     form: ThoughtFormat | None
 
     async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
         if chat.last.open and chat.last.parts[-1].text in (self.layout.feedback, self.layout.update):
-            return said(self._own([part.text for part in chat.last.parts]), LEARNER)
+            return text_reply(self._own([part.text for part in chat.last.parts]), LEARNER)
         text = (await self.voice.reply(chat, sampling, sample)).text
         text = (text if text.strip() else "1") + (f" [{sample}]" if sample else "")
-        return said(text if self.form is None else _in(self.form, text), LEARNER)
+        return text_reply(text if self.form is None else _in(self.form, text), LEARNER)
 
     def _own(self, parts: list[str]) -> str:
         attempt = "".join(parts[: parts.index(self.layout.feedback)])

@@ -31,7 +31,7 @@ from sparring.common.terminal import Terminal
 from sparring.common.concurrency import wait_for
 
 
-class Line(NamedTuple):
+class EstimateRow(NamedTuple):
     """What one role at one model may be asked in each of the `rounds` of a phase: `calls` at most, their tokens, and
     where earlier calls tell of it the tokens of replies as long as those were (`usual`)."""
 
@@ -64,10 +64,10 @@ class Line(NamedTuple):
 class Estimate:
     """What a run may cost: a line for each role of each phase, and what else there is to say."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[EstimateRow, ...]
     notes: tuple[str, ...]
 
-    def total(self, amount: Callable[[Line], float]) -> float:
+    def total(self, amount: Callable[[EstimateRow], float]) -> float:
         """The sum of `amount`, which is of one round, over all rounds."""
         return sum(amount(line) * line.rounds for line in self.lines)
 
@@ -81,7 +81,7 @@ def estimate(recipe: Recipe, episodes: int = 8) -> Estimate:
         torch.set_num_threads(recipe.run.threads)
     learner, choice = Learner.load(recipe.learner, recipe.run.seed), Choice(recipe)
     usual = _earlier(recipe)
-    lines: list[Line] = []
+    lines: list[EstimateRow] = []
     notes: list[str] = []
     for number in paid:
         phase = recipe.phases[number]
@@ -97,7 +97,7 @@ def estimate(recipe: Recipe, episodes: int = 8) -> Estimate:
 
 def _lines(
     name: str, played: Dry, rounds: int, problems: int, usual: Mapping[tuple[str, str], float]
-) -> Iterator[Line]:
+) -> Iterator[EstimateRow]:
     """What each role may be asked in the phase `name`, of which a round plays so many `problems`."""
     for role, model in dict.fromkeys((asked.role, asked.model) for asked in played.asked):
         found = [asked for asked in played.asked if (asked.role, asked.model) == (role, model)]
@@ -106,7 +106,7 @@ def _lines(
         completion = calls * max(asked.max_tokens for asked in found)
         length = usual.get((role, model))
         likely = None if length is None else round(calls * length)
-        yield Line(name, rounds, role, model, calls, prompt, completion, likely)
+        yield EstimateRow(name, rounds, role, model, calls, prompt, completion, likely)
 
 
 def _notes(name: str, played: Dry, method: Method) -> Iterator[str]:
@@ -142,14 +142,14 @@ def _earlier(recipe: Recipe) -> dict[tuple[str, str], float]:
     return {key: tokens[key] / count for key, count in replies.items() if count}
 
 
-def _unpriced(lines: list[Line], recipe: Recipe) -> Iterator[str]:
+def _unpriced(lines: list[EstimateRow], recipe: Recipe) -> Iterator[str]:
     for model in dict.fromkeys(line.model for line in lines if line.unpriced):
         limited = (recipe.budget.run.money, recipe.budget.round.money) != (None, None)
         refused = "; with a cap on money the run stops at its first call" if limited else ""
         yield f"the price of {model!r} is not known, so its cost is in no sum: add it to budget.prices{refused}"
 
 
-def caps(lines: list[Line], recipe: Recipe) -> Iterator[str]:
+def caps(lines: list[EstimateRow], recipe: Recipe) -> Iterator[str]:
     """Where the run would reach each cap of its budget if it spent what it may."""
     for scope in ("run", "round"):
         for unit in ("calls", "tokens", "money"):
@@ -160,7 +160,7 @@ def caps(lines: list[Line], recipe: Recipe) -> Iterator[str]:
                 yield _reached(lines, f"budget.{scope}.{unit}", unit, most, adding_up=scope == "run")
 
 
-def _reached(lines: list[Line], key: str, unit: str, most: float, adding_up: bool) -> str:
+def _reached(lines: list[EstimateRow], key: str, unit: str, most: float, adding_up: bool) -> str:
     highest = spent = 0.0
     for phase in dict.fromkeys(line.phase for line in lines):
         each = sum(line.spends[unit] for line in lines if line.phase == phase)
@@ -179,7 +179,7 @@ def _told(amount: float) -> str:
 # ── in words ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def show(recipe: Recipe, episodes: int) -> None:
+def print_estimate(recipe: Recipe, episodes: int) -> None:
     """Prints the estimate of `recipe`, what of it is a bound and what a guess."""
     found, console = estimate(recipe, episodes), Terminal()
     if found.lines:

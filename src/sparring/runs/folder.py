@@ -23,7 +23,7 @@ from sparring.common.schema import differences
 RECIPE = "recipe.toml"
 
 
-def check(folder: Path, recipe: Recipe, resume: bool) -> None:
+def check_resumable(folder: Path, recipe: Recipe, resume: bool) -> None:
     """ConfigError if `folder` holds a run that may not be gone on with by `recipe`."""
     if not (folder / RECIPE).exists():
         left = [name for name in ("metrics.jsonl", "checkpoints") if (folder / name).exists()]
@@ -42,7 +42,7 @@ def check(folder: Path, recipe: Recipe, resume: bool) -> None:
         )
 
 
-def note(folder: Path, run: str, status: str, seed: int, **more: Any) -> None:
+def write_status(folder: Path, run: str, status: str, seed: int, **more: Any) -> None:
     """Writes down the id of the run in `folder`, and how it stands."""
     write_json(folder / STATUS, {"id": run, "status": status, "seed": seed, **circumstances(), **more})
 

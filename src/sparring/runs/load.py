@@ -12,9 +12,9 @@ from sparring.core.chat import LEARNER, Chat, question
 from sparring.common.errors import nearest
 from sparring.core.evaluation import Answers
 from sparring.core.method import Answered
-from sparring.inference.model import LanguageModel, load
+from sparring.inference.model import LanguageModel, load_model
 from sparring.models.source import ModelSource
-from sparring.parsing.steps import Layout, layout
+from sparring.parsing.steps import StepFormat, layout
 from sparring.common.schema import build
 from sparring.common.concurrency import wait_for
 from sparring.inference.model_speaker import Voice
@@ -23,12 +23,12 @@ AS_TRAINED = "as_trained"
 
 
 @dataclass(frozen=True)
-class Used:
+class SavedLearner:
     """A model, the way it answers and the layout of its answers."""
 
     model: LanguageModel
     way: Answers
-    layout: Layout
+    layout: StepFormat
 
     async def reply(self, chat: Chat) -> Answered:
         """How it answers `chat`."""
@@ -39,7 +39,7 @@ class Used:
         return wait_for(self.reply(question(text))).response
 
 
-def open_learner(place: str | Path, protocol: str = AS_TRAINED, source: ModelSource | None = None) -> Used:
+def load_learner(place: str | Path, protocol: str = AS_TRAINED, source: ModelSource | None = None) -> SavedLearner:
     """The learner in a run's folder, a checkpoint, or any model's folder or hub id, asked as `protocol` says. A model
     that no run has trained answers alone."""
     if protocol != AS_TRAINED and protocol not in PROTOCOLS:
@@ -60,4 +60,4 @@ def open_learner(place: str | Path, protocol: str = AS_TRAINED, source: ModelSou
         if usage is not None and trained
         else build(PROTOCOLS["solo" if protocol == AS_TRAINED else protocol], {}, protocol)
     )
-    return Used(load(source), way, layout(usage.layout if usage is not None else "lines"))
+    return SavedLearner(load_model(source), way, layout(usage.layout if usage is not None else "lines"))

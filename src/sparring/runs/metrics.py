@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from sparring.common.files import rows, write_whole, writing
+from sparring.common.files import json_lines, write_whole, writing
 
 Key = tuple[str, int, int, int]  # kind, phase, round, step
 _KEY = ("kind", "phase", "round", "step")
@@ -30,7 +30,7 @@ class Metrics:
     def _read(self) -> None:
         """Takes the lines up to the first that is damaged; what follows that is put aside, and measured again."""
         end = 0
-        for row in rows(self.path):
+        for row in json_lines(self.path):
             if row.value is None or not _is_line(row.value):
                 break
             line, end = row.value, row.end

@@ -111,7 +111,7 @@ def asks_a_person(recipe: Recipe) -> bool:
     return recipe.ledger.mode != "replay" and any(isinstance(partner.speaker, Human) for partner in partners)
 
 
-def ready(recipe: Recipe) -> None:
+def check_partners(recipe: Recipe) -> None:
     """ConfigError where a partner that may be asked cannot be; a replay asks nobody."""
     for phase in recipe.phases if recipe.ledger.mode != "replay" else ():
         for partner in spoken(phase.method).values():

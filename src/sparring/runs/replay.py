@@ -35,7 +35,7 @@ from sparring.runs.bundle import (
 from sparring.runs.environment import circumstances
 from sparring.runs.display import Display
 from sparring.common.errors import ConfigError
-from sparring.common.files import adapter, rows
+from sparring.common.files import adapter, json_lines
 from sparring.ledger import NotRecorded, restore
 from sparring.runs.metrics import Metrics
 from sparring.config.recipe import Recipe, load_table
@@ -109,7 +109,7 @@ def unpack(source: Path, folder: Path) -> Manifest:
     it was packed."""
     if not source.is_file():
         raise ConfigError(f"there is no bundle at {source}; make one by sparring bundle")
-    archive.read(source, folder, small=(MANIFEST, RECIPE))
+    archive.unpack_archive(source, folder, small=(MANIFEST, RECIPE))
     manifest = _manifest(source, folder / MANIFEST)
     there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {MANIFEST}
     for name in sorted(there | manifest.files.keys()):
@@ -159,7 +159,7 @@ def _restore(path: Path, source: Path, run: str, name: str) -> None:
 
 def _metrics(path: Path) -> Metrics:
     """The figures in a file of the bundle; ConfigError where they cannot be read."""
-    if any(row.value is None for row in rows(path)):
+    if any(row.value is None for row in json_lines(path)):
         raise ConfigError(f"{METRICS} of the bundle cannot be read; get it anew")
     return Metrics(path)
 

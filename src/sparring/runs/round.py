@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from sparring.config.factory import name_of
 from sparring.core.attempts import Serving
-from sparring.training.checkpoint import AGAIN
+from sparring.training.checkpoint import START_OVER
 from sparring.runs.problem_order import Choice
 from sparring.runs.display import Display
 from sparring.common.errors import ConfigError
@@ -25,11 +25,11 @@ from sparring.common.files import adapter, read_json, read_jsonl, write_json, wr
 from sparring.core.episode import Episode
 from sparring.inference.journal import Journal
 from sparring.training.learner import Learner
-from sparring.core.rollout import check_failures, play, summary
+from sparring.core.rollout import check_failures, play, summarize
 from sparring.config.recipe import Phase, Recipe
 from sparring.common.seeds import rng
 from sparring.core.task import Problem
-from sparring.training.trainer import Lesson, Reference, Trainer, needs_reference
+from sparring.training.trainer import TrainingSet, Reference, Trainer, needs_reference
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Round:
         if not harvested:
             harvested = await self._harvest(episodes, journal)
         journal.close(keep=False)
-        return harvested, summary(episodes)
+        return harvested, summarize(episodes)
 
     def _saved_episodes(self) -> list[Episode] | None:
         path = self.folder / "episodes.jsonl"
@@ -135,7 +135,7 @@ class Round:
             on_episode=told,
         )
 
-    def reference(self, trainer: Trainer, lesson: Lesson) -> Reference | None:
+    def reference(self, trainer: Trainer, lesson: TrainingSet) -> Reference | None:
         """The reference's log-probabilities, taken before the first step and kept for who resumes after it."""
         path = self.folder / "reference.json"
         known = _known(path, len(lesson.pieces))
@@ -171,4 +171,4 @@ def _known(path: Path, pieces: int) -> Reference | None:
 
 
 def _lost(path: Path, what: str) -> ConfigError:
-    return ConfigError(f"{path} cannot be used: {what}; put it back, or remove it and {AGAIN.removeprefix('remove ')}")
+    return ConfigError(f"{path} cannot be used: {what}; put it back, or remove it and {START_OVER.removeprefix('remove ')}")

@@ -28,17 +28,17 @@ from sparring.runs.display import Display
 from sparring.common.errors import ConfigError, RunStopped, SparringError
 from sparring.core.experience import Memory
 from sparring.common.files import write_whole
-from sparring.runs.folder import RECIPE, check, note
+from sparring.runs.folder import RECIPE, check_resumable, write_status
 from sparring.training.learner import Learner
 from sparring.runs.metrics import Metrics
 from sparring.models.source import TINY, USAGE
 from sparring.runs.lock import occupied
 from sparring.config.recipe import Phase, Recipe
-from sparring.runs.recording import asks_a_person, identity, place, ready, recorded
+from sparring.runs.recording import asks_a_person, identity, place, check_partners, recorded
 from sparring.runs.round import Round
 from sparring.runs.selection import Progress, Selection
 from sparring.common.concurrency import wait_for
-from sparring.training.trainer import Lesson, Trainer
+from sparring.training.trainer import TrainingSet, Trainer
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,10 @@ class Run:
         self.recipe, self.folder, self.display = recipe, folder, display
         self.settings = recipe.run
         self.choice = Choice(recipe)
-        check(folder, recipe, resume)
+        check_resumable(folder, recipe, resume)
         self.id = identity(folder, place(recipe.ledger.path, folder))
         if not (folder / RECIPE).exists():  # a run that goes on may have all replies that it needs
-            ready(recipe)
+            check_partners(recipe)
         if self.settings.threads:
             torch.set_num_threads(self.settings.threads)
         self.learner = Learner.load(recipe.learner, self.settings.seed)
@@ -97,7 +97,7 @@ class Run:
         self.memory = Memory(recipe.phases[0].replay)
 
     def _note(self, status: str, **more: Any) -> None:
-        note(self.folder, self.id, status, self.settings.seed, **more)
+        write_status(self.folder, self.id, status, self.settings.seed, **more)
 
     # ── the whole ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -144,10 +144,10 @@ class Run:
         except Damaged as error:
             damaged = error
         if damaged is not None:
-            raise ConfigError(f"{damaged}; {checkpoint.AGAIN}") from damaged
+            raise ConfigError(f"{damaged}; {checkpoint.START_OVER}") from damaged
 
     def _restore_from(self, found: Path) -> None:
-        state = checkpoint.state(found)
+        state = checkpoint.saved_state(found)
         if state.measured > len(self.metrics):
             there = f"metrics.jsonl has {len(self.metrics)} of the {state.measured} lines that it had then"
             raise Damaged(f"the checkpoint {found} cannot be gone on from ({there})")
@@ -166,8 +166,8 @@ class Run:
         if (self.position.round, self.position.step) == (0, 0):
             self.memory = Memory(phase.replay)
         for round_ in range(self.position.round, phase.rounds):
-            if self.position.step == 0 and (round_ == 0 or phase.method.pace.lifetime == "round"):
-                rounds = phase.rounds if phase.method.pace.lifetime == "phase" else 1
+            if self.position.step == 0 and (round_ == 0 or phase.method.schedule.lifetime == "round"):
+                rounds = phase.rounds if phase.method.schedule.lifetime == "phase" else 1
                 self.trainer.begin(float(self.choice.count(phase) * rounds), phase.trainer)
             await self._round(number, phase, round_)
             self.position = replace(self.position, round=round_ + 1, step=0)
@@ -221,7 +221,7 @@ class Run:
                 "raise it in a new run"
             )
 
-    async def _learn(self, lesson: Lesson, phase: Phase, this: Round) -> None:
+    async def _learn(self, lesson: TrainingSet, phase: Phase, this: Round) -> None:
         """Takes the round's steps, evaluating and saving where problems say so."""
         steps = lesson.steps
         self.display.stage(f"{this.name}: steps", steps - self.position.step)

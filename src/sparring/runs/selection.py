@@ -94,7 +94,7 @@ class Selection:
     def check(self, problems: float) -> None:
         """Damaged if the best learner of the first so many problems cannot be read."""
         if self.best.exists() or any(line["at"] <= problems for line in self._developed()):
-            checkpoint.check(self.best)
+            checkpoint.check_readable(self.best)
 
     def _developed(self) -> list[dict[str, Any]]:
         return [line for line in self.metrics if line["kind"] == "development"]
@@ -118,7 +118,7 @@ class Selection:
             return None
         best = checkpoint.usage(self.best)
         if best is None or best.origin is None or final.origin is None:
-            raise ConfigError(f"{self.best / USAGE} does not say where its learner is from; {checkpoint.AGAIN}")
+            raise ConfigError(f"{self.best / USAGE} does not say where its learner is from; {checkpoint.START_OVER}")
         told = self._evaluation(best.origin, final.origin)
         if told is None:
             told = await self._tested(problems, best, final)

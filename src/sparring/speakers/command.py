@@ -31,7 +31,7 @@ from sparring.common.errors import ConfigError, Unavailable
 from sparring.core import attempts
 from sparring.core.attempts import REPLIED, Attempt
 from sparring.core.chat import Chat
-from sparring.core.speaker import PARTNER, Reply, Sampling, said
+from sparring.core.speaker import PARTNER, Reply, Sampling, text_reply
 
 LARGEST_OUTPUT = 2**20  # bytes
 _TAIL = 300  # characters of the standard error that are told
@@ -78,7 +78,7 @@ class Command:
             await attempts.admit()
             start = time.monotonic()
             try:
-                reply = said(_read(await self._output(told)), PARTNER)
+                reply = text_reply(_read(await self._output(told)), PARTNER)
             except Trouble as trouble:
                 attempts.report(Attempt(trouble.outcome, time.monotonic() - start, error=trouble.error))
                 raise Unavailable(f"{shlex.join(self.command)}: {trouble}") from None

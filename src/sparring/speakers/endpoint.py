@@ -23,10 +23,10 @@ from urllib.parse import urlsplit
 
 from annotated_types import Ge, Gt, Le
 
-from sparring.client.client import Line, Lines
-from sparring.client.completion import Dialect, estimate, most, read
+from sparring.client.completion import ServerQuirks, estimate_tokens, most, read_completion
+from sparring.client.connection import Connection, Lines
 from sparring.client.hosts import Host, Hosts
-from sparring.client.pace import Pace
+from sparring.client.rate_limiter import RateLimiter
 from sparring.client.trouble import FORM_REFUSED, NOT_ALLOWED, RATE_LIMITED, Trouble
 from sparring.common.errors import ConfigError, Unavailable
 from sparring.common.seeds import stream
@@ -37,7 +37,7 @@ from sparring.core.speaker import Reply, Sampling
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between the tries of one call; they double
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-PATIENCE = 300.0  # seconds; a server that asks for more (a daily quota, say) is not waited for
+MAX_SERVER_WAIT = 300.0  # seconds; a server that asks for more (a daily quota, say) is not waited for
 
 
 class _State(NamedTuple):
@@ -45,9 +45,9 @@ class _State(NamedTuple):
 
     lines: Lines
     hosts: Hosts
-    dialect: Dialect
-    requests: Pace
-    tokens: Pace
+    dialect: ServerQuirks
+    requests: RateLimiter
+    tokens: RateLimiter
 
 
 class _Patience:
@@ -64,9 +64,9 @@ class _Patience:
         if trouble.status == RATE_LIMITED:
             now = time.monotonic()
             self._limited_since = min(self._limited_since, now)
-            return not trouble.again or now - self._limited_since + trouble.wait > PATIENCE
+            return not trouble.again or now - self._limited_since + trouble.wait > MAX_SERVER_WAIT
         self._left -= 1
-        return not trouble.again or self._left < 0 or trouble.wait > PATIENCE
+        return not trouble.again or self._left < 0 or trouble.wait > MAX_SERVER_WAIT
 
     def pause(self) -> float:
         """Seconds until the next try: doubling, and never the same for two calls."""
@@ -117,7 +117,13 @@ class Endpoint:
     @cached_property
     def _state(self) -> _State:
         lines = Lines(self.in_flight, self.timeout, self.key_variable)
-        return _State(lines, Hosts(self.urls), Dialect(), Pace(self.requests_per_minute), Pace(self.tokens_per_minute))
+        return _State(
+            lines,
+            Hosts(self.urls),
+            ServerQuirks(),
+            RateLimiter(self.requests_per_minute),
+            RateLimiter(self.tokens_per_minute),
+        )
 
     def request(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Mapping[str, Any]:
         """All that decides a reply; what is not set is left out, so that a later setting changes no old call."""
@@ -167,16 +173,16 @@ class Endpoint:
             if not self._state.hosts.well_besides(host):
                 await asyncio.sleep(patience.pause())
 
-    async def _try(self, line: Line, host: Host, sent: Mapping[str, Any], sampling: Sampling) -> Reply:
+    async def _try(self, line: Connection, host: Host, sent: Mapping[str, Any], sampling: Sampling) -> Reply:
         """One exchange, admitted before and reported after; raises Trouble."""
-        expected = estimate(sent["messages"]) + sampling.max_tokens
+        expected = estimate_tokens(sent["messages"]) + sampling.max_tokens
         await host.open()
         await self._state.requests.wait()
         await self._state.tokens.wait(expected)
         await attempts.admit(most(sent, sampling))
         start, used = time.monotonic(), Tokens()
         try:
-            found = read(await line.post(host.url, sent), sent["messages"], sampling, self.author)
+            found = read_completion(await line.post(host.url, sent), sent["messages"], sampling, self.author)
             used = found.used
         except Trouble as trouble:
             used = trouble.used
@@ -197,7 +203,7 @@ class Endpoint:
         if trouble.sick:
             host.failed(trouble.unreachable)
         if trouble.wait:
-            host.close_for(min(trouble.wait, PATIENCE))
+            host.close_for(min(trouble.wait, MAX_SERVER_WAIT))
 
     def _given_up(self, trouble: Trouble, host: Host, tries: int) -> ConfigError | Unavailable:
         if trouble.status in NOT_ALLOWED:

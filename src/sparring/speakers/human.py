@@ -31,7 +31,7 @@ from sparring.common.terminal import visible
 from sparring.core import attempts
 from sparring.core.attempts import as_messages
 from sparring.core.chat import Chat
-from sparring.core.speaker import PARTNER, Reply, Sampling, said
+from sparring.core.speaker import PARTNER, Reply, Sampling, text_reply
 
 SKIP, BACK, LEAVE = ":skip", ":back", ":leave"
 
@@ -65,7 +65,7 @@ class Human:
         written = await _DESKS[loop].ask(_shown(chat))
         if written is None:
             raise Skipped(f"{self.person}: skipped")
-        return said(written, PARTNER)
+        return text_reply(written, PARTNER)
 
 
 class Screen(Protocol):

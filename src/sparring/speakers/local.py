@@ -81,9 +81,9 @@ _LOADED: dict[str, LanguageModel] = {}
 def _shared(source: ModelSource, offload: bool) -> LanguageModel:
     name = repr((source, offload))
     if name not in _LOADED:
-        from sparring.inference.model import load  # noqa: PLC0415 - slow to start, and a recipe is read without it
+        from sparring.inference.model import load_model  # noqa: PLC0415 - slow to start, and a recipe is read without it
 
-        model = load(source, offload=offload)
+        model = load_model(source, offload=offload)
         model.network.requires_grad_(False)
         _LOADED[name] = model
     return _LOADED[name]

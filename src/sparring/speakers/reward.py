@@ -18,7 +18,7 @@ from annotated_types import Gt
 from sparring.common.errors import ConfigError, Unavailable
 from sparring.core.attempts import as_messages
 from sparring.core.chat import LEARNER, Chat
-from sparring.core.speaker import PARTNER, Reply, Sampling, said
+from sparring.core.speaker import PARTNER, Reply, Sampling, text_reply
 from sparring.models.source import ModelSource, Precision
 
 if TYPE_CHECKING:
@@ -77,12 +77,12 @@ class Reward:
 
     @cached_property
     def _scorer(self) -> Scorer:
-        from sparring.inference.reward_model import load  # noqa: PLC0415 - slow to start, and a recipe is read without it
+        from sparring.inference.reward_model import load_reward_model  # noqa: PLC0415 - slow to start, and a recipe is read without it
 
         name = repr(self)
         if name not in _LOADED:
             source = ModelSource(self.model, dtype=self.dtype, device=self.device)
-            _LOADED[name] = load(source, self.batch_tokens, self._how())
+            _LOADED[name] = load_reward_model(source, self.batch_tokens, self._how())
         return _LOADED[name]
 
     def request(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Mapping[str, Any]:
@@ -105,7 +105,7 @@ class Reward:
         score = await self._scorer.score(ids)
         if not math.isfinite(score):
             raise Unavailable(f"{self.model}: the score is {score}")
-        return replace(said(repr(score), PARTNER), prompt_tokens=len(ids))
+        return replace(text_reply(repr(score), PARTNER), prompt_tokens=len(ids))
 
 
 _LOADED: dict[str, Scorer] = {}  # judges with the same settings share it

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from sparring.common.errors import ConfigError, Unavailable
 from sparring.core.chat import Chat
-from sparring.core.speaker import Reply, Sampling, said
+from sparring.core.speaker import Reply, Sampling, text_reply
 
 
 @dataclass(frozen=True)
@@ -30,4 +30,4 @@ class Scripted:
         if place >= len(self.replies) and not self.loop:
             raise Unavailable(f"the script has only {len(self.replies)} lines")
         self.heard.append(chat)
-        return said(self.replies[place % len(self.replies)], self.name)
+        return text_reply(self.replies[place % len(self.replies)], self.name)

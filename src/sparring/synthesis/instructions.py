@@ -23,11 +23,11 @@ from annotated_types import Ge, Gt, Interval
 from sparring.common.errors import ConfigError, Failure, RunStopped, Unreadable
 from sparring.common.seeds import rng
 from sparring.core.chat import question
-from sparring.core.prompt import check, fill
+from sparring.core.prompt import check_blanks, fill
 from sparring.core.speaker import Sampling, Speaker
 from sparring.core.task import Task
-from sparring.synthesis.output import Output, in_order, said, serve
-from sparring.synthesis.overlap import Known, words
+from sparring.synthesis.output import Output, ask_speaker, in_order, serve
+from sparring.synthesis.overlap import Known, split_words
 
 BARREN = 100  # replies in a row that bring nothing new: the speaker has no more to say
 _ITEM = re.compile(r"([0-9]{1,4})[.)]\s+(\S.*)")
@@ -68,7 +68,7 @@ class InstructionWriter:
     at_once: Annotated[int, Gt(0)] = 64
 
     def __post_init__(self) -> None:
-        check(self.prompt or "", ("examples", "count"))
+        check_blanks(self.prompt or "", ("examples", "count"))
         if self.shortest > self.longest:
             raise ConfigError(f"shortest = {self.shortest} is above longest = {self.longest}; give a range of words")
 
@@ -89,7 +89,9 @@ class InstructionWriter:
 
         async def ask(number: int) -> tuple[int, list[str] | Failure]:
             serve(self.name, str(number))
-            return number, await said(speaker, question(self._prompt(seeds, number)), sampling, number, listed)
+            return number, await ask_speaker(
+                speaker, question(self._prompt(seeds, number)), sampling, number, parse_list
+            )
 
         def ahead() -> int:  # no more than are needed if all of them are new
             return min(self.at_once, math.ceil((self.count - len(output.rows)) / self.per_reply))
@@ -111,18 +113,18 @@ class InstructionWriter:
     def _seeds(self, task: Task) -> list[str]:
         """What may be shown, each in one line."""
         asked = (" ".join(problem.chat.text.split()) for problem in task.problems("train"))
-        return [text for text in asked if self.shortest <= len(words(text)) <= self.longest]
+        return [text for text in asked if self.shortest <= len(split_words(text)) <= self.longest]
 
     def _known(self, task: Task) -> Known:
         known = Known(self.similarity)
         for problem in (*task.problems("train"), *task.problems("development"), *task.problems("test")):
-            known.add(words(problem.chat.text))
+            known.add(split_words(problem.chat.text))
         return known
 
     def _prompt(self, seeds: Sequence[str], number: int) -> str:
         shown = rng(self.seed, "shots", number).sample(seeds, self.shots)
         examples = "\n".join(f"- {text}" for text in shown)
-        return fill(self.prompt or PROMPT, examples=examples, count=str(self.per_reply))
+        return fill(self.prompt or INSTRUCTION_PROMPT, examples=examples, count=str(self.per_reply))
 
     def _take(self, items: list[str] | Failure, number: int, known: Known, output: Output) -> None:
         """Keeps what is new of one reply, and counts all of it."""
@@ -133,13 +135,13 @@ class InstructionWriter:
             fault = self._fault(text, known)
             output.found[fault or "new"] += 1
             if fault is None:
-                known.add(words(text))
+                known.add(split_words(text))
                 output.add(Instruction(text, number))
                 output.advanced(1)
 
     def _fault(self, text: str, known: Known) -> str | None:
         """Why `text` is not kept."""
-        said_in = words(text)
+        said_in = split_words(text)
         if len(said_in) < self.shortest:
             return "too short"
         if len(said_in) > self.longest:
@@ -149,7 +151,7 @@ class InstructionWriter:
         return "similar" if known.similar(said_in) else None
 
 
-def listed(reply: str) -> list[str]:
+def parse_list(reply: str) -> list[str]:
     """The items of a numbered list, each in one line; a line before it that ends in a colon is passed over. Unreadable
     if there is anything else, or the numbers do not follow one another from 1."""
     lines = [line.strip() for line in reply.splitlines() if line.strip()]
@@ -166,7 +168,7 @@ def listed(reply: str) -> list[str]:
     return items
 
 
-PROMPT = """Here are some of the things that people ask of an assistant:
+INSTRUCTION_PROMPT = """Here are some of the things that people ask of an assistant:
 
 {examples}
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import tomlkit
 
 from sparring.common.errors import ConfigError, nearest
-from sparring.common.schema import Table, build, plain
+from sparring.common.schema import TomlTable, build, plain
 from sparring.config.factory import PARTNERS, ROLES, SPEAKERS, make_speaker, make_task, name_of
 from sparring.config.recipe import LedgerSettings, load_table, with_settings
 from sparring.core.speaker import Speaker
@@ -24,7 +24,7 @@ from sparring.synthesis.instructions import InstructionWriter
 from sparring.synthesis.output import Output
 from sparring.synthesis.rationales import RationaleWriter
 
-Kind = Literal["instructions", "rationales"]
+WritingKind = Literal["instructions", "rationales"]
 
 
 class Writer(Protocol):
@@ -52,7 +52,7 @@ WRITERS: dict[str, type[Any]] = {writer.name: writer for writer in (InstructionW
 
 
 @dataclass(frozen=True)
-class Order:
+class WritingOrder:
     """All that a writing is made of."""
 
     task: Task
@@ -62,13 +62,13 @@ class Order:
     budget: Budget = field(default_factory=Budget)
 
     @classmethod
-    def read(cls, kind: Kind, source: str | Path | Table, settings: Sequence[str] = ()) -> Order:
+    def read(cls, kind: WritingKind, source: str | Path | TomlTable, settings: Sequence[str] = ()) -> WritingOrder:
         """The order in a file, or in a table of the same shape; `settings` are changes, each `key.path=value`."""
         table = source if isinstance(source, Mapping) else load_table(str(source))
         return cls.of(kind, with_settings(table, settings))
 
     @classmethod
-    def of(cls, kind: Kind, table: Table) -> Order:
+    def of(cls, kind: WritingKind, table: TomlTable) -> WritingOrder:
         """The order that `table` tells."""
         if kind not in WRITERS:
             raise nearest("kind of data", kind, WRITERS)
@@ -101,7 +101,7 @@ class Order:
         return tomlkit.dumps(self.table())
 
 
-def _speaker(table: Table) -> Speaker:
+def _speaker(table: TomlTable) -> Speaker:
     by = table.get("by")
     if not isinstance(by, str):
         raise ConfigError(f"in [speaker]: the key by is missing; give one of {', '.join(SPEAKERS)}")

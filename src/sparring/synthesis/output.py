@@ -20,8 +20,8 @@ from sparring.core.speaker import Sampling, Speaker
 WRITER = "writer"  # its role on the ledger
 JUDGED_FROM = 20  # replies: a share of fewer says little while more are to come
 
-Asked = TypeVar("Asked")
-Got = TypeVar("Got")
+_Asked = TypeVar("_Asked")
+_Got = TypeVar("_Got")
 
 _NAMES = {Unreadable.__name__: "unreadable", CutOff.__name__: "cut off", Skipped.__name__: "skipped"}
 
@@ -66,9 +66,9 @@ class Output:
         return {"replies": dict(self.replies), "found": dict(self.found), "causes": dict(self.causes)}
 
 
-async def said(
-    speaker: Speaker, chat: Chat, sampling: Sampling, sample: int, read: Callable[[str], Got]
-) -> Got | Failure:
+async def ask_speaker(
+    speaker: Speaker, chat: Chat, sampling: Sampling, sample: int, read: Callable[[str], _Got]
+) -> _Got | Failure:
     """What `read` makes of the `sample`-th reply to `chat`, or how that failed."""
     try:
         return read((await speaker.reply(chat, sampling, sample)).whole().text)
@@ -82,12 +82,12 @@ def serve(phase: str, problem: str) -> None:
 
 
 async def in_order(
-    ask: Callable[[Asked], Awaitable[Got]], things: Iterator[Asked], ahead: Callable[[], int]
-) -> AsyncGenerator[Got]:
+    ask: Callable[[_Asked], Awaitable[_Got]], things: Iterator[_Asked], ahead: Callable[[], int]
+) -> AsyncGenerator[_Got]:
     """`ask` of each of `things`, in their order; `ahead()` of them are under way at a time, at least one."""
-    under_way: deque[asyncio.Task[Got]] = deque()
+    under_way: deque[asyncio.Task[_Got]] = deque()
 
-    async def one(thing: Asked) -> Got:
+    async def one(thing: _Asked) -> _Got:
         return await ask(thing)
 
     try:

@@ -18,15 +18,15 @@ import numpy as np
 
 _WORD = re.compile("[\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]|[^\\W_\u3040-\u30ff\u3400-\u9fff]+")
 
-Words = tuple[str, ...]
+WordSequence = tuple[str, ...]
 
 
-def words(text: str) -> Words:
+def split_words(text: str) -> WordSequence:
     """The words of `text`."""
     return tuple(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
 
 
-def _masks(text: Words) -> dict[str, int]:
+def _masks(text: WordSequence) -> dict[str, int]:
     """The places of each word, as bits."""
     masks: dict[str, int] = defaultdict(int)
     for place, word in enumerate(text):
@@ -34,7 +34,7 @@ def _masks(text: Words) -> dict[str, int]:
     return dict(masks)
 
 
-def _common(masks: dict[str, int], length: int, other: Words) -> int:
+def _common(masks: dict[str, int], length: int, other: WordSequence) -> int:
     """The length of the longest common subsequence of the text of `masks` and `other`, bit by bit (Hyyrö 2004)."""
     full = (1 << length) - 1
     unmatched = full
@@ -49,16 +49,16 @@ class Known:
 
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
-        self._texts: list[Words] = []
+        self._texts: list[WordSequence] = []
         self._lengths = array("i")
-        self._there: set[Words] = set()
+        self._there: set[WordSequence] = set()
         self._places: defaultdict[tuple[str, int], array[int]] = defaultdict(lambda: array("i"))
 
-    def __contains__(self, text: Words) -> bool:
+    def __contains__(self, text: WordSequence) -> bool:
         """Whether the very same words are known."""
         return text in self._there
 
-    def add(self, text: Words) -> None:
+    def add(self, text: WordSequence) -> None:
         """Makes `text` known."""
         if text in self._there:
             return
@@ -68,7 +68,7 @@ class Known:
         self._texts.append(text)
         self._lengths.append(len(text))
 
-    def similar(self, text: Words) -> bool:
+    def similar(self, text: WordSequence) -> bool:
         """Whether a known text is over the threshold with `text`."""
         places = [np.frombuffer(self._places[word], np.intc) for word in _told_apart(text) if word in self._places]
         if not places:
@@ -82,7 +82,7 @@ class Known:
         return any(_common(masks, len(text), self._texts[place]) > needed[place] for place in near)
 
 
-def _told_apart(text: Words) -> list[tuple[str, int]]:
+def _told_apart(text: WordSequence) -> list[tuple[str, int]]:
     """The words of `text`, each with how often it stood before: so words are shared as often as they stand in both."""
     seen: Counter[str] = Counter()
     told_apart = []

@@ -21,11 +21,11 @@ from annotated_types import Ge, Gt, Interval
 from sparring.common.errors import ConfigError, Failure, Unreadable
 from sparring.core.attempts import as_messages
 from sparring.core.chat import LEARNER, USER, Chat, message
-from sparring.core.prompt import check, fill
+from sparring.core.prompt import check_blanks, fill
 from sparring.core.speaker import PARTNER, Sampling, Speaker
 from sparring.core.task import Problem, Split, Task
-from sparring.synthesis.output import Output, in_order, said, serve
-from sparring.synthesis.overlap import words
+from sparring.synthesis.output import Output, ask_speaker, in_order, serve
+from sparring.synthesis.overlap import split_words
 
 Source = Literal["data", "written", "hinted"]
 
@@ -82,8 +82,8 @@ class RationaleWriter:
     at_once: Annotated[int, Gt(0)] = 64
 
     def __post_init__(self) -> None:
-        check(self.prompt or "", ("question",))
-        check(self.hint_prompt or "", ("question", "gold"))
+        check_blanks(self.prompt or "", ("question",))
+        check_blanks(self.hint_prompt or "", ("question", "gold"))
 
     def total(self, task: Task) -> int:
         """How many problems there are; ConfigError if none of them lacks a rationale, or one has no answer."""
@@ -137,9 +137,9 @@ class RationaleWriter:
         for place in range(self.tries + self.hint_tries):
             hinted = place >= self.tries
             sample = place - self.tries if hinted else place
-            prompt = (self.hint_prompt or HINT_PROMPT) if hinted else (self.prompt or PROMPT)
+            prompt = (self.hint_prompt or HINT_PROMPT) if hinted else (self.prompt or RATIONALE_PROMPT)
             chat = _asked(problem, fill(prompt, question=problem.chat.text, gold=problem.gold or ""))
-            found = await said(speaker, chat, sampling, sample, lambda reply: _readable(task, reply))
+            found = await ask_speaker(speaker, chat, sampling, sample, lambda reply: _readable(task, reply))
             tries.append(_judged(task, problem, found, hinted))
             if tries[-1].rationale is not None:
                 break
@@ -174,7 +174,7 @@ def _leans(task: Task, problem: Problem, rationale: str) -> bool:
     """Whether `rationale` merely states the answer that it was told."""
     first, *others = task.layout.split(rationale)
     working = rationale[: others[-1].start]
-    return task.is_right(problem, first.text) or len(words(working)) < LEAST or bool(_OF_A_HINT.search(rationale))
+    return task.is_right(problem, first.text) or len(split_words(working)) < LEAST or bool(_OF_A_HINT.search(rationale))
 
 
 def _row(problem: Problem, rationale: str, source: Source) -> Worked:
@@ -190,7 +190,7 @@ def _row(problem: Problem, rationale: str, source: Source) -> Worked:
     )
 
 
-PROMPT = """{question}
+RATIONALE_PROMPT = """{question}
 
 Work out the answer step by step, each step in a line of its own. Then end with a line "The answer is …." that gives \
 the final answer alone."""

@@ -21,13 +21,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sparring.common.concurrency import wait_for
 from sparring.common.errors import ConfigError, SparringError
 from sparring.common.files import write_json, write_jsonl, write_whole, writing
-from sparring.common.schema import Table, differences
+from sparring.common.schema import TomlTable, differences
 from sparring.common.terminal import Terminal
 from sparring.core.attempts import Recordable
 from sparring.ledger import Ledger, Recorded
 from sparring.runs.recording import STATUS, USED, Prepared, identity, place
 from sparring.speakers.human import Human
-from sparring.synthesis.order import Order
+from sparring.synthesis.order import WritingOrder
 from sparring.synthesis.output import WRITER, Output
 
 
@@ -45,12 +45,14 @@ class Written:
         return f"{self.rows:,} rows in {self.file}\nreplies: {replies}\nfound: {found}"
 
 
-def write(order: Order, run: str | Path, *, resume: bool = False, console: Console | None = None) -> Written:
+def write_data(
+    order: WritingOrder, run: str | Path, *, resume: bool = False, console: Console | None = None
+) -> Written:
     """Carries out `order` in the folder `run`, or goes on with what stands there. Works in a notebook too."""
     return wait_for(_carried_out(order, Path(run), resume, console or Terminal(stderr=True)))
 
 
-async def _carried_out(order: Order, folder: Path, resume: bool, console: Console) -> Written:
+async def _carried_out(order: WritingOrder, folder: Path, resume: bool, console: Console) -> Written:
     _check(order, folder, resume)
     run = identity(folder, place(order.ledger.path, folder))
     total = order.writer.total(order.task)
@@ -70,7 +72,7 @@ async def _carried_out(order: Order, folder: Path, resume: bool, console: Consol
     return Written(_save(order, folder, output, "finished", run), len(output.rows), output.counts())
 
 
-async def _ask(order: Order, folder: Path, run: str, output: Output) -> None:
+async def _ask(order: WritingOrder, folder: Path, run: str, output: Output) -> None:
     """Has it written, every call on the ledger; what is under way at the end is waited for, as it is being paid."""
     if not isinstance(order.speaker, Recordable):
         write_whole(folder / "recipe.toml", order.toml())
@@ -88,7 +90,7 @@ async def _ask(order: Order, folder: Path, run: str, output: Output) -> None:
             await ledger.settle()
 
 
-def _check(order: Order, folder: Path, resume: bool) -> None:
+def _check(order: WritingOrder, folder: Path, resume: bool) -> None:
     """ConfigError if the folder holds something that may not be gone on with."""
     path = folder / "recipe.toml"
     if not path.exists():
@@ -102,14 +104,14 @@ def _check(order: Order, folder: Path, resume: bool) -> None:
         )
 
 
-def _decisive(order: Order, table: Table) -> dict[str, Any]:
+def _decisive(order: WritingOrder, table: TomlTable) -> dict[str, Any]:
     """`table` without what may change from one sitting to the next."""
     kept = {name: told for name, told in table.items() if name not in ("budget", "ledger")}
     own = kept.get(order.writer.name, {})
     return {**kept, order.writer.name: {key: own[key] for key in own if key not in order.writer.extent}}
 
 
-def _save(order: Order, folder: Path, output: Output, status: str, run: str, **more: Any) -> Path:
+def _save(order: WritingOrder, folder: Path, output: Output, status: str, run: str, **more: Any) -> Path:
     path = folder / f"{order.writer.name}.jsonl"
     if status == "finished" or len(output.rows) >= _lines(path):  # or it was further before it was stopped again
         write_jsonl(path, output.rows, order.writer.row)

@@ -22,12 +22,12 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge
 
 from sparring.common.errors import ConfigError
-from sparring.common.records import HUB, READERS, Row, apart, drawn, read
+from sparring.common.records import HUB, READERS, Record, apart, drawn, read_records
 from sparring.common.seeds import digest
 from sparring.core.chat import question
 from sparring.core.task import Problem, Split
 from sparring.parsing import answers
-from sparring.parsing.steps import LINES, Layout
+from sparring.parsing.steps import LINES, StepFormat
 
 _GOLD = re.compile(r"####[ \t]*(-?[\d.,]*\d)[ \t]*")
 _ANNOTATED = re.compile(r"<<[^<>]*>>(?P<shown>-?[\d.,]*\d)?")
@@ -60,7 +60,7 @@ class Gsm8k:
                 raise ConfigError(f"{key} = {size}: give a number of problems, 0 or more")
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> StepFormat:
         """One step a line."""
         return LINES
 
@@ -99,8 +99,8 @@ class Gsm8k:
     @cached_property
     def _loaded(self) -> tuple[dict[str, list[Problem]], tuple[str, ...]]:
         trained, tested = self._sources()
-        rows = {"test": [_problem(row) for source in tested for row in read(source)][: self.test]}
-        rows["train"] = [_problem(row) for source in trained for row in read(source)]
+        rows = {"test": [_problem(row) for source in tested for row in read_records(source)][: self.test]}
+        rows["train"] = [_problem(row) for source in trained for row in read_records(source)]
         splits, notes = apart(rows)
         if len(splits["train"]) <= self.development:
             raise ConfigError(
@@ -158,7 +158,7 @@ class _Step:
         return _NUMBER.sub(lambda n: "…" if answers.read_number(n[0]) == secret else n[0], self.text)
 
 
-def _problem(row: Row) -> Problem:
+def _problem(row: Record) -> Problem:
     asked, worked = row.text("question").strip(), row.text("answer").strip()
     last = worked.splitlines()[-1]
     gold = _GOLD.fullmatch(last)

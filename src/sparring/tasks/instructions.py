@@ -13,11 +13,11 @@ from functools import cached_property
 from typing import ClassVar
 
 from sparring.common.errors import ConfigError, nearest
-from sparring.common.records import Row, Size, Sources
+from sparring.common.records import Record, Size, Sources
 from sparring.common.seeds import digest
 from sparring.core.chat import question
 from sparring.core.task import Problem, Split
-from sparring.parsing.steps import LINES, Layout
+from sparring.parsing.steps import LINES, StepFormat
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Instructions:
         self._sources()  # says what is wrong with them
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> StepFormat:
         """Free text, read by lines."""
         return LINES
 
@@ -80,7 +80,7 @@ class Instructions:
     def _loaded(self) -> tuple[dict[str, list[Problem]], tuple[str, ...]]:
         return self._sources().parted(self._problem)
 
-    def _problem(self, row: Row) -> Problem:
+    def _problem(self, row: Record) -> Problem:
         text = row.text(self._instruction(row)).strip()
         column = self.input_column or next((c for c in ("input", "context") if row.has(c)), None)
         given = row.plain(column) if column else None
@@ -88,7 +88,7 @@ class Instructions:
             text = f"{text}\n\n{given}"
         return Problem(digest("instructions", text)[:16], question(text, self.system))
 
-    def _instruction(self, row: Row) -> str:
+    def _instruction(self, row: Record) -> str:
         column = self.instruction_column or next((c for c in ("instruction", "prompt") if row.has(c)), None)
         if column is None:
             raise row.wrong(f"{nearest('column', 'instruction', row.cells)}; name yours with instruction_column")

@@ -34,20 +34,20 @@ from sparring.parsing.arithmetic.expressions import (
     Expression,
     Operation,
     calculate,
-    evaluate,
-    fill,
+    format_expression,
     names,
     operation,
     parse,
     reductions,
-    write,
+    substitute,
+    value_of,
 )
 from sparring.parsing.arithmetic.forms import Form, form, operands
-from sparring.parsing.steps import COMPACT, FINAL, NUMBERED, Fault, Layout, Step
+from sparring.parsing.steps import COMPACT, FINAL, NUMBERED, Fault, Step, StepFormat
 
 LENGTHS, DEPTHS = (3, 4, 5, 6), (1, 2, 3)  # operands in a bracket; 2, 4 or 8 brackets
 EASY = 2 * 9 * 1000  # two ways of bracketing, two operators, three operands
-LONGEST = 20_000  # characters of an answer that are read
+MAX_ANSWER_CHARACTERS = 20_000  # characters of an answer that are read
 
 _NAMES = "ABCDEFGH"
 _LABEL = re.compile(r"^[ \t]*\((\d+)(?:\.\d+)*\)", re.MULTILINE)
@@ -89,7 +89,7 @@ class MultistepArithmetic:
             )
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> StepFormat:
         """Numbered steps as in the paper, or as few characters as will do."""
         return COMPACT if self.range == "easy" else NUMBERED
 
@@ -117,7 +117,7 @@ class MultistepArithmetic:
 
     def is_right(self, problem: Problem, response: str) -> bool:
         """Whether the value that `response` states last, as the value of the whole problem, is the right one."""
-        return str(self._final(problem, response[-LONGEST:])) == problem.gold
+        return str(self._final(problem, response[-MAX_ANSWER_CHARACTERS:])) == problem.gold
 
     def first_error(self, problem: Problem, answer: str) -> Fault | None:
         """The first fault of `answer`, None if it calculates rightly to the end."""
@@ -166,7 +166,7 @@ class MultistepArithmetic:
 
     def _follow(self, problem: Problem, answer: str) -> tuple[Derivation, tuple[Step, Slip] | None]:
         """What `answer` shows, as far as it is right, and the first step that is not, and why."""
-        read = answer[:LONGEST]
+        read = answer[:MAX_ANSWER_CHARACTERS]
         known = explained(read)
         said = self._said(read, known)
         derivation = Derivation(problem.chat.text, known)
@@ -220,14 +220,14 @@ def _operations(problem: Problem) -> list[Operation]:
 
 
 def _equal(found: Operation) -> str:
-    return f"{operation(found)} = {evaluate(found)}"
+    return f"{operation(found)} = {value_of(found)}"
 
 
 def _wrong(found: Operation, draw: random.Random) -> int:
     """A wrong value for `found` that somebody might come to: another operation, another sign, a slip."""
     left, symbol, right = found.left, found.symbol, found.right
-    value = evaluate(found)
-    others = [calculate(other, evaluate(left), evaluate(right)) for other in "+-*" if other != symbol]
+    value = value_of(found)
+    others = [calculate(other, value_of(left), value_of(right)) for other in "+-*" if other != symbol]
     slips = [value + step for step in (-10, -2, -1, 1, 2, 10)]
     wrong = sorted({*others, -value, *slips} - {value})
     return draw.choice(wrong)
@@ -243,9 +243,9 @@ def _easy(generator: random.Random) -> Problem:
     inner = Operation(a, first, b) if left else Operation(b, second, c)
     whole = Operation(inner, second, c) if left else Operation(a, first, inner)
     done = list(reductions(whole))
-    lines = [f"{operation(found, '')}={evaluate(found)}" for found, _ in done]
+    lines = [f"{operation(found, '')}={value_of(found)}" for found, _ in done]
     gold = str(done[-1][1])
-    asks = f"{write(whole, '')}="
+    asks = f"{format_expression(whole, '')}="
     symbols = "".join(found.symbol for found, _ in done)
     return Problem(asks, question(asks), gold, COMPACT.write([*lines, gold]), bin=symbols)
 
@@ -253,12 +253,12 @@ def _easy(generator: random.Random) -> Problem:
 def _paper(generator: random.Random, length: int, depth: int, seen: bool) -> Problem:
     brackets = [_bracket(generator, length) for _ in _NAMES[: 2**depth]]
     formula = _joined(generator, list(_NAMES[: 2**depth]))
-    asks = write(formula)
+    asks = format_expression(formula)
     for name, bracket in zip(_NAMES, brackets, strict=False):
         asks = asks.replace(name, bracket)
     asks = f"{asks} ="
     steps = _worked(formula, dict(zip(_NAMES, brackets, strict=False)))
-    gold = str(evaluate(parse(asks.rstrip(" ="))))
+    gold = str(value_of(parse(asks.rstrip(" ="))))
     answer = NUMBERED.write([*steps, f"So the answer is {gold}."])
     known = "seen" if seen else "unseen"
     return Problem(asks, question(asks), gold, answer, bin=f"{known}, {length} operands in {2**depth} brackets")
@@ -283,22 +283,26 @@ def _worked(formula: Expression, brackets: dict[str, str]) -> Iterator[str]:
     """The steps of TriPosT, the final response apart."""
     said = [f"{name} = {bracket}" for name, bracket in brackets.items()]
     listed = f"{', '.join(said[:-1])} and {said[-1]}"
-    yield f'This equation can be written as "{write(formula)}", where {listed}.'
+    yield f'This equation can be written as "{format_expression(formula)}", where {listed}.'
     for name, bracket in brackets.items():
         yield _bracket_step(name, bracket)
-    values = {name: evaluate(parse(bracket)) for name, bracket in brackets.items()}
+    values = {name: value_of(parse(bracket)) for name, bracket in brackets.items()}
     yield _final_step(formula, values)
 
 
 def _bracket_step(name: str, bracket: str) -> str:
     expression = parse(bracket)
-    chain = [bracket, write(expression), *(write(rest) for _, rest in reductions(expression))]
+    chain = [bracket, format_expression(expression), *(format_expression(rest) for _, rest in reductions(expression))]
     return f"Let's calculate {name} = {_chained(chain)}."
 
 
 def _final_step(formula: Expression, values: dict[str, int]) -> str:
-    filled = fill(formula, values)
-    chain = [write(formula), write(filled), *(write(rest) for _, rest in reductions(filled))]
+    filled = substitute(formula, values)
+    chain = [
+        format_expression(formula),
+        format_expression(filled),
+        *(format_expression(rest) for _, rest in reductions(filled)),
+    ]
     return f"Then, the final equation is {_chained(chain)}."
 
 
@@ -312,7 +316,7 @@ def _chained(sides: Sequence[str]) -> str:
 def _operated(derivation: Derivation) -> Iterator[str]:
     """The operations that are missing, one a line, and the answer."""
     while (found := derivation.next_operation()) is not None:
-        line = f"{operation(found, '')}={evaluate(found)}"
+        line = f"{operation(found, '')}={value_of(found)}"
         for said in statements(line, 0, len(line), frozenset()):
             derivation.take(said)
         yield line
@@ -336,12 +340,12 @@ def _unfinished(derivation: Derivation) -> Iterator[str]:
         if name not in values:
             written = derivation.shown[name].expression
             values[name] = meaning.value
-            yield _bracket_step(name, write(fill(written, values)))
+            yield _bracket_step(name, format_expression(substitute(written, values)))
     formula = derivation.formula or derivation.in_names()
     yield _final_step(derivation.expression if formula is None else formula, values)
 
 
-def _continued(lines: list[str], kept: str, layout: Layout) -> str:
+def _continued(lines: list[str], kept: str, layout: StepFormat) -> str:
     """`lines` labelled as the steps of `kept` are."""
     labels = _LABEL.findall(kept) if layout.numbered else []
     thoughts = _THOUGHT.findall(kept)

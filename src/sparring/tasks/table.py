@@ -19,18 +19,18 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, PlainSerializer
 
 from sparring.common.errors import ConfigError, nearest
-from sparring.common.records import Row, Size, Sources, words
+from sparring.common.records import Record, Size, Sources, check_text
 from sparring.common.seeds import digest
 from sparring.core.chat import LEARNER, SYSTEM, USER, Chat, message, question
 from sparring.core.task import Problem, Split
 from sparring.parsing import answers, steps
-from sparring.parsing.steps import FINAL, LINES, Layout
+from sparring.parsing.steps import FINAL, LINES, StepFormat
 
 _ROLES = {"system": SYSTEM, "user": USER, "assistant": LEARNER}
 _LABELLED = re.compile(r"\s*\(\d")
 
 
-def _layout(named: str | Layout) -> Layout:
+def _layout(named: str | StepFormat) -> StepFormat:
     return steps.layout(named) if isinstance(named, str) else named
 
 
@@ -69,7 +69,7 @@ class Table:
     category_column: str | None = None
     choices_column: str | None = None
     right: str | None = None
-    layout: Annotated[Layout, BeforeValidator(_layout), PlainSerializer(lambda found: found.name)] = LINES
+    layout: Annotated[StepFormat, BeforeValidator(_layout), PlainSerializer(lambda found: found.name)] = LINES
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layout", _layout(self.layout))
@@ -144,7 +144,7 @@ class Table:
 
     # ---- one row
 
-    def _problem(self, row: Row) -> Problem:
+    def _problem(self, row: Record) -> Problem:
         chat, told = self._asked(row)
         options = self._options(row)
         if options is not None:
@@ -162,7 +162,7 @@ class Table:
             data={} if options is None else {"choices": list(options.texts)},
         )
 
-    def _asked(self, row: Row) -> tuple[Chat, str | None]:
+    def _asked(self, row: Record) -> tuple[Chat, str | None]:
         """The question, and the answer that a conversation may end in."""
         column = self.prompt_column or next((c for c in ("prompt", "messages") if row.has(c)), None)
         if column is None:
@@ -170,7 +170,7 @@ class Table:
         value = row.cell(column)
         return _conversation(row, column, value) if isinstance(value, list) else (question(row.text(column)), None)
 
-    def _options(self, row: Row) -> _Options | None:
+    def _options(self, row: Record) -> _Options | None:
         column = _column(row, self.choices_column, "choices")
         value = row.cell(column) if column else None
         if column is None or value is None:
@@ -179,14 +179,14 @@ class Table:
             raise row.wrong(f"right = {self.right!r} does not go with choices; leave it out, or name a function")
         return _read_options(row, column, value)
 
-    def _rationale(self, row: Row, told: str | None) -> str | None:
+    def _rationale(self, row: Record, told: str | None) -> str | None:
         column = _column(row, self.rationale_column, "rationale")
         written = row.plain(column) if column else None
         if told is not None and written is not None:
             raise row.wrong(f"two rationales, in {column} and after the last question; leave one out")
         return written if told is None else told
 
-    def _gold(self, row: Row, options: _Options | None) -> str | None:
+    def _gold(self, row: Record, options: _Options | None) -> str | None:
         column = _column(row, self.answer_column, "answer")
         gold = row.plain(column) if column else None
         if column is None or gold is None:
@@ -197,7 +197,7 @@ class Table:
         return check(row, column, gold) if check else gold
 
 
-def _column(row: Row, named: str | None, usual: str) -> str | None:
+def _column(row: Record, named: str | None, usual: str) -> str | None:
     """The column that was named, or the usual one where the row has it."""
     return named or (usual if row.has(usual) else None)
 
@@ -205,13 +205,13 @@ def _column(row: Row, named: str | None, usual: str) -> str | None:
 # ---- golds that a rule can use
 
 
-def _number(row: Row, column: str, gold: str) -> str:
+def _number(row: Record, column: str, gold: str) -> str:
     if answers.read_number(gold) is None:
         raise row.wrong(f"{column} is {gold[:40]!r}, which is no number; right = 'exact' compares words")
     return gold
 
 
-def _pattern(row: Row, column: str, gold: str) -> str:
+def _pattern(row: Record, column: str, gold: str) -> str:
     try:
         re.compile(gold)
     except re.error as error:
@@ -219,14 +219,14 @@ def _pattern(row: Row, column: str, gold: str) -> str:
     return gold
 
 
-def _only_letter(row: Row, column: str, gold: str) -> str:
+def _only_letter(row: Record, column: str, gold: str) -> str:
     letter = gold.strip("()[].: ").upper()
     if len(letter) != 1 or letter not in answers.LETTERS:
         raise row.wrong(f"{column} is {gold[:40]!r}, not a letter, and no choices_column says what it may be")
     return letter
 
 
-_CHECKS: dict[str, Callable[[Row, str, str], str]] = {"number": _number, "regex": _pattern, "choice": _only_letter}
+_CHECKS: dict[str, Callable[[Record, str, str], str]] = {"number": _number, "regex": _pattern, "choice": _only_letter}
 _JUDGES: dict[str, Callable[[str, str], bool]] = {
     "exact": answers.exact,
     "number": answers.number,
@@ -249,7 +249,7 @@ class _Options:
     def listed(self) -> str:
         return "\n".join(f"{letter}. {text}" for letter, text in zip(answers.LETTERS, self.texts, strict=False))
 
-    def letter(self, row: Row, column: str, gold: str) -> str:
+    def letter(self, row: Record, column: str, gold: str) -> str:
         """The letter of the choice that `gold` names; ConfigError if it names none, or one by letter and another by
         its words."""
         value = row.cell(column)
@@ -273,7 +273,7 @@ class _Options:
         return self._at(gold)  # a file whose numbers are text
 
 
-def _read_options(row: Row, column: str, value: Any) -> _Options:
+def _read_options(row: Record, column: str, value: Any) -> _Options:
     if isinstance(value, Mapping) and {"label", "text"} <= set(value) and len(value["label"]) == len(value["text"]):
         value = [{"label": a, "text": b} for a, b in zip(value["label"], value["text"], strict=True)]
     if not isinstance(value, list) or not 2 <= len(value) <= len(answers.LETTERS):
@@ -284,7 +284,7 @@ def _read_options(row: Row, column: str, value: Any) -> _Options:
     return _Options(
         labels,
         [
-            str(text) if isinstance(text, int | float) else words(row, f"{column}, choice {number}", text)
+            str(text) if isinstance(text, int | float) else check_text(row, f"{column}, choice {number}", text)
             for number, text in enumerate(texts, start=1)
         ],
     )
@@ -293,7 +293,7 @@ def _read_options(row: Row, column: str, value: Any) -> _Options:
 # ---- conversations
 
 
-def _conversation(row: Row, column: str, said: list[Any]) -> tuple[Chat, str | None]:
+def _conversation(row: Record, column: str, said: list[Any]) -> tuple[Chat, str | None]:
     """Messages up to the last that a user says, and what an assistant says after it."""
     messages = [_message(row, f"{column}, message {n}", turn) for n, turn in enumerate(said, start=1)]
     told = messages.pop()[1] if messages and messages[-1][0] == LEARNER else None
@@ -305,7 +305,7 @@ def _conversation(row: Row, column: str, said: list[Any]) -> tuple[Chat, str | N
     return Chat(tuple(message(author, text) for author, text in messages)), told
 
 
-def _message(row: Row, where: str, turn: Any) -> tuple[str, str]:
+def _message(row: Record, where: str, turn: Any) -> tuple[str, str]:
     if not isinstance(turn, Mapping) or not {"role", "content"} <= set(turn):
         raise row.wrong(f"{where} is not an object with role and content: {str(turn)[:60]}")
     role, content = turn["role"], turn["content"]
@@ -315,4 +315,4 @@ def _message(row: Row, where: str, turn: Any) -> tuple[str, str]:
         raise row.wrong(f"{where}: {nearest('role', str(role), _ROLES)}")
     if isinstance(content, list):
         raise row.wrong(f"{where} has a content of several parts (images?); text alone is supported")
-    return _ROLES[role], words(row, where, content)
+    return _ROLES[role], check_text(row, where, content)

@@ -26,10 +26,10 @@ from sparring.common.seeds import digest
 from sparring.core.chat import question
 from sparring.core.task import Pool, Problem, Split
 from sparring.parsing import sorting
-from sparring.parsing.sorting import Block, Order, Place, Span, Spelling, Wrong, letter, ordinal, position
-from sparring.parsing.steps import COMPACT, FINAL, NUMBERED, Fault, Layout, Step
+from sparring.parsing.sorting import Block, Place, Span, Spelling, StatedOrder, Wrong, letter, ordinal, position
+from sparring.parsing.steps import COMPACT, FINAL, NUMBERED, Fault, Step, StepFormat
 
-Words = frozenset[str]
+WordSet = frozenset[str]
 
 KIN = 0.25  # ours: share of words drawn among those that begin like an earlier one, so that there are ties to break
 SEEN, UNSEEN, EASY = (2, 7), (8, 20), (3, 5)  # counts of words
@@ -61,7 +61,7 @@ class WordSorting:
                 raise ConfigError(f"{key} = {getattr(self, key)}; give 0 or more problems")
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> StepFormat:
         """How worked answers are laid out."""
         return COMPACT if self.range == "easy" else NUMBERED
 
@@ -208,7 +208,7 @@ class _Frame:
     """A subpart that is being sorted by its letters at `depth`: begun at step `label`; `charted` once its new order is
     stated; `spelt` are the words whose letters were given, last in the step and span `spelt_at`."""
 
-    words: Words
+    words: WordSet
     depth: int
     label: str
     charted: bool = False
@@ -222,7 +222,7 @@ class _Board:
     def __init__(self, words: Sequence[str]) -> None:
         self.words = words
         self.known = sorting.vocabulary(words)
-        self.blocks: list[tuple[Words, int]] = [(frozenset(words), 0)]  # in order, each with its letters compared
+        self.blocks: list[tuple[WordSet, int]] = [(frozenset(words), 0)]  # in order, each with its letters compared
         self.frames = [_Frame(frozenset(words), 0, "")]  # subparts within subparts
         self.step = Step("", "", 0, 0)
         self.label = ""
@@ -232,11 +232,11 @@ class _Board:
     def top(self) -> _Frame:
         return self.frames[-1]
 
-    def tied(self) -> list[tuple[Words, int]]:
+    def tied(self) -> list[tuple[WordSet, int]]:
         """The blocks still to be sorted, those that were begun first."""
         return sorted((block for block in self.blocks if len(block[0]) > 1), key=lambda block: block[1] == 1)
 
-    def refined(self) -> list[tuple[Words, int]]:
+    def refined(self) -> list[tuple[WordSet, int]]:
         """The blocks as the letters of the newest subpart divide them."""
         if self.top.charted:
             return self.blocks
@@ -249,7 +249,7 @@ class _Board:
         """The order of the newest subpart by its letters is stated."""
         self.blocks, self.top.charted = self.refined(), True
 
-    def begin(self, words: Words, depth: int) -> None:
+    def begin(self, words: WordSet, depth: int) -> None:
         """A subpart is taken up; one that was not divided at all goes on under its number."""
         while len(self.frames) > 1 and not self.top.words >= words:
             self.frames.pop()
@@ -269,20 +269,20 @@ class _Board:
             for step in steps:
                 self.step, final = step, step.label.lower() == FINAL.lower()
                 self.label = self.label if final else step.label  # what goes on after it goes on counting
-                for statement in sorting.read(step.text, self.known, final):
+                for statement in sorting.read_sorting(step.text, self.known, final):
                     self.take(statement)
             self.check_spelt()
         except Wrong as wrong:
             return self.step, wrong
         return None
 
-    def take(self, statement: sorting.Statement) -> None:
+    def take(self, statement: sorting.SortingStatement) -> None:
         if not isinstance(statement, Spelling | Place):
             self.check_spelt()
         match statement:
             case Spelling():
                 self.take_letter(statement)
-            case Order():
+            case StatedOrder():
                 self.take_order(statement)
             case Block():
                 self.take_subpart(statement)
@@ -334,7 +334,7 @@ class _Board:
         step, span = self.top.spelt_at or (self.step, said.span)
         self.top.spelt_at = self.step, (span[0] if step is self.step else said.span[0], said.span[1])
 
-    def take_order(self, order: Order) -> None:
+    def take_order(self, order: StatedOrder) -> None:
         mentions = [mention for block in order.blocks for mention in block.mentions]
         sorting.check_words(mentions, self.words)
         words, newest = frozenset(mention.word for mention in mentions), self.top
@@ -378,19 +378,19 @@ class _Board:
         self.conclude()
         return f"Hence, we have {self.order_of(words)}."
 
-    def order_of(self, words: Words, depth: int | None = None) -> str:
+    def order_of(self, words: WordSet, depth: int | None = None) -> str:
         blocks = [block for block, _ in self.blocks if block <= words]
         numbers = ["" if depth is None else f"({position(letter(min(block), depth))}) " for block in blocks]
         return " < ".join(number + self.written(block) for number, block in zip(numbers, blocks, strict=True))
 
-    def spelled(self, words: Words, depth: int) -> str:
+    def spelled(self, words: WordSet, depth: int) -> str:
         return ", ".join(sorting.spelled(word, depth) for word in self.within(words))
 
-    def written(self, block: Words) -> str:
+    def written(self, block: WordSet) -> str:
         words = " ? ".join(f'"{word}"' for word in self.within(block))
         return words if len(block) == 1 else f"[{words}]"
 
-    def within(self, words: Words) -> list[str]:
+    def within(self, words: WordSet) -> list[str]:
         """Those `words` in the order of the question."""
         return [word for word in self.words if word in words]
 

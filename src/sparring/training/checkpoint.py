@@ -25,7 +25,9 @@ from sparring.models.source import USAGE, Quantization, Thoughts
 from sparring.training.learner import Learner
 
 STATES = 2  # checkpoints that a run can go on from
-AGAIN = "remove the folder checkpoints and go on: what was taught is learnt again, and nothing is sampled or paid twice"
+START_OVER = (
+    "remove the folder checkpoints and go on: what was taught is learnt again, and nothing is sampled or paid twice"
+)
 
 
 class Damaged(ConfigError):
@@ -90,12 +92,13 @@ class State:
 
 
 @dataclass(frozen=True)
-class _Told:
-    """What `position.json` holds."""
+class _Saved:
+    """What `position.json` holds. `remembered`: the number of pieces in `memory.jsonl`, which may lose lines unseen."""
 
     position: Position
     weights: str
     measured: int
+    remembered: int
 
 
 def save(folder: Path, learner: Learner, usage: Usage, state: State | None = None) -> None:
@@ -116,7 +119,7 @@ def save(folder: Path, learner: Learner, usage: Usage, state: State | None = Non
 
 def _write(folder: Path, learner: Learner, usage: Usage, state: State | None) -> None:
     learner.save(folder)
-    note(folder, usage)
+    write_usage(folder, usage)
     if state is not None:
         inner = folder / "state"
         with writing(inner):
@@ -126,10 +129,11 @@ def _write(folder: Path, learner: Learner, usage: Usage, state: State | None) ->
             ) as file:  # given a path, torch tells a full disk as an error of its own
                 torch.save(state.training, file)
         write_jsonl(inner / "memory.jsonl", state.memory, Experience)
-        write_json(inner / "position.json", asdict(_Told(state.position, state.weights, state.measured)))
+        saved = _Saved(state.position, state.weights, state.measured, len(state.memory))
+        write_json(inner / "position.json", asdict(saved))
 
 
-def note(folder: Path, usage: Usage) -> None:
+def write_usage(folder: Path, usage: Usage) -> None:
     """Writes down how the learner in `folder` is to be used."""
     write_json(folder / USAGE, asdict(usage))
 
@@ -160,17 +164,19 @@ def usage(folder: Path) -> Usage | None:
     return found
 
 
-def state(folder: Path) -> State:
+def saved_state(folder: Path) -> State:
     """The state saved in `folder`; raises Damaged."""
     inner = folder / "state"
     with reading(folder):
-        told = adapter(_Told).validate_python(read_json(inner / "position.json"))
+        saved = adapter(_Saved).validate_python(read_json(inner / "position.json"))
         training = torch.load(inner / "training.pt", weights_only=True, map_location="cpu")
         memory = tuple(read_jsonl(inner / "memory.jsonl", Experience))
-        return State(told.position, told.weights, training, memory, told.measured)
+        if len(memory) != saved.remembered:
+            raise Damaged(f"the checkpoint {folder} is not whole: memory.jsonl has {len(memory)} of its pieces")
+        return State(saved.position, saved.weights, training, memory, saved.measured)
 
 
-def check(folder: Path) -> None:
+def check_readable(folder: Path) -> None:
     """Damaged if the learner in `folder` is not there or can be seen to be damaged, its tensors unread."""
     with reading(folder):
         names = [name for name in ("config.json", "adapter_config.json") if (folder / name).exists()]

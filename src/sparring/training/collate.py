@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import torch
 
-from sparring.models.renderer import Row
+from sparring.models.renderer import TrainingRow
 
 
 @dataclass(frozen=True)
-class Batch:
+class PaddedBatch:
     """`ids_BT` (int64), `attention_BT` (int64, 1 where there is a token), `weight_BT` (float32, 0 for context)."""
 
     ids_BT: torch.Tensor
@@ -23,13 +23,13 @@ class Batch:
     weight_BT: torch.Tensor
 
 
-def pad(rows: Sequence[Row], device: torch.device | str = "cpu", pad_id: int = 0) -> Batch:
+def pad(rows: Sequence[TrainingRow], device: torch.device | str = "cpu", pad_id: int = 0) -> PaddedBatch:
     """`rows` side by side, padded on the right to the longest."""
     longest = max(len(row.ids) for row in rows)
     ids = [[*row.ids, *[pad_id] * (longest - len(row.ids))] for row in rows]
     attention = [[1] * len(row.ids) + [0] * (longest - len(row.ids)) for row in rows]
     weights = [[*row.weights, *[0.0] * (longest - len(row.ids))] for row in rows]
-    return Batch(
+    return PaddedBatch(
         torch.tensor(ids, device=device),
         torch.tensor(attention, device=device),
         torch.tensor(weights, dtype=torch.float32, device=device),

@@ -17,7 +17,7 @@ from sparring.common.files import writing
 from sparring.common.seeds import Name, digest
 from sparring.core.chat import LEARNER
 from sparring.inference.journal import Journal
-from sparring.inference.model import LanguageModel, load
+from sparring.inference.model import LanguageModel, load_model
 from sparring.inference.model_speaker import Voice
 from sparring.models.introspection import inner
 from sparring.models.offload import Resident
@@ -39,7 +39,7 @@ class Learner:
     @classmethod
     def load(cls, source: ModelSource, seed: int = 0) -> Learner:
         """The learner that `source` names."""
-        return cls(load(source, seed, trained=True), seed)
+        return cls(load_model(source, seed, trained=True), seed)
 
     def voice(self, *scope: Name, journal: Journal | None = None, logprobs: bool = False) -> Voice:
         """The learner as a Speaker whose random streams are named by `scope`; `logprobs`: its words carry theirs."""

@@ -35,7 +35,7 @@ def merge(place: Path, output: Path) -> None:
         merged.save_pretrained(output)
         tokenizer.save_pretrained(output)
         if (usage := checkpoint.usage(folder)) is not None:
-            checkpoint.note(output, replace(usage, quantization=None))  # the weights written are whole
+            checkpoint.write_usage(output, replace(usage, quantization=None))  # the weights written are whole
 
 
 def _base(folder: Path) -> PreTrainedModel:

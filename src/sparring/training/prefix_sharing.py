@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sparring.models.renderer import Row
+from sparring.models.renderer import TrainingRow
 
 SAVED = 0.2  # of all tokens, at least
-LONGEST = 2048  # tokens of a forked row
+MAX_SHARED_TOKENS = 2048  # tokens of a forked row
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,16 @@ class Fork:
         )
 
 
-def shared(rows: Sequence[Row]) -> list[int] | None:
+def shared(rows: Sequence[TrainingRow]) -> list[int] | None:
     """How many tokens each two of `rows` have in common before the first trained one; None where forking does not
     pay."""
     found = [_common(rows[place], rows[place + 1]) for place in range(0, len(rows), 2)]
     longest = max(len(rows[2 * pair].ids) + len(rows[2 * pair + 1].ids) - same for pair, same in enumerate(found))
-    pays = sum(found) >= SAVED * sum(len(row.ids) for row in rows) and longest <= LONGEST
+    pays = sum(found) >= SAVED * sum(len(row.ids) for row in rows) and longest <= MAX_SHARED_TOKENS
     return found if pays and all(found) else None
 
 
-def _common(one: Row, other: Row) -> int:
+def _common(one: TrainingRow, other: TrainingRow) -> int:
     count = 0
     for token, (mine, theirs) in enumerate(zip(one.ids, other.ids, strict=False)):
         if mine != theirs or one.weights[token] or other.weights[token]:

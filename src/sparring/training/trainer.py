@@ -25,7 +25,7 @@ from sparring.core.objective import Objective
 from sparring.models import quantization
 from sparring.models.introspection import forkable
 from sparring.models.offload import Resident
-from sparring.models.renderer import Row
+from sparring.models.renderer import TrainingRow
 from sparring.training.allocator import keep_freed
 from sparring.training.collate import bucketed, pad
 from sparring.training.learner import Learner
@@ -50,12 +50,12 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingSet:
     """A round's experience as rows, `batch` pieces a step, and the reference's log-probability of each row where the
     loss needs it."""
 
     name: str
-    pieces: tuple[tuple[Row, ...], ...]
+    pieces: tuple[tuple[TrainingRow, ...], ...]
     problems: float
     epochs: int
     batch: int
@@ -70,7 +70,7 @@ class Lesson:
         return self.epochs * math.ceil(len(self.pieces) / self.batch)
 
 
-class Step(NamedTuple):
+class StepResult(NamedTuple):
     """What one step did: its number (from 1), the problems it stands for, loss, other measures, tokens taken in."""
 
     number: int
@@ -144,7 +144,7 @@ class Trainer:
         seed: tuple[Name, ...],
         *,
         updates: int | Literal["batch"] = "batch",
-    ) -> Lesson:
+    ) -> TrainingSet:
         """`experience` as rows, to be learnt in so many `updates`, or in batches of the settings. What is longer than
         the model or has nothing to train is left out and counted, never cut; RunStopped if that is too much."""
         loss = LOSSES[objective.loss](objective)
@@ -163,9 +163,9 @@ class Trainer:
             )
         name = digest(*(digest(row.ids) for rows in pieces for row in rows))
         batch = self.settings.batch if updates == "batch" else max(1, math.ceil(len(pieces) * epochs / updates))
-        return Lesson(name, tuple(pieces), problems, epochs, batch, seed, loss, dropped)
+        return TrainingSet(name, tuple(pieces), problems, epochs, batch, seed, loss, dropped)
 
-    def reference(self, lesson: Lesson) -> Reference | None:
+    def reference(self, lesson: TrainingSet) -> Reference | None:
         """The log-probability of each row under the weights as they are now; None where no loss asks.
 
         A row that these weights sampled, and that carries what they gave it, needs no pass of its own, if a probe finds
@@ -187,7 +187,7 @@ class Trainer:
         share = len(believed) / max(1, len(lesson.pieces))
         return Reference(tuple(sums[place] for place in range(len(lesson.pieces))), share, gap)
 
-    def _log_probabilities(self, lesson: Lesson, places: Sequence[int]) -> dict[int, tuple[float, ...]]:
+    def _log_probabilities(self, lesson: TrainingSet, places: Sequence[int]) -> dict[int, tuple[float, ...]]:
         """The weighted sum for each row of the pieces at `places`."""
         self.learner.to_device()
         self.module.eval()
@@ -200,7 +200,7 @@ class Trainer:
                     sums[place] = tuple(next(found) for _ in lesson.pieces[place])
         return sums
 
-    def _forward(self, lesson: Lesson, places: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _forward(self, lesson: TrainingSet, places: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """The log-probabilities of the rows of the pieces at `places`, and their weights, both [B, T]."""
         rows = [row for place in places for row in lesson.pieces[place]]
         batch = pad(rows, self.learner.model.device)
@@ -211,7 +211,7 @@ class Trainer:
         logprob_BT = self.module(batch.ids_BT, batch.attention_BT, trained_BT, expected_BT, shared_P)
         return logprob_BT, batch.weight_BT
 
-    def learn(self, lesson: Lesson, done: int = 0) -> Iterator[Step]:
+    def learn(self, lesson: TrainingSet, done: int = 0) -> Iterator[StepResult]:
         """Takes the lesson's steps after the first `done`, one an iteration."""
         a_step = lesson.problems / max(1, lesson.steps)
         number = 0
@@ -223,7 +223,7 @@ class Trainer:
                 if number > done:
                     yield self._step(lesson, order[start : start + lesson.batch], number, a_step)
 
-    def _step(self, lesson: Lesson, places: Sequence[int], number: int, problems: float) -> Step:
+    def _step(self, lesson: TrainingSet, places: Sequence[int], number: int, problems: float) -> StepResult:
         self.learner.to_device(self.moments)
         torch.manual_seed(stream(*lesson.seed, "dropout", number))
         size = sum(lesson.loss.size(lesson.pieces[place]) for place in places)
@@ -248,7 +248,9 @@ class Trainer:
         self.optimizer.zero_grad()
         self.seen += problems
         self.learner.moved(f"{lesson.name} {number}")
-        return Step(number, problems, loss_of_step, {name: float(value) for name, value in measures.items()}, tokens)
+        return StepResult(
+            number, problems, loss_of_step, {name: float(value) for name, value in measures.items()}, tokens
+        )
 
     @staticmethod
     def _check(what: str, value: float, number: int, places: Sequence[int]) -> None:
@@ -262,13 +264,13 @@ class Trainer:
         """Whether every weight is a number."""
         return all(bool(torch.isfinite(p).all()) for p in self.module.parameters() if p.requires_grad)
 
-    def _reference_of(self, lesson: Lesson, places: Sequence[int]) -> torch.Tensor | None:
+    def _reference_of(self, lesson: TrainingSet, places: Sequence[int]) -> torch.Tensor | None:
         if lesson.reference is None:
             return None
         sums = [found for place in places for found in lesson.reference.sums[place]]
         return torch.tensor(sums, device=self.learner.model.device)
 
-    def _micro_batches(self, lesson: Lesson, places: Sequence[int]) -> Iterator[list[int]]:
+    def _micro_batches(self, lesson: TrainingSet, places: Sequence[int]) -> Iterator[list[int]]:
         lengths = [max(len(row.ids) for row in lesson.pieces[place]) for place in places]
         rows = [len(lesson.pieces[place]) for place in places]
         budget = self.settings.batch_tokens or (1_024 if self.learner.model.device.type == "cpu" else 16_384)

@@ -21,16 +21,16 @@ from sparring.parsing.arithmetic.equations import Side, Statement
 from sparring.parsing.arithmetic.expressions import (
     Expression,
     Operation,
-    evaluate,
-    fill,
+    format_expression,
     names,
     operation,
     parse,
-    ready,
+    ready_operations,
     reductions,
-    write,
+    substitute,
+    value_of,
 )
-from sparring.parsing.arithmetic.forms import Form, Mark, follows, form, number, operands, replaced
+from sparring.parsing.arithmetic.forms import Form, Mark, follows, form, number_form, operands, replaced
 
 MOST_STATES = 16  # ways to read what has been calculated so far, where a line could mean one of several places
 
@@ -103,7 +103,7 @@ class Derivation:
             return None
         for found, _ in reductions(self.expression):
             head = form(found, {})
-            if head.mark not in self._facts and any(replaced(p, head, number(head.value)) for p in self._places()):
+            if head.mark not in self._facts and any(replaced(p, head, number_form(head.value)) for p in self._places()):
                 return found
         return next((found for state in self._places() for found in _operations(state)), None)
 
@@ -125,7 +125,7 @@ class Derivation:
         if head.mark in self._facts or head.mark == self.whole.mark:
             return True
         places = (*self._places(), *(self.meaning[name] for name in self.result))
-        return any(replaced(place, head, number(head.value)) for place in places)
+        return any(replaced(place, head, number_form(head.value)) for place in places)
 
     def _is_whole(self, shown: Form) -> bool:
         """Whether `shown` is the whole problem, perhaps with more in it that changes nothing: `(A + 0) - B`."""
@@ -134,7 +134,7 @@ class Derivation:
 
     def _source(self, shown: Form) -> Form | None:
         """The part of the problem that `shown` is, or was evaluated from."""
-        if self._stands(shown) or replaced(self.whole, shown, number(shown.value)):
+        if self._stands(shown) or replaced(self.whole, shown, number_form(shown.value)):
             return shown
         size = len(operands(shown))
         return next((p for p in _parts(self.whole) if len(operands(p)) >= size and follows(p, shown)), None)
@@ -201,7 +201,7 @@ class Derivation:
         return None
 
     def _calculated(self, name: str, head: Form) -> None:
-        value = self.result[name] = number(head.value)
+        value = self.result[name] = number_form(head.value)
         self._named = next(iter(replaced(self._named, head, value)), self._named)
         self._conclude(head, value)
 
@@ -263,7 +263,7 @@ class Derivation:
                 if partial:
                     return self._miscopied(self.shown[partial[0]])
                 if not self._stands(shown):
-                    right = write(self.in_names() or self.expression)
+                    right = format_expression(self.in_names() or self.expression)
                     reason = "with what the names stand for it is another equation"
                     return Slip(side.start, side.end, reason, f"the equation is {right}")
         return None
@@ -308,7 +308,7 @@ class Derivation:
         """`bracket`: what was to be copied, if that is known; otherwise it is the most similar one that has no name."""
         taken = {meaning.mark for meaning in self.meaning.values()}
         left = [text for mark, text in self._brackets.items() if mark not in taken] or [self.question]
-        written = write(side.expression)
+        written = format_expression(side.expression)
         truth = bracket or max(left, key=lambda text: difflib.SequenceMatcher(None, text, written).ratio())
         return Slip(side.start, side.end, f"the equation has {truth}", f"the equation has {truth}")
 
@@ -319,24 +319,31 @@ class Derivation:
         if isinstance(before, str) or (misused and new.kind and len(names(before)) == len(shown)):
             name = before if isinstance(before, str) else misused[0]
             return f"{name} is {values[name]}", f"{name} = {values[name]}"
-        expression = fill(before, values)
+        expression = substitute(before, values)
         if old.value == new.value:
-            return f"its value is right, but it is not calculated from {write(expression)}", self._next()
-        undone = [] if names(expression) else [found for found in ready(expression) if not _shows(shown, found, old)]
+            return f"its value is right, but it is not calculated from {format_expression(expression)}", self._next()
+        undone = (
+            []
+            if names(expression)
+            else [found for found in ready_operations(expression) if not _shows(shown, found, old)]
+        )
         if undone and (new.kind or expression == undone[0]):
-            reason = f"there is a calculation error, since {operation(undone[0])} should be {evaluate(undone[0])}"
+            reason = f"there is a calculation error, since {operation(undone[0])} should be {value_of(undone[0])}"
             return reason, _equal(undone[0])
-        return f"there is a calculation error, since {write(expression)} should be {old.value}", self._next()
+        return (
+            f"there is a calculation error, since {format_expression(expression)} should be {old.value}",
+            self._next(),
+        )
 
 
 def _shows(shown: Sequence[int], found: Operation, old: Form) -> bool:
     """Whether the value of `found`, an operation in `old`, is among the numbers `shown` that come after it."""
     left = Counter(map(abs, shown)) - (Counter(map(abs, operands(old))) - Counter(map(abs, operands(form(found, {})))))
-    return abs(evaluate(found)) in left
+    return abs(value_of(found)) in left
 
 
 def _equal(found: Operation) -> str:
-    return f"{operation(found)} = {evaluate(found)}"
+    return f"{operation(found)} = {value_of(found)}"
 
 
 def _backwards(sides: Sequence[Expression], known: Mapping[str, Form]) -> bool:

@@ -109,7 +109,7 @@ def _number(token: str) -> int:
     return int(digits)
 
 
-def write(expression: Expression, gap: str = " ") -> str:
+def format_expression(expression: Expression, gap: str = " ") -> str:
     """`expression` with every bracket: `(-7 + (21 * -9))`."""
     if isinstance(expression, Operation):
         return f"({operation(expression, gap)})"
@@ -118,7 +118,7 @@ def write(expression: Expression, gap: str = " ") -> str:
 
 def operation(found: Operation, gap: str = " ") -> str:
     """`found` without its outermost brackets: `21 * -9`."""
-    return f"{write(found.left, gap)}{gap}{found.symbol}{gap}{write(found.right, gap)}"
+    return f"{format_expression(found.left, gap)}{gap}{found.symbol}{gap}{format_expression(found.right, gap)}"
 
 
 def calculate(symbol: str, left: int, right: int) -> int:
@@ -126,10 +126,10 @@ def calculate(symbol: str, left: int, right: int) -> int:
     return left + right if symbol == "+" else left - right if symbol == "-" else left * right
 
 
-def evaluate(expression: Expression) -> int:
+def value_of(expression: Expression) -> int:
     """The value of `expression`, which has no names."""
     if isinstance(expression, Operation):
-        return calculate(expression.symbol, evaluate(expression.left), evaluate(expression.right))
+        return calculate(expression.symbol, value_of(expression.left), value_of(expression.right))
     return int(expression)
 
 
@@ -140,14 +140,14 @@ def names(expression: Expression) -> set[str]:
     return {expression} if isinstance(expression, str) else set()
 
 
-def fill(expression: Expression, values: Mapping[str, Expression]) -> Expression:
+def substitute(expression: Expression, values: Mapping[str, Expression]) -> Expression:
     """`expression` with the names that `values` has replaced."""
     if isinstance(expression, Operation):
-        return Operation(fill(expression.left, values), expression.symbol, fill(expression.right, values))
+        return Operation(substitute(expression.left, values), expression.symbol, substitute(expression.right, values))
     return values.get(expression, expression) if isinstance(expression, str) else expression
 
 
-def ready(expression: Expression) -> list[Operation]:
+def ready_operations(expression: Expression) -> list[Operation]:
     """The operations on two numbers in `expression`, from the left."""
     return [found for _, found in _ready(expression, ())]
 
@@ -159,7 +159,7 @@ def reductions(expression: Expression) -> Iterator[tuple[Operation, Expression]]
     """
     while isinstance(expression, Operation):
         for path, found in list(_ready(expression, ())):
-            expression = _put(expression, path, evaluate(found))
+            expression = _put(expression, path, value_of(found))
             yield found, expression
 
 

@@ -35,7 +35,7 @@ class Form(NamedTuple):
 
 
 @lru_cache(maxsize=1 << 14)
-def number(value: int) -> Form:
+def number_form(value: int) -> Form:
     """The form of one number; zero and one are operands like others, as `0 * 5` is not `0 * 4`."""
     mark = stream("arithmetic", abs(value)) % _PRIME
     return Form("", (), value, _negated((mark, mark)) if value < 0 else (mark, mark))
@@ -48,7 +48,7 @@ def _negated(mark: Mark) -> Mark:
 def negative(form: Form) -> Form:
     """Minus `form`."""
     if not form.kind:
-        return number(-form.value)
+        return number_form(-form.value)
     if form.kind == "-":
         return form.parts[0]
     return Form("-", (form,), -form.value, _negated(form.mark))
@@ -89,7 +89,7 @@ def form(expression: Expression, known: Mapping[str, Form]) -> Form:
         if expression.symbol == "*":
             return product((left, right))
         return total((left, right if expression.symbol == "+" else negative(right)))
-    return number(expression) if isinstance(expression, int) else known[expression]
+    return number_form(expression) if isinstance(expression, int) else known[expression]
 
 
 def operands(form: Form) -> list[int]:
@@ -171,7 +171,7 @@ def _matches(before: Form, after: Form, kind: str) -> bool:
         if same is not None:
             befores.remove(same)
             afters.remove(part)
-    swallow = kind == "*" and number(0) in _parts(after, kind)  # zero times anything
+    swallow = kind == "*" and number_form(0) in _parts(after, kind)  # zero times anything
     return len(befores) > _MOST_PARTS or _assigns(befores, afters, kind, swallow)
 
 

@@ -14,7 +14,7 @@ from torch.nn.functional import logsigmoid
 from sparring.core.chat import LEARNER
 from sparring.core.experience import Preference
 from sparring.core.objective import DPO
-from sparring.models.renderer import Dialect, Row
+from sparring.models.renderer import Renderer, TrainingRow
 
 
 class DPOLoss:
@@ -29,7 +29,7 @@ class DPOLoss:
         self.beta = objective.beta
         self.nll_weight = objective.nll_weight
 
-    def rows(self, item: Preference, dialect: Dialect) -> list[Row]:
+    def rows(self, item: Preference, dialect: Renderer) -> list[TrainingRow]:
         """The chosen row and the rejected one; none where either side has nothing to train."""
         rows = [
             row
@@ -38,7 +38,7 @@ class DPOLoss:
         ]
         return rows if len(rows) == 2 else []
 
-    def size(self, rows: Sequence[Row]) -> float:
+    def size(self, rows: Sequence[TrainingRow]) -> float:
         """What these rows add to the divisor of their step: pairs."""
         return len(rows) / 2
 

@@ -12,7 +12,7 @@ import torch
 
 from sparring.core.experience import Demonstration
 from sparring.core.objective import Likelihood
-from sparring.models.renderer import Dialect, Row
+from sparring.models.renderer import Renderer, TrainingRow
 
 
 class LikelihoodLoss:
@@ -26,11 +26,11 @@ class LikelihoodLoss:
     def __init__(self, objective: Likelihood) -> None:
         """The objective has no settings."""
 
-    def rows(self, item: Demonstration, dialect: Dialect) -> list[Row]:
+    def rows(self, item: Demonstration, dialect: Renderer) -> list[TrainingRow]:
         """The rows of one demonstration."""
         return dialect.rows(item.chat, item.reader)
 
-    def size(self, rows: Sequence[Row]) -> float:
+    def size(self, rows: Sequence[TrainingRow]) -> float:
         """What these rows add to the divisor of their step: their trained weight."""
         return sum(sum(row.weights) for row in rows)
 

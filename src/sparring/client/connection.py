@@ -37,7 +37,7 @@ def key_in(variable: str) -> SecretStr:
     return key
 
 
-class Line:
+class Connection:
     """What one event loop uses to reach servers: connection pools, and the room for calls under way."""
 
     def __init__(self, in_flight: int, timeout: float, key: SecretStr) -> None:
@@ -161,9 +161,9 @@ class Lines:
 
     def __init__(self, in_flight: int, timeout: float, key_variable: str) -> None:
         self._in_flight, self._timeout, self._key_variable = in_flight, timeout, key_variable
-        self._open: dict[asyncio.AbstractEventLoop, tuple[AsyncGenerator[Line, None], Line]] = {}
+        self._open: dict[asyncio.AbstractEventLoop, tuple[AsyncGenerator[Connection, None], Connection]] = {}
 
-    async def here(self) -> Line:
+    async def here(self) -> Connection:
         """The line of the running loop."""
         loop = asyncio.get_running_loop()
         if loop not in self._open:
@@ -172,9 +172,9 @@ class Lines:
             self._open[loop] = (lifetime, line)
         return self._open[loop][1]
 
-    async def _lifetime(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[Line, None]:
+    async def _lifetime(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[Connection, None]:
         """A generator, since a loop that ends (`asyncio.run`) closes those that are open: no client outlives it."""
-        line = Line(self._in_flight, self._timeout, key_in(self._key_variable))
+        line = Connection(self._in_flight, self._timeout, key_in(self._key_variable))
         try:
             yield line
         finally:

@@ -10,7 +10,7 @@ import asyncio
 import time
 
 
-class Pace:
+class RateLimiter:
     """At most `per_minute` of something; None: as much as one likes."""
 
     def __init__(self, per_minute: float | None) -> None:
