@@ -246,9 +246,9 @@ async def fill(path: Path, count: int) -> None:
 
 async def look_up(ledger: Ledger, count: int) -> list[float]:
     """Seconds for each of many replies that are held, drawn at random, one after another."""
-    judge, draw, seconds = Recorded(Instant(), ledger, "judge"), random.Random(0), []
+    judge, rng, seconds = Recorded(Instant(), ledger, "judge"), random.Random(0), []
     for _ in range(LOOKED_UP):
-        chat = question(asked(0, draw.randrange(count)))
+        chat = question(asked(0, rng.randrange(count)))
         start = time.perf_counter()
         await judge.reply(chat, SAMPLING)
         seconds.append(time.perf_counter() - start)

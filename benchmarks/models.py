@@ -47,11 +47,11 @@ def tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
     return found
 
 
-def words(draw: random.Random, count: int, vocabulary: int) -> str:
+def words(rng: random.Random, count: int, vocabulary: int) -> str:
     """A text of `count` tokens."""
-    return " ".join(f"w{draw.randrange(len(SPECIAL), vocabulary)}" for _ in range(count))
+    return " ".join(f"w{rng.randrange(len(SPECIAL), vocabulary)}" for _ in range(count))
 
 
-def ids(draw: random.Random, count: int, vocabulary: int) -> tuple[int, ...]:
+def ids(rng: random.Random, count: int, vocabulary: int) -> tuple[int, ...]:
     """`count` tokens."""
-    return tuple(draw.randrange(len(SPECIAL), vocabulary) for _ in range(count))
+    return tuple(rng.randrange(len(SPECIAL), vocabulary) for _ in range(count))

@@ -51,8 +51,8 @@ class Workload:
 
     def texts(self) -> list[str]:
         """The prompts, of 20 to 120 tokens."""
-        draw = random.Random(self.seed)
-        return [words(draw, draw.randint(20, 120), VOCABULARY) for _ in range(self.prompts)]
+        rng = random.Random(self.seed)
+        return [words(rng, rng.randint(20, 120), VOCABULARY) for _ in range(self.prompts)]
 
 
 WORKLOADS = (Workload("on-line preference, 128 x 2", 128, 2), Workload("on-line preference, 256 x 4", 256, 4))
@@ -66,7 +66,7 @@ def liking(text: str) -> float:
 class Program:
     """A judge that is a program."""
 
-    async def score(self, problem: Problem, answers: Sequence[Answer], draw: random.Random) -> Scores:
+    async def score(self, problem: Problem, answers: Sequence[Answer], rng: random.Random) -> Scores:
         """See `partner.Judge`."""
         return Scores(tuple(liking(answer.text) for answer in answers))
 

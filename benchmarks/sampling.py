@@ -40,12 +40,12 @@ class Workload:
 
     def requests(self) -> list[Request]:
         """What is asked for."""
-        draw = random.Random(self.seed)
+        rng = random.Random(self.seed)
         found = []
         for number in range(self.prompts):
-            prompt = ids(draw, draw.randint(self.shortest, self.longest), self.vocabulary)
+            prompt = ids(rng, rng.randint(self.shortest, self.longest), self.vocabulary)
             for sample in range(self.k):
-                limit = max(1, min(self.cap, round(draw.expovariate(1 / self.mean))))
+                limit = max(1, min(self.cap, round(rng.expovariate(1 / self.mean))))
                 found.append(Request(prompt, Sampling(max_tokens=limit), number * 1000 + sample))
         return found
 

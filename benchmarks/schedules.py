@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import fmean
 
 from sparring.common.ranking import swiss_rounds
-from sparring.common.seeds import rng
+from sparring.common.seeds import named_rng
 from sparring.core.partner import Scores, Verdict, by_pairs, by_swiss
 from sparring.parsing.thought import NONE, Answer
 
@@ -36,21 +36,21 @@ SAME = 1e-6  # scores nearer than this are equal: rounding of Bradley-Terry
 class Judge:
     """Prefers the better of two answers, with noise and a liking for the first place; counts what it is asked."""
 
-    def __init__(self, qualities: Sequence[float], noise: float, bias: float, draw: random.Random) -> None:
+    def __init__(self, qualities: Sequence[float], noise: float, bias: float, rng: random.Random) -> None:
         self.calls = 0
         self._verdicts: dict[tuple[int, int], Verdict] = {}
         for first, second in product(range(len(qualities)), repeat=2):
             strength = 1 / (1 + math.exp(-(qualities[first] - qualities[second]) / noise - bias))
-            self._verdicts[first, second] = "first" if draw.random() < strength else "second"
+            self._verdicts[first, second] = "first" if rng.random() < strength else "second"
 
     async def compare(self, first: Answer, second: Answer) -> Verdict:
         self.calls += 1
         return self._verdicts[int(first.text), int(second.text)]
 
 
-async def at_random(judge: Judge, answers: Sequence[Answer], pairs: int, draw: random.Random) -> Scores:
+async def at_random(judge: Judge, answers: Sequence[Answer], pairs: int, rng: random.Random) -> Scores:
     """Scores from `pairs` pairs drawn at random, both orders; the others count as ties, which is not at all."""
-    met = set(map(frozenset, draw.sample(list(combinations(answers, 2)), pairs)))
+    met = set(map(frozenset, rng.sample(list(combinations(answers, 2)), pairs)))
 
     async def compare(first: Answer, second: Answer) -> Verdict:
         return await judge.compare(first, second) if frozenset((first, second)) in met else "tie"
@@ -60,9 +60,9 @@ async def at_random(judge: Judge, answers: Sequence[Answer], pairs: int, draw: r
 
 async def trial(players: int, noise: float, bias: float, number: int) -> dict[str, dict[str, float]]:
     """Figures of each schedule on the same answers and the same judge."""
-    draw = rng("schedules", players, noise, bias, number)
-    qualities = [draw.gauss(0, 1) for _ in range(players)]
-    judge = Judge(qualities, noise, bias, draw)
+    rng = named_rng("schedules", players, noise, bias, number)
+    qualities = [rng.gauss(0, 1) for _ in range(players)]
+    judge = Judge(qualities, noise, bias, rng)
     answers = [NONE.split(str(place)).answer for place in range(players)]
     found: dict[str, dict[str, float]] = {}
     truth: tuple[float | None, ...] = ()
@@ -72,9 +72,9 @@ async def trial(players: int, noise: float, bias: float, number: int) -> dict[st
         if name == "all":
             truth = (scores := await by_pairs(judge.compare, answers)).values
         elif name == "random":
-            scores = await at_random(judge, answers, int(found[f"swiss, {usual} rounds"]["calls"]) // 2, draw)
+            scores = await at_random(judge, answers, int(found[f"swiss, {usual} rounds"]["calls"]) // 2, rng)
         else:
-            scores = await by_swiss(judge.compare, answers, draw, int(name.split()[1]))
+            scores = await by_swiss(judge.compare, answers, rng, int(name.split()[1]))
         found[name] = {"calls": judge.calls - before, **measured(scores.values, truth, qualities)}
     return found
 

@@ -45,12 +45,12 @@ class Workload:
 
     def texts(self) -> list[tuple[str, list[str]]]:
         """Prompts, each with one reply to imitate, or with a chosen and a rejected one."""
-        draw = random.Random(self.seed)
+        rng = random.Random(self.seed)
         count = 2 if self.kind == "dpo" else 1
         return [
             (
-                words(draw, draw.randint(*self.prompt), self.vocabulary),
-                [words(draw, draw.randint(*self.reply), self.vocabulary) for _ in range(count)],
+                words(rng, rng.randint(*self.prompt), self.vocabulary),
+                [words(rng, rng.randint(*self.reply), self.vocabulary) for _ in range(count)],
             )
             for _ in range(self.pieces)
         ]

@@ -16,68 +16,64 @@ LOOKALIKES = {
 }  # fmt: skip
 
 
-def nonsense(draw: random.Random) -> str:
+def nonsense(rng: random.Random) -> str:
     """Words, marks and strange characters that no reader may take for anything."""
-    return draw.choice((" ", "\n", "  ")).join(draw.choices(NONSENSE, k=draw.randrange(12)))
+    return rng.choice((" ", "\n", "  ")).join(rng.choices(NONSENSE, k=rng.randrange(12)))
 
 
-def mutated(draw: random.Random, seeds: list[str]) -> str:
+def mutated(rng: random.Random, seeds: list[str]) -> str:
     """One of `seeds`, changed up to four times."""
-    text = draw.choice(seeds)
-    for _ in range(draw.randrange(5)):
-        text = draw.choice(MUTATIONS)(draw, text, seeds)
+    text = rng.choice(seeds)
+    for _ in range(rng.randrange(5)):
+        text = rng.choice(MUTATIONS)(rng, text, seeds)
     return text[:2000]
 
 
-def _place(draw: random.Random, text: str) -> int:
-    return draw.randrange(len(text) + 1)
+def _place(rng: random.Random, text: str) -> int:
+    return rng.randrange(len(text) + 1)
 
 
-def _lost(draw: random.Random, text: str, seeds: list[str]) -> str:
-    start = _place(draw, text)
-    return text[:start] + text[start + draw.randrange(1, 6) :]
+def _lost(rng: random.Random, text: str, seeds: list[str]) -> str:
+    start = _place(rng, text)
+    return text[:start] + text[start + rng.randrange(1, 6) :]
 
 
-def _cut(draw: random.Random, text: str, seeds: list[str]) -> str:
-    return text[: _place(draw, text)]
+def _cut(rng: random.Random, text: str, seeds: list[str]) -> str:
+    return text[: _place(rng, text)]
 
 
-def _spliced(draw: random.Random, text: str, seeds: list[str]) -> str:
-    other = draw.choice(seeds)
-    return text[: _place(draw, text)] + draw.choice(("", "\n", " ")) + other[_place(draw, other) :]
+def _spliced(rng: random.Random, text: str, seeds: list[str]) -> str:
+    other = rng.choice(seeds)
+    return text[: _place(rng, text)] + rng.choice(("", "\n", " ")) + other[_place(rng, other) :]
 
 
-def _twice(draw: random.Random, text: str, seeds: list[str]) -> str:
-    return text + draw.choice(("", "\n", " ", " or ")) + draw.choice((text, draw.choice(seeds)))
+def _twice(rng: random.Random, text: str, seeds: list[str]) -> str:
+    return text + rng.choice(("", "\n", " ", " or ")) + rng.choice((text, rng.choice(seeds)))
 
 
-def _inserted(draw: random.Random, text: str, seeds: list[str]) -> str:
-    place, other = _place(draw, text), draw.choice(seeds)
-    start = _place(draw, other)
-    bit = draw.choice(
-        (draw.choice(NONSENSE), other[start : start + 5], str(draw.randrange(-20, 20)), "9" * 400, "1e999")
-    )
+def _inserted(rng: random.Random, text: str, seeds: list[str]) -> str:
+    place, other = _place(rng, text), rng.choice(seeds)
+    start = _place(rng, other)
+    bit = rng.choice((rng.choice(NONSENSE), other[start : start + 5], str(rng.randrange(-20, 20)), "9" * 400, "1e999"))
     return text[:place] + bit + text[place:]
 
 
-def _disguised(draw: random.Random, text: str, seeds: list[str]) -> str:
+def _disguised(rng: random.Random, text: str, seeds: list[str]) -> str:
     places = [place for place, character in enumerate(text) if character in LOOKALIKES]
     if not places:
         return text.swapcase()
-    place = draw.choice(places)
-    return text[:place] + draw.choice(LOOKALIKES[text[place]]) + text[place + 1 :]
+    place = rng.choice(places)
+    return text[:place] + rng.choice(LOOKALIKES[text[place]]) + text[place + 1 :]
 
 
-def _dressed(draw: random.Random, text: str, seeds: list[str]) -> str:
-    before, after = draw.choice(
-        [("**", "**"), ("```\n", "\n```"), ("> ", ""), ("\n", "\n"), ("Sure! ", ""), ("{", "}")]
-    )
+def _dressed(rng: random.Random, text: str, seeds: list[str]) -> str:
+    before, after = rng.choice([("**", "**"), ("```\n", "\n```"), ("> ", ""), ("\n", "\n"), ("Sure! ", ""), ("{", "}")])
     return before + text + after
 
 
-def _strange(draw: random.Random, text: str, seeds: list[str]) -> str:
-    place = _place(draw, text)
-    return text[:place] + chr(draw.randrange(draw.choice((0x80, 0x3000, 0x110000)))) + text[place:]
+def _strange(rng: random.Random, text: str, seeds: list[str]) -> str:
+    place = _place(rng, text)
+    return text[:place] + chr(rng.randrange(rng.choice((0x80, 0x3000, 0x110000)))) + text[place:]
 
 
 MUTATIONS = (_lost, _cut, _spliced, _twice, _inserted, _disguised, _dressed, _strange)

@@ -225,10 +225,10 @@ def test_what_follows_a_damaged_line_of_metrics_is_put_aside(tmp_path):
 @pytest.mark.parametrize("seed", range(3))
 def test_a_disk_that_fills_at_any_write_is_one_line_and_the_run_goes_on_afterwards(seed, whole, tmp_path, monkeypatch):
     """Every write is refused from some write on, three times; then the disk has room again."""
-    draw, folder, said = random.Random(seed), tmp_path / "run", []
+    rng, folder, said = random.Random(seed), tmp_path / "run", []
     for _ in range(3):
         with monkeypatch.context() as patch:
-            _fill(patch, draw.randrange(2, 120))
+            _fill(patch, rng.randrange(2, 120))
             try:
                 train(recipe(), folder, resume=True, display=QUIET)
             except RunStopped as error:

@@ -18,8 +18,8 @@ CPU = torch.device("cpu")
 
 def drawn(logits: torch.Tensor, sampling: Sampling, times: int) -> Counter[int]:
     """How often each token is drawn, each time from another stream."""
-    draw = Draw([sampling] * times, range(times), [0] * times, CPU)
-    return Counter(draw(logits.expand(times, -1))[0].tolist())
+    rng = Draw([sampling] * times, range(times), [0] * times, CPU)
+    return Counter(rng(logits.expand(times, -1))[0].tolist())
 
 
 def kept_by_hand(logits: list[float], sampling: Sampling) -> dict[int, float]:
@@ -90,7 +90,7 @@ def test_rows_of_mixed_settings_draw_as_they_do_alone():
     alone = [Draw([s], [7 + i], [c], CPU) for i, (s, c) in enumerate(zip(mixed, [0, 3, 5, 1], strict=True))]
     for _ in range(20):
         ids, logprobs = together(logits)
-        assert ids.tolist() == [draw(logits[i : i + 1])[0].item() for i, draw in enumerate(alone)]
+        assert ids.tolist() == [rng(logits[i : i + 1])[0].item() for i, rng in enumerate(alone)]
         torch.testing.assert_close(logprobs, logits.log_softmax(-1).gather(1, ids[:, None])[:, 0])
         assert ids[0] == logits[0].argmax()
 

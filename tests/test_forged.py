@@ -161,11 +161,11 @@ def test_a_partners_program_is_never_started_by_a_replay(plain, tmp_path, ran, e
 
 
 def test_every_place_that_imports_by_a_name_is_known_to_the_search_for_code():
-    """A new one has to be added to `foreign`."""
+    """A new one has to be added to `foreign_code`."""
     package = Path(sparring.__file__).parent
     sources = {str(path.relative_to(package)): path.read_text() for path in package.rglob("*.py")}
     imports = {name for name, text in sources.items() if re.search(r"import_module|spec_from_file|__import__", text)}
-    assert imports == {"__init__.py", "answers.py", "catalogue.py"}
+    assert imports == {"__init__.py", "parsing/answers.py", "common/registry.py"}
     assert {name for name, text in sources.items() if "answers.function(" in text} == {"tasks/table.py"}
     assert "answers.function(self.right)" in sources["tasks/table.py"]
     assert set(foreign_code.NAMING) == {"kind", "method", "by", "right"}
@@ -334,15 +334,15 @@ def complaint(content: bytes, folder: Path) -> str:
 
 
 def test_a_bundle_with_any_byte_changed_is_one_line_or_the_same(plain, tmp_path):
-    whole, draw = forged(plain, tmp_path / "b.tar.gz").read_bytes(), random.Random(0)
+    whole, rng = forged(plain, tmp_path / "b.tar.gz").read_bytes(), random.Random(0)
     raw, refused = gzip.decompress(whole), 0
     for n in range(200):
         changed = bytearray(whole)
-        changed[draw.randrange(len(changed))] ^= 1 << draw.randrange(8)
-        cut = draw.randrange(len(changed)) if n % 4 == 0 else len(changed)
+        changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
+        cut = rng.randrange(len(changed)) if n % 4 == 0 else len(changed)
         inside = bytearray(raw)
         for _ in range(3):
-            inside[512 * draw.randrange(len(raw) // 512) + draw.randrange(512)] = draw.randrange(256)
+            inside[512 * rng.randrange(len(raw) // 512) + rng.randrange(512)] = rng.randrange(256)
         for name, content in (("out", bytes(changed[:cut])), ("in", gzip.compress(bytes(inside), 1))):
             told = complaint(content, tmp_path / f"{name}{n}")
             assert "\n" not in told

@@ -328,10 +328,10 @@ def heard(reader: Reader, reply: str) -> bool:
 
 def read_through(reader: Reader, count: int, seed: int) -> tuple[int, int]:
     """How many of `count` replies were read, and how many were typed failures."""
-    draw = random.Random(f"{seed} {reader.name}")
-    told = [heard(reader, mutated(draw, reader.seeds)) for _ in range(count - count // 6)]
+    rng = random.Random(f"{seed} {reader.name}")
+    told = [heard(reader, mutated(rng, reader.seeds)) for _ in range(count - count // 6)]
     for _ in range(count // 6):
-        reply = nonsense(draw)
+        reply = nonsense(rng)
         try:
             found = reader.read(reply)
         except TYPED:

@@ -19,7 +19,7 @@ from sparring.common.errors import ConfigError
 begun = time.monotonic()
 for _ in range(3):
     try:
-        hub.check(sys.argv[1])
+        hub.check_reachable(sys.argv[1])
     except ConfigError as error:
         print(error)
 print(time.monotonic() - begun)

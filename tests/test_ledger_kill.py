@@ -64,12 +64,12 @@ def sit(*args: object, server: Server, kill_after: int | None = None) -> None:
         time.sleep(0.005)
 
 
-def killed(path: Path, kills: int, draw: random.Random) -> list[int]:
+def killed(path: Path, kills: int, rng: random.Random) -> list[int]:
     """What the server had heard at the end of each sitting, of which so many were killed and the last was not."""
     heard = []
     with standing(late(0.02), LONGEST) as server:
         for _ in range(kills):
-            sit(path, server.url, BUDGET, "run", server=server, kill_after=draw.randrange(1, 20))
+            sit(path, server.url, BUDGET, "run", server=server, kill_after=rng.randrange(1, 20))
             heard.append(len(server.requests))
         sit(path, server.url, BUDGET, "run", server=server)
         heard.append(len(server.requests))

@@ -38,10 +38,10 @@ LONGEST = 600.0  # seconds that the server of one test stands
 @contextmanager
 def server() -> Iterator[Server]:
     """The partner on a real socket, in a thread of its own; it takes up to 40 ms for a reply."""
-    draw = random.Random(0)
+    rng = random.Random(0)
 
     async def answer(request, writer):
-        await asyncio.sleep(draw.random() * 0.04)
+        await asyncio.sleep(rng.random() * 0.04)
         await say(partner(request))(request, writer)
 
     with standing(answer, LONGEST) as found:
@@ -91,7 +91,7 @@ class Story:
     asked: list[str] = field(default_factory=list)
 
 
-def killed_and_resumed(folder: Path, kills: int, draw: random.Random) -> Story:
+def killed_and_resumed(folder: Path, kills: int, rng: random.Random) -> Story:
     """A run of which so many sittings are killed, each after some requests or files more, and the last one ends."""
     story = Story(folder)
     with server() as running:
@@ -99,8 +99,8 @@ def killed_and_resumed(folder: Path, kills: int, draw: random.Random) -> Story:
         for _ in range(kills):
             process = FORKED.Process(target=sitting, args=(recipe, folder))
             process.start()
-            _wait(process, running, folder, draw.randrange(1, 60))
-            time.sleep(draw.random() * 0.05)
+            _wait(process, running, folder, rng.randrange(1, 60))
+            time.sleep(rng.random() * 0.05)
             process.kill()
             process.join()
             while running.connected:  # what the dead one had sent is read to its end

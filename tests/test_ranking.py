@@ -91,10 +91,10 @@ def test_one_in_the_middle_sits_out_and_another_one_the_next_time():
 
 
 @given(st.integers(1, 20), st.randoms(use_true_random=False))
-def test_no_pair_meets_twice_and_before_half_of_the_rounds_nobody_else_sits_out(count, draw):
+def test_no_pair_meets_twice_and_before_half_of_the_rounds_nobody_else_sits_out(count, rng):
     met: set[frozenset[int]] = set()
     for played in range(count):
-        pairs = swiss_pairs(draw.sample(range(count), count), met)
+        pairs = swiss_pairs(rng.sample(range(count), count), met)
         assert len({player for found in pairs for player in found}) == 2 * len(pairs)
         assert not met & set(map(frozenset, pairs))
         if 2 * played < count - count % 2:

@@ -34,7 +34,7 @@ class Longest:
 
     name: ClassVar[str] = "longest"
 
-    async def score(self, problem: Problem, answers: Sequence[Answer], draw: random.Random) -> Scores:
+    async def score(self, problem: Problem, answers: Sequence[Answer], rng: random.Random) -> Scores:
         return Scores(tuple(float(len(answer.text)) for answer in answers))
 
 

@@ -207,9 +207,9 @@ def test_notes_say_what_was_dropped_and_why():
 
 
 @given(st.sets(st.integers().map(str).map(Item), max_size=40), st.integers(0, 40), st.randoms())
-def test_a_draw_depends_on_ids_and_seed_and_not_on_the_order(found, size, draw):
+def test_a_draw_depends_on_ids_and_seed_and_not_on_the_order(found, size, rng):
     some = sorted(found, key=lambda item: item.id)
-    shuffled = draw.sample(some, len(some))
+    shuffled = rng.sample(some, len(some))
     taken, others = drawn(some, size, 0, "test")
     assert len(taken) == min(size, len(some))
     assert set(taken) | set(others) == found
@@ -220,7 +220,7 @@ def test_a_draw_changes_with_the_seed_and_with_the_stream():
     some = [Item(str(n)) for n in range(100)]
     draws = {tuple(drawn(some, 10, seed, stream)[0]) for seed in (0, 1) for stream in ("test", "development")}
     assert len(draws) == 4
-    assert all(list(draw) == [item for item in some if item in draw] for draw in draws)
+    assert all(list(rng) == [item for item in some if item in rng] for rng in draws)
 
 
 @pytest.mark.skipif("SPARRING_DATA" not in os.environ, reason="SPARRING_DATA names the folder of real data sets")

@@ -149,7 +149,7 @@ def entries(folder: Path) -> int:
     return sum(len(files) + len(folders) for _, folders, files in os.walk(folder))
 
 
-def killed_and_resumed(folder: Path, kills: int, draw: random.Random) -> int:
+def killed_and_resumed(folder: Path, kills: int, rng: random.Random) -> int:
     """Runs SMALL in processes of its own, of which `kills` are killed; how many really were."""
     killed = 0
     for _ in range(kills):
@@ -158,10 +158,10 @@ def killed_and_resumed(folder: Path, kills: int, draw: random.Random) -> int:
         while not (folder / "recipe.toml").exists() and process.is_alive():
             time.sleep(0.02)
         marks = entries(folder)
-        patience = draw.randrange(1, 12)  # files to wait for: kills fall into all stages, however slow the machine
+        patience = rng.randrange(1, 12)  # files to wait for: kills fall into all stages, however slow the machine
         while process.is_alive() and abs(entries(folder) - marks) < patience:
             time.sleep(0.005)
-        time.sleep(draw.random() * 0.05)
+        time.sleep(rng.random() * 0.05)
         process.kill()
         process.join()
         killed += process.exitcode != 0

@@ -65,22 +65,22 @@ class Teacher:
 async def lessons() -> list[dict[str, str]]:
     """What the four roles are asked about each training problem, and what is to be said."""
     noted: list[dict[str, str]] = []
-    draw = random.Random(0)
+    rng = random.Random(0)
     for problem in TASK.problems("train"):
-        attempt = draw.choice((draw.choice(TASK.problems("train")).rationale, _scribble(draw)))
+        attempt = rng.choice((rng.choice(TASK.problems("train")).rationale, _scribble(rng)))
         chat, fault = problem.chat.say(LEARNER, attempt), Fault("1", "=")
         for stance in ("supportive", "adversarial"):
-            await ModelDiscussant(Teacher(REMARK, noted)).remark(problem, chat, stance, draw)
-        await ModelCritic(Teacher(FAULT, noted), TASK).feedback(problem, attempt, draw)
-        await ModelEditor(Teacher(UPDATE, noted), TASK).improve(problem, attempt, fault, draw)
-        judge = ModelJudge(Teacher(f"Score: {draw.choice(SCORES)}", noted), mode="pointwise")
-        await judge.score(problem, [NONE.split(attempt).answer], draw)
+            await ModelDiscussant(Teacher(REMARK, noted)).remark(problem, chat, stance, rng)
+        await ModelCritic(Teacher(FAULT, noted), TASK).feedback(problem, attempt, rng)
+        await ModelEditor(Teacher(UPDATE, noted), TASK).improve(problem, attempt, fault, rng)
+        judge = ModelJudge(Teacher(f"Score: {rng.choice(SCORES)}", noted), mode="pointwise")
+        await judge.score(problem, [NONE.split(attempt).answer], rng)
     return noted
 
 
-def _scribble(draw: random.Random) -> str:
+def _scribble(rng: random.Random) -> str:
     """What a learner may write that has hardly learnt anything, with the `=` that the critic is to quote."""
-    return "1=" + "".join(draw.choices("0123456789+-*()=\n", k=draw.randrange(1, 24)))
+    return "1=" + "".join(rng.choices("0123456789+-*()=\n", k=rng.randrange(1, 24)))
 
 
 def taught(folder: Path) -> tuple[Path, Path]:

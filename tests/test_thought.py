@@ -75,4 +75,4 @@ def test_only_the_thought_module_makes_answers():
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Answer"
     }
-    assert makers == {"thought.py"}
+    assert makers == {"parsing/thought.py"}

@@ -13,7 +13,7 @@ from sparring.common.errors import ConfigError, RunStopped
 from sparring.common.files import read_jsonl, write_jsonl, write_whole
 from sparring.common.registry import Catalogue, first_sentence
 from sparring.common.schema import build, differences, plain
-from sparring.common.seeds import digest, rng, stream
+from sparring.common.seeds import digest, named_rng, stream
 from sparring.core.chat import LEARNER, Chat, Message, Part, question
 from sparring.core.experience import Demonstration, Experience, Memory, Preference
 from sparring.core.prompt import check_blanks, fill
@@ -25,7 +25,7 @@ def test_streams_depend_on_their_names_alone():
     assert stream(0, "a", 1) == stream(0, "a", 1) == 7_174_685_544_028_397_518
     assert len({stream(0, "a", n) for n in range(1000)}) == 1000
     assert digest("a", "b") != digest("ab")
-    assert rng(1).random() == rng(1).random()
+    assert named_rng(1).random() == named_rng(1).random()
 
 
 # ── files ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -11,7 +11,7 @@ import pytest
 
 from sparring.common.registry import first_sentence
 from sparring.common.schema import plain
-from sparring.common.seeds import rng
+from sparring.common.seeds import named_rng
 from sparring.config.factory import METHODS, PARTNERS, ROLES, for_use, make_method, name_of, role_fields
 from sparring.core.chat import question
 from sparring.core.episode import Episode
@@ -92,7 +92,7 @@ def test_every_role_can_be_filled_by_a_program_and_by_a_speaker(name):
 
 def play(method: Method, name: str) -> list[Episode]:
     async def one(problem) -> Episode:
-        return await method.interact(problem, TASK, learner(name), rng(problem.id))
+        return await method.interact(problem, TASK, learner(name), named_rng(problem.id))
 
     return [asyncio.run(one(problem)) for problem in TASK.problems("train")]
 

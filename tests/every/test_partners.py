@@ -58,12 +58,12 @@ def answer(text: str) -> Answer:
 
 def slipped(task, problem: Problem) -> tuple[str, Fault]:
     """A worked answer with one character miswritten, so that the checker finds a fault."""
-    draw = random.Random(problem.id)
+    rng = random.Random(problem.id)
     for _ in range(200):
-        place = draw.randrange(len(problem.rationale))
+        place = rng.randrange(len(problem.rationale))
         letter = problem.rationale[place]
         if letter.isalnum():
-            other = draw.choice("0123456789" if letter.isdigit() else "abcdefghijklmnopqrstuvwxyz")
+            other = rng.choice("0123456789" if letter.isdigit() else "abcdefghijklmnopqrstuvwxyz")
             attempt = problem.rationale[:place] + other + problem.rationale[place + 1 :]
             fault = task.first_error(problem, attempt)
             if fault is not None:
@@ -139,10 +139,10 @@ def test_a_discussant_by_program_hints_truly_and_claims_falsely_or_the_other_way
             ("supportive", 1.0, task.false_claim),
             ("adversarial", 1.0, task.hint),
         ):
-            draw = random.Random(3)
-            draw.random()  # the draw that decides whether it is wrong
+            rng = random.Random(3)
+            rng.random()  # the draw that decides whether it is wrong
             found = run(TaskDiscussant(task, wrong).remark(problem, chat, stance, random.Random(3)))
-            assert found == say(problem, attempt, draw)
+            assert found == say(problem, attempt, rng)
 
 
 def test_an_editor_by_program_mends_or_slips_and_keeps_the_steps_before(task):
@@ -179,20 +179,20 @@ def test_a_program_is_wrong_in_about_the_share_it_is_told(role):
     attempt, fault = slipped(task, problem)
     partner = PARTNERS[f"task_{role}"](task=task, wrong=0.3)
 
-    def is_wrong(draw: random.Random) -> bool:
+    def is_wrong(rng: random.Random) -> bool:
         if role == "critic":
-            return run(partner.feedback(problem, attempt, draw)) != fault
+            return run(partner.feedback(problem, attempt, rng)) != fault
         if role == "discussant":
-            state = draw.getstate()
-            said = run(partner.remark(problem, problem.chat.say(LEARNER, attempt), "supportive", draw))
-            draw.setstate(state)
-            draw.random()
-            return said != task.hint(problem, attempt, draw)
+            state = rng.getstate()
+            said = run(partner.remark(problem, problem.chat.say(LEARNER, attempt), "supportive", rng))
+            rng.setstate(state)
+            rng.random()
+            return said != task.hint(problem, attempt, rng)
         if role == "editor":
-            return not task.is_right(problem, run(partner.improve(problem, attempt, fault, draw))) or (
-                task.first_error(problem, run(partner.improve(problem, attempt, fault, draw))) is not None
+            return not task.is_right(problem, run(partner.improve(problem, attempt, fault, rng))) or (
+                task.first_error(problem, run(partner.improve(problem, attempt, fault, rng))) is not None
             )
-        return run(partner.score(problem, [answer(problem.gold)], draw)).values == (0.0,)
+        return run(partner.score(problem, [answer(problem.gold)], rng)).values == (0.0,)
 
     count = sum(is_wrong(random.Random(seed)) for seed in range(400))
     assert 80 <= count <= 220 if role == "editor" else 80 <= count <= 160

@@ -40,8 +40,8 @@ def test_stance_rules(rule_attempt_stance, problem, arithmetic, script):
 
 
 def test_a_random_stance_keeps_its_share(problem):
-    draw, method = random.Random(0), SAIE(Echo(), adversarial_share=0.25)
-    stances = [method._stance(problem, True, 0, draw) for _ in range(4000)]
+    rng, method = random.Random(0), SAIE(Echo(), adversarial_share=0.25)
+    stances = [method._stance(problem, True, 0, rng) for _ in range(4000)]
     assert stances.count("adversarial") / 4000 == pytest.approx(0.25, abs=0.03)
 
 
@@ -129,5 +129,5 @@ def test_leakage_is_measured_of_a_program_and_shown_for_the_round(problem, arith
 class Echo:
     """Says its stance."""
 
-    async def remark(self, problem, chat, stance, draw):
+    async def remark(self, problem, chat, stance, rng):
         return stance

@@ -24,7 +24,7 @@ class ByLength:
     def __init__(self, table):
         self.table, self.seen = table, []
 
-    async def score(self, problem, answers, draw):
+    async def score(self, problem, answers, rng):
         self.seen += [repr(answer) + repr(problem) for answer in answers]
         return Scores(tuple(self.table.get(answer.text, 0.0) for answer in answers))
 
@@ -80,7 +80,7 @@ def test_problems_whose_scores_all_tie_teach_nothing_whatever_their_lengths(prob
 
 def test_a_judge_that_always_says_first_prefers_nothing(problem, arithmetic, script):
     class First:
-        async def score(self, problem, answers, draw):
+        async def score(self, problem, answers, rng):
             async def compare(first, second):
                 return "first"
 
@@ -95,7 +95,7 @@ def test_a_judge_that_always_says_first_prefers_nothing(problem, arithmetic, scr
 
 def test_a_judge_that_cannot_be_read_scores_nothing(problem, arithmetic, script):
     class Mumbling:
-        async def score(self, problem, answers, draw):
+        async def score(self, problem, answers, rng):
             async def compare(first, second):
                 raise Unreadable("hm")
 

@@ -99,10 +99,10 @@ def test_where_no_checker_is_there_the_final_response_agrees_with_the_last_step(
             return response.endswith(problem.gold)
 
     class Nobody:
-        async def feedback(self, problem, attempt, draw):
+        async def feedback(self, problem, attempt, rng):
             return Fault("1", "17")
 
-        async def improve(self, problem, attempt, fault, draw):
+        async def improve(self, problem, attempt, fault, rng):
             return attempt.replace("= 17", "= 18")
 
     problem = Problem("p", question("9 + 9?"), "18", "9 + 9 = 18\nThe answer is 18")
@@ -117,7 +117,7 @@ def test_of_a_trajectory_with_an_update_that_got_no_further_the_first_feedback_a
     class Roundabout:
         """Mends the last step first, wrongly, and then all."""
 
-        async def improve(self, problem, attempt, fault, draw):
+        async def improve(self, problem, attempt, fault, rng):
             return GOOD if "=12" in attempt else "3+7=12\n12+5=17\n17"
 
     method = TriPosT(TaskCritic(arithmetic), Roundabout())
@@ -130,7 +130,7 @@ def test_of_a_trajectory_with_an_update_that_got_no_further_the_first_feedback_a
 
 def test_an_editor_that_changes_nothing_is_refused(problem, arithmetic, script):
     class Lazy:
-        async def improve(self, problem, attempt, fault, draw):
+        async def improve(self, problem, attempt, fault, rng):
             return attempt
 
     method = TriPosT(TaskCritic(arithmetic), Lazy())
@@ -145,7 +145,7 @@ def test_trajectories_that_never_become_right_are_dropped(problem, arithmetic, s
     class Slow:
         """Mends one character at a time, never to the end."""
 
-        async def improve(self, problem, attempt, fault, draw):
+        async def improve(self, problem, attempt, fault, rng):
             return attempt.replace("16", "17") if "16" in attempt else attempt.replace("17", "16")
 
     method = TriPosT(TaskCritic(arithmetic), Slow(), updates=3)

@@ -51,12 +51,12 @@ BITS = [
 
 def babble(count: int):
     """Replies made of the words that parsers look for, and of letters that they do not."""
-    draw = random.Random(0)
+    rng = random.Random(0)
     for _ in range(count):
-        bits = draw.choices(BITS, k=draw.randrange(0, 9))
-        if draw.random() < 0.2:
-            bits.append("".join(chr(draw.choice((draw.randrange(32, 127), draw.randrange(0x2FFF)))) for _ in range(9)))
-        yield draw.choice(("", " ")).join(bits)
+        bits = rng.choices(BITS, k=rng.randrange(0, 9))
+        if rng.random() < 0.2:
+            bits.append("".join(chr(rng.choice((rng.randrange(32, 127), rng.randrange(0x2FFF)))) for _ in range(9)))
+        yield rng.choice(("", " ")).join(bits)
 
 
 COUNT = 10_000

@@ -25,8 +25,8 @@ def asked_for(request) -> int:
 
 def new(request) -> str:
     """A list of new instructions that follows from what was asked."""
-    draw = random.Random(request.asked)
-    texts = (" ".join(draw.sample(NOUNS, draw.randint(5, 12))) for _ in range(asked_for(request)))
+    rng = random.Random(request.asked)
+    texts = (" ".join(rng.sample(NOUNS, rng.randint(5, 12))) for _ in range(asked_for(request)))
     return "Here you are:\n\n" + "\n".join(f"{n}. {text}" for n, text in enumerate(texts, start=1))
 
 

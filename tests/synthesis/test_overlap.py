@@ -65,11 +65,11 @@ def test_words_are_folded_and_of_every_script():
 
 
 def test_the_ten_thousandth_text_is_told_in_a_few_milliseconds():
-    draw = random.Random(0)
-    vocabulary = [f"w{round(draw.paretovariate(0.7))}" for _ in range(20_000)]  # a few are in nearly every text
-    some = [tuple(draw.choices(vocabulary, k=draw.randint(5, 40))) for _ in range(10_000)]
+    rng = random.Random(0)
+    vocabulary = [f"w{round(rng.paretovariate(0.7))}" for _ in range(20_000)]  # a few are in nearly every text
+    some = [tuple(rng.choices(vocabulary, k=rng.randint(5, 40))) for _ in range(10_000)]
     found = known(0.7, *some)
-    asked = [tuple(draw.choices(vocabulary, k=draw.randint(5, 40))) for _ in range(100)]
+    asked = [tuple(rng.choices(vocabulary, k=rng.randint(5, 40))) for _ in range(100)]
     begun = time.perf_counter()
     assert sum(found.similar(text) for text in asked) < 50
     assert time.perf_counter() - begun < 100 * 0.02  # pair by pair it takes ten times as long

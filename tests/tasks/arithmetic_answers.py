@@ -82,29 +82,29 @@ EASY_SAID = [
 NAMED = '(1) This equation can be written as "A - B", where A = (5 + 2 * -3 - 6) and B = (7 - -1 + 4 * 2).\n'
 
 
-def reworded(answer: str, draw: random.Random) -> str:
+def reworded(answer: str, rng: random.Random) -> str:
     """The same right answer, otherwise: spacing, brackets, signs, fewer links, other names, other labels."""
     lines = [line.partition(") ")[2] for line in answer.split("\n")]
     for place, line in enumerate(lines[1:-1], start=1):
         head, *links, last = line.removesuffix(".").split(" = ")
-        kept = [link for link in links[1:] if draw.random() < 0.6]
-        if links and ("A" not in links[0] or draw.random() < 0.5):
+        kept = [link for link in links[1:] if rng.random() < 0.6]
+        if links and ("A" not in links[0] or rng.random() < 0.5):
             kept = links[:1] + kept
         lines[place] = " = ".join([head, *kept, last]) + "."
     text = "\n".join(lines)
-    if draw.random() < 0.5:
+    if rng.random() < 0.5:
         text = re.sub(r"- -(\d+)", r"+ \1", text)
-    if draw.random() < 0.5:
+    if rng.random() < 0.5:
         text = re.sub(r"(?<=[=(+*] )-(\d+)(?= [-+])", r"(-\1)", text)
-    if draw.random() < 0.5:
+    if rng.random() < 0.5:
         text = re.sub(
             r"= \(([^=]*)\)(?= =|\.)", lambda found: f"= {found[1]}" if balanced(found[1]) else found[0], text
         )
-    if draw.random() < 0.5:
+    if rng.random() < 0.5:
         text = re.sub(r"\b([A-H])\b", lambda found: "PQRSTUVW"["ABCDEFGH".index(found[1])], text)
-    if draw.random() < 0.3:
+    if rng.random() < 0.3:
         text = re.sub(r" ([-+*]) ", r"\1", text)
-    label = draw.choice(["", "Thought {}: ", "({}) "])
+    label = rng.choice(["", "Thought {}: ", "({}) "])
     return "\n".join(label.format(number) + line for number, line in enumerate(text.split("\n"), start=1))
 
 
@@ -119,20 +119,20 @@ def sides(answer: str) -> list[tuple[int, int, str]]:
     return [(found.start(), found.end(), found[0]) for found in re.finditer(pattern, answer, re.MULTILINE)]
 
 
-def corrupted(answer: str, draw: random.Random) -> tuple[str, str] | None:
+def corrupted(answer: str, rng: random.Random) -> tuple[str, str] | None:
     """`answer` with one side of an equation changed in value: an operand, an operator, a sign, or an operand dropped;
     and the label of the step."""
-    start, end, text = draw.choice(sides(answer))
-    way = draw.choice(["operand", "operator", "sign", "dropped"])
+    start, end, text = rng.choice(sides(answer))
+    way = rng.choice(["operand", "operator", "sign", "dropped"])
     changed = text
     if way == "operand":
-        found = draw.choice(list(re.finditer(r"\d+", text)))
-        changed = text[: found.start()] + str(int(found[0]) + draw.choice([1, 2, 10])) + text[found.end() :]
+        found = rng.choice(list(re.finditer(r"\d+", text)))
+        changed = text[: found.start()] + str(int(found[0]) + rng.choice([1, 2, 10])) + text[found.end() :]
     elif way == "operator":
-        found = draw.choice([*re.finditer(r"(?<=[\d)] )[-+*]|(?<=\d)[-+*]", text)] or [None])
-        changed = text[: found.start()] + draw.choice("+-*") + text[found.end() :] if found else text
+        found = rng.choice([*re.finditer(r"(?<=[\d)] )[-+*]|(?<=\d)[-+*]", text)] or [None])
+        changed = text[: found.start()] + rng.choice("+-*") + text[found.end() :] if found else text
     elif way == "sign":
-        found = draw.choice([*re.finditer(r"(?<![\d)] )(?<!\d)-(?=\d)", text)] or [None])
+        found = rng.choice([*re.finditer(r"(?<![\d)] )(?<!\d)-(?=\d)", text)] or [None])
         changed = text[: found.start()] + text[found.end() :] if found else text
     else:
         changed = re.sub(r" [-+*] -?\d+(?=\)$)", "", text)

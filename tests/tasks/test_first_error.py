@@ -30,18 +30,18 @@ def problems(task) -> list[Problem]:
     return [*task.problems("train"), *task.problems("test")]
 
 
-def mutated(text: str, draw: random.Random) -> str:
+def mutated(text: str, rng: random.Random) -> str:
     """`text` with one to four characters, stretches or lines of it put in, taken out, changed or moved."""
-    for _ in range(draw.choice((1, 1, 1, 2, 2, 3, 4))):
-        place, lines = draw.randrange(len(text) + 1), text.split("\n")
-        line, other = draw.randrange(len(lines)), draw.randrange(len(lines))
-        match draw.randrange(9):
+    for _ in range(rng.choice((1, 1, 1, 2, 2, 3, 4))):
+        place, lines = rng.randrange(len(text) + 1), text.split("\n")
+        line, other = rng.randrange(len(lines)), rng.randrange(len(lines))
+        match rng.randrange(9):
             case 0:
-                text = text[:place] + draw.choice(ALPHABET) + text[place:]
+                text = text[:place] + rng.choice(ALPHABET) + text[place:]
             case 1:
                 text = text[:place] + text[place + 1 :]
             case 2:
-                text = text[:place] + draw.choice(ALPHABET) + text[place + 1 :]
+                text = text[:place] + rng.choice(ALPHABET) + text[place + 1 :]
             case 3:
                 text = "\n".join(lines[:line] + lines[line + 1 :])
             case 4:
@@ -51,22 +51,22 @@ def mutated(text: str, draw: random.Random) -> str:
                 text = "\n".join(lines)
             case 6:
                 digits = [found.start() for found in re.finditer(r"\d", text)] or [place]
-                place = draw.choice(digits)
-                text = text[:place] + str(draw.randrange(10)) + text[place + 1 :]
+                place = rng.choice(digits)
+                text = text[:place] + str(rng.randrange(10)) + text[place + 1 :]
             case 7:
                 text = text[:place] + text[place + 1 : place + 2] + text[place : place + 1] + text[place + 2 :]
             case 8:
-                start = draw.randrange(len(text) + 1)
-                text = text[:place] + text[start : start + draw.randrange(1, 12)] + text[place:]
+                start = rng.randrange(len(text) + 1)
+                text = text[:place] + text[start : start + rng.randrange(1, 12)] + text[place:]
     return text
 
 
 def check_mutations(task, count: int, seed: int) -> None:
     """Asserts that of `count` mutated answers none is wrong and has no fault."""
-    draw, asked, wrong = random.Random(seed), problems(task), 0
+    rng, asked, wrong = random.Random(seed), problems(task), 0
     for _ in range(count):
-        problem = draw.choice(asked)
-        answer = mutated(problem.rationale, draw)
+        problem = rng.choice(asked)
+        answer = mutated(problem.rationale, rng)
         fault = task.first_error(problem, answer)
         if not task.is_right(problem, answer):
             wrong += 1
@@ -123,28 +123,28 @@ OPERATION = re.compile(r"(-?\d+)([-+*])(-?\d+)=(-?\d+)")
 VALUE = re.compile(r"(-?\d+)\.$")
 
 
-def wrong_value(problem: Problem, draw: random.Random) -> Planted:
+def wrong_value(problem: Problem, rng: random.Random) -> Planted:
     """A side of an equation with another value."""
-    return corrupted(problem.rationale, draw)
+    return corrupted(problem.rationale, rng)
 
 
-def slips_that_cancel(problem: Problem, draw: random.Random) -> Planted:
+def slips_that_cancel(problem: Problem, rng: random.Random) -> Planted:
     """`2*2=3`, and then `9+3=13`: a wrong value is used, and the end is right."""
     first, second, last = problem.rationale.split("\n")
     head, _, value = first.partition("=")
-    other = str(int(value) + draw.choice([-10, -2, -1, 1, 2, 10]))
+    other = str(int(value) + rng.choice([-10, -2, -1, 1, 2, 10]))
     left, sign, right, result = OPERATION.fullmatch(second).groups()
     left, right = (other, right) if problem.chat.text.startswith("((") else (left, other)
     return f"{head}={other}\n{left}{sign}{right}={result}\n{last}", "1"
 
 
-def slips_that_cancel_in_words(problem: Problem, draw: random.Random) -> Planted:
+def slips_that_cancel_in_words(problem: Problem, rng: random.Random) -> Planted:
     """A wrong value of a bracket, and the right ones in the final equation."""
     *lines, equation, last = problem.rationale.split("\n")
     names = [re.search(r"calculate ([A-H]) =", line)[1] for line in lines[1:]]
     values = {name: VALUE.search(line)[1] for name, line in zip(names, lines[1:], strict=True)}
-    place = draw.randrange(1, len(lines))
-    other = str(int(VALUE.search(lines[place])[1]) + draw.choice([-10, -2, -1, 1, 2, 10]))
+    place = rng.randrange(1, len(lines))
+    other = str(int(VALUE.search(lines[place])[1]) + rng.choice([-10, -2, -1, 1, 2, 10]))
     lines[place] = VALUE.sub(f"{other}.", lines[place])
     formula, *_, result = equation.partition("is ")[2].split(" = ")
     filled = re.sub("[A-H]", lambda name: values[name[0]], formula)
@@ -153,27 +153,27 @@ def slips_that_cancel_in_words(problem: Problem, draw: random.Random) -> Planted
     )
 
 
-def wrong_copy(problem: Problem, draw: random.Random) -> Planted:
+def wrong_copy(problem: Problem, rng: random.Random) -> Planted:
     """Another operator, or a number that is not there; the result is what it should be."""
     lines = problem.rationale.split("\n")
-    place = draw.randrange(2)
+    place = rng.randrange(2)
     left, sign, right, result = OPERATION.fullmatch(lines[place]).groups()
-    if draw.random() < 0.5:
-        sign = draw.choice([other for other in "+-*" if other != sign])
+    if rng.random() < 0.5:
+        sign = rng.choice([other for other in "+-*" if other != sign])
     else:
-        left = str(int(left) + draw.choice([-2, -1, 1, 2]))
+        left = str(int(left) + rng.choice([-2, -1, 1, 2]))
     if value_of(parse(f"{left}{sign}{right}")) == int(result):
         return None  # 9-0 for 9+0: nothing untrue is said
     lines[place] = f"{left}{sign}{right}={result}"
     return "\n".join(lines), str(place + 1)
 
 
-def wrong_pick(problem: Problem, draw: random.Random) -> Planted:
+def wrong_pick(problem: Problem, rng: random.Random) -> Planted:
     """Another word of the list, a misspelt one, or one twice."""
     *picks, last = problem.rationale.split("\n")
-    place = draw.randrange(len(picks))
-    other = draw.choice([word for word in picks if word != picks[place]])
-    match draw.randrange(3):
+    place = rng.randrange(len(picks))
+    other = rng.choice([word for word in picks if word != picks[place]])
+    match rng.randrange(3):
         case 0:
             picks[place] = other
         case 1:
@@ -184,15 +184,15 @@ def wrong_pick(problem: Problem, draw: random.Random) -> Planted:
     return "\n".join([*picks, last]), str(place + 1)
 
 
-def wrong_statement(problem: Problem, draw: random.Random) -> Planted:
+def wrong_statement(problem: Problem, rng: random.Random) -> Planted:
     """A letter, a letter number or a word changed, a word left out, or two neighbours of an order exchanged."""
-    step = draw.choice(SORTED.layout.split(problem.rationale)[:-1])
+    step = rng.choice(SORTED.layout.split(problem.rationale)[:-1])
     forms = [r'="(\w)"', r"\((\d+)\)", r'"(\w\w+)"', r'("\w\w+")', r'("\w+")(?=[^?<]* < )[^"]*("\w+")']
-    form = draw.choice(forms)
+    form = rng.choice(forms)
     found = list(re.finditer(form, step.text))
     if not found:
         return None
-    one = draw.choice(found)
+    one = rng.choice(found)
     if form == forms[-1]:
         changed = one[2] + one[0][len(one[1]) : -len(one[2])] + one[1]
     elif form == forms[3]:
@@ -218,11 +218,11 @@ PLANTS: dict[str, tuple[object, Callable[[Problem, random.Random], Planted]]] = 
 
 def found_at_their_step(kind: str, count: int, seed: int) -> tuple[int, int]:
     """How many of `count` answers that end right with one wrong step have a fault there, of how many there are."""
-    (task, plant), draw, there, at = PLANTS[kind], random.Random(seed), 0, 0
+    (task, plant), rng, there, at = PLANTS[kind], random.Random(seed), 0, 0
     asked = problems(task)
     for _ in range(count):
-        problem = draw.choice(asked)
-        planted = plant(problem, draw)
+        problem = rng.choice(asked)
+        planted = plant(problem, rng)
         if planted is None or not task.is_right(problem, planted[0]):
             continue
         fault = task.first_error(problem, planted[0])
@@ -258,11 +258,11 @@ def test_a_lucky_answer_is_no_right_one():
 
 
 def right_answers_have_no_fault(task, count: int, seed: int) -> None:
-    draw = random.Random(seed)
+    rng = random.Random(seed)
     asked = problems(task)
     for _ in range(count):
-        problem = draw.choice(asked)
-        answer = reworded(problem.rationale, draw) if task is PAPER and draw.random() < 0.7 else problem.rationale
+        problem = rng.choice(asked)
+        answer = reworded(problem.rationale, rng) if task is PAPER and rng.random() < 0.7 else problem.rationale
         assert task.first_error(problem, answer) is None, answer
 
 

@@ -172,7 +172,7 @@ def test_a_hub_id_is_read_split_by_split(monkeypatch, source, named):
         asked.append(place)
         return [records.Record(place, row(len(asked)))]
 
-    monkeypatch.setattr("sparring.tasks.gsm8k.read", read)
+    monkeypatch.setattr("sparring.tasks.gsm8k.read_records", read)
     Gsm8k(source, development=0).problems("test")
     assert sorted(asked) == [f"{named}:test", f"{named}:train"]
 
@@ -182,10 +182,10 @@ def test_a_hub_id_is_read_split_by_split(monkeypatch, source, named):
 
 def test_a_hint_is_the_first_step_that_the_answer_lacks_without_the_final_answer(clips):
     task, problem = clips
-    draw = random.Random(0)
-    assert task.hint(problem, "", draw) == f"Consider this step: {FIRST}"
-    assert task.hint(problem, "48 - 24 = 20", draw) == "Consider this step: She sold 48+24 = …, so … clips."
-    assert task.hint(problem, f"{FIRST} {SECOND}", draw) == "The final answer is 72."
+    rng = random.Random(0)
+    assert task.hint(problem, "", rng) == f"Consider this step: {FIRST}"
+    assert task.hint(problem, "48 - 24 = 20", rng) == "Consider this step: She sold 48+24 = …, so … clips."
+    assert task.hint(problem, f"{FIRST} {SECOND}", rng) == "The final answer is 72."
 
 
 def test_a_false_claim_changes_one_number_of_a_step_that_the_answer_has(clips):
@@ -202,19 +202,19 @@ def test_a_false_claim_changes_one_number_of_a_step_that_the_answer_has(clips):
 def test_a_solution_without_annotations_has_hints_and_false_claims_too(folder):
     task = Gsm8k(folder([{"question": "?", "answer": "Let x be it.\nSo x is 20.\n#### 20"}]), development=0, test=0)
     (problem,) = task.problems("train")
-    draw = random.Random(0)
-    assert task.hint(problem, "", draw) == "Consider this step: Let x be it."
-    assert task.hint(problem, "Let x be it.", draw) == "Consider this step: So x is …."
-    assert task.hint(problem, "Let x be it. So x is 20.", draw) == "The final answer is 20."
-    assert not task.is_right(problem, task.false_claim(problem, "", draw))
+    rng = random.Random(0)
+    assert task.hint(problem, "", rng) == "Consider this step: Let x be it."
+    assert task.hint(problem, "Let x be it.", rng) == "Consider this step: So x is …."
+    assert task.hint(problem, "Let x be it. So x is 20.", rng) == "The final answer is 20."
+    assert not task.is_right(problem, task.false_claim(problem, "", rng))
 
 
 @given(st.decimals(min_value=0, max_value=10**7, places=2), st.integers(0, 2), st.booleans(), st.randoms())
-def test_a_slip_is_another_number_written_in_the_same_way(number, places, commas, draw):
+def test_a_slip_is_another_number_written_in_the_same_way(number, places, commas, rng):
     shown = f"{number:{',' if commas else ''}.{places}f}"
     line = f"It is <<1*{shown}={shown}>>{shown}."
     problem = Problem("a", question("?"), gold="1", data={"annotated": [line]})
-    slipped = Gsm8k().false_claim(problem, "", draw).rsplit("It is ", 1)[1].removesuffix(".")
+    slipped = Gsm8k().false_claim(problem, "", rng).rsplit("It is ", 1)[1].removesuffix(".")
     assert answers.read_number(slipped) is not None
     assert Fraction(slipped.replace(",", "")) != Fraction(shown.replace(",", ""))
     assert ("." in slipped) == bool(places)
@@ -248,15 +248,15 @@ def test_every_real_gold_answer_is_right_and_a_changed_one_wrong(gsm8k):
 
 @real
 def test_real_hints_are_true_and_keep_the_final_answer_and_real_claims_are_false(gsm8k):
-    draw = random.Random(0)
+    rng = random.Random(0)
     for problem in gsm8k.problems("test"):
         *steps, _ = problem.rationale.split("\n")
         for known in range(len(steps)):
-            hint = gsm8k.hint(problem, "\n".join(steps[:known]), draw)
+            hint = gsm8k.hint(problem, "\n".join(steps[:known]), rng)
             said = hint.removeprefix("Consider this step: ")
             assert said in steps or "…" in said or (known and hint == f"The final answer is {problem.gold}.")
             if "…" in said:
                 assert not gsm8k.is_right(problem, said)
-        assert gsm8k.hint(problem, problem.rationale, draw) == f"The final answer is {problem.gold}."
-        claim = gsm8k.false_claim(problem, problem.rationale, draw).rsplit(": ", 1)[-1]
+        assert gsm8k.hint(problem, problem.rationale, rng) == f"The final answer is {problem.gold}."
+        claim = gsm8k.false_claim(problem, problem.rationale, rng).rsplit(": ", 1)[-1]
         assert claim not in steps

@@ -209,10 +209,10 @@ def test_a_right_number_that_is_not_the_final_one_does_not_count(response, right
 @settings(max_examples=150, deadline=None)
 def test_a_right_answer_cut_before_any_step_is_finished_rightly(task, data):
     problem = data.draw(easy_problems if task is EASY else paper_problems)
-    draw = random.Random(data.draw(seeds))
+    rng = random.Random(data.draw(seeds))
     answer = problem.rationale
-    if task is PAPER and draw.random() < 0.7:
-        answer = reworded(answer, draw)
+    if task is PAPER and rng.random() < 0.7:
+        answer = reworded(answer, rng)
     steps = task.layout.split(answer)
     kept = data.draw(st.sampled_from([answer[: step.start] for step in steps] + [answer]))
     solved = task.solve(problem, kept)
@@ -253,10 +253,10 @@ def test_a_solution_goes_on_in_the_labels_and_names_it_was_given():
 @settings(max_examples=150, deadline=None)
 def test_hints_are_true_claims_are_false_and_both_look_alike(task, data):
     problem = data.draw(easy_problems if task is EASY else paper_problems)
-    draw = random.Random(data.draw(seeds))
-    answer = (corrupted(problem.rationale, draw) or (problem.rationale, ""))[0]
+    rng = random.Random(data.draw(seeds))
+    answer = (corrupted(problem.rationale, rng) or (problem.rationale, ""))[0]
     form = r"check: (-?\d+[-+*]-?\d+)=(-?\d+)" if task is EASY else r"Check (?:step \(.*?\)|this): (.+) = (-?\d+)\."
-    hint, claim = task.hint(problem, answer, draw), task.false_claim(problem, answer, draw)
+    hint, claim = task.hint(problem, answer, rng), task.false_claim(problem, answer, rng)
     said = re.fullmatch(form, claim)
     assert value_of(parse(said[1])) != int(said[2])
     said = re.fullmatch(form, hint)

@@ -74,10 +74,10 @@ def test_every_corruption_of_a_compact_answer_is_found_where_it_is(problem, seed
 @given(paper_problems, seeds)
 @settings(max_examples=200, deadline=None)
 def test_a_miscopied_bracket_is_found_where_it_was_copied_however_rightly_it_is_worked_out(problem, seed):
-    draw = random.Random(seed)
+    rng = random.Random(seed)
     brackets = re.findall(r"\([^()]+\)", problem.chat.text)
-    place = draw.randrange(len(brackets))
-    found = draw.choice(list(re.finditer(r"\d+", brackets[place])))
+    place = rng.randrange(len(brackets))
+    found = rng.choice(list(re.finditer(r"\d+", brackets[place])))
     other = brackets[place][: found.start()] + str((int(found[0]) + 1) % 10) + brackets[place][found.end() :]
     text, bracket = problem.chat.text, brackets[place]
     misread = asked(text.replace(bracket, other)) if text.count(bracket) == 1 else None

@@ -306,17 +306,17 @@ def test_an_order_that_says_more_than_was_compared_is_a_leap_even_where_it_is_tr
 
 
 @settings(max_examples=60)
-@given(problem=paper_problems, draw=draws)
-def test_an_answer_that_stops_short_is_wrong_where_it_stops(problem, draw):
+@given(problem=paper_problems, rng=draws)
+def test_an_answer_that_stops_short_is_wrong_where_it_stops(problem, rng):
     lines = problem.rationale.split("\n")
-    kept = lines[: draw.randrange(1, len(lines))]
+    kept = lines[: rng.randrange(1, len(lines))]
     fault = PAPER.first_error(problem, "\n".join(kept))
     assert fault is not None
     assert kept[-1].startswith(f"({fault.step})")
     assert PAPER.first_error(problem, "") == Fault("1", "", "there is no answer")
 
 
-def swap(line, draw, problem):
+def swap(line, rng, problem):
     """Two words that the line tells apart change places."""
     blocks = (
         re.findall(r"\[[^]]*\]|\"[^\"]*\"", line)
@@ -325,7 +325,7 @@ def swap(line, draw, problem):
     )
     if "=" in line or len(blocks) < 2 or not ("<" in line or "answer" in line):
         return None
-    one, other = (re.search(r"[\w'&.]+", block)[0] for block in draw.sample(blocks, 2))
+    one, other = (re.search(r"[\w'&.]+", block)[0] for block in rng.sample(blocks, 2))
     exchanged = {one: other, other: one}
     head, cut, tail = line.partition("have" if "<" in line else "is:")
     return head + cut + re.sub(r"[\w'&.]*\w", lambda m: exchanged.get(m[0], m[0]), tail)
@@ -338,48 +338,48 @@ def words_at(line):
     return [(m.start(), m.end()) for m in re.compile(pattern).finditer(line, start)]
 
 
-def drop(line, draw, problem):
+def drop(line, rng, problem):
     if "=" in line:
         pieces = re.findall(r', "\w+"="\w" \(\d+\)|"\w+" \? ', line)
-        return line.replace(draw.choice(pieces), "") if pieces else None
+        return line.replace(rng.choice(pieces), "") if pieces else None
     if "<" in line:
         pieces = re.findall(r' < (?:\(\d+\) )?"\w+"|"\w+" \? ', line)
-        return line.replace(draw.choice(pieces), "") if pieces else None
-    return re.sub(rf" {draw.choice(problem.data['words'])}\b", "", line) if "answer" in line else None
+        return line.replace(rng.choice(pieces), "") if pieces else None
+    return re.sub(rf" {rng.choice(problem.data['words'])}\b", "", line) if "answer" in line else None
 
 
-def put(line, draw, text):
-    start, end = draw.choice(words_at(line))
+def put(line, rng, text):
+    start, end = rng.choice(words_at(line))
     quote = '"' if line[start] == '"' else ""
     return line[:start] + quote + text + quote + line[end:]
 
 
-def double(line, draw, problem):
+def double(line, rng, problem):
     named = {line[start:end].strip('"') for start, end in words_at(line)}
     if len(named) < 2:
         return None
-    start, end = draw.choice(words_at(line))
-    other = draw.choice(sorted(named - {line[start:end].strip('"')}))
+    start, end = rng.choice(words_at(line))
+    other = rng.choice(sorted(named - {line[start:end].strip('"')}))
     return line[:start] + line[start:end].replace(line[start:end].strip('"'), other) + line[end:]
 
 
-def foreign(line, draw, problem):
-    return put(line, draw, draw.choice(["zyzzyva", "colour", "aaa"]))
+def foreign(line, rng, problem):
+    return put(line, rng, rng.choice(["zyzzyva", "colour", "aaa"]))
 
 
-def wrong_letter(line, draw, problem):
+def wrong_letter(line, rng, problem):
     marks = list(re.finditer(r'(?<==")\w', line))
     if not marks:
         return None
-    mark = draw.choice(marks)
-    return line[: mark.start()] + draw.choice(sorted(set("abcxyz") - {mark[0]})) + line[mark.end() :]
+    mark = rng.choice(marks)
+    return line[: mark.start()] + rng.choice(sorted(set("abcxyz") - {mark[0]})) + line[mark.end() :]
 
 
-def wrong_number(line, draw, problem):
+def wrong_number(line, rng, problem):
     marks = list(re.finditer(r"(?<=[^^]\()\d+(?=\))", line))
     if not marks:
         return None
-    mark = draw.choice(marks)
+    mark = rng.choice(marks)
     return line[: mark.start()] + str(int(mark[0]) % 26 + 1) + line[mark.end() :]
 
 
@@ -387,12 +387,12 @@ CORRUPTIONS = (swap, drop, double, foreign, wrong_letter, wrong_number)
 
 
 @settings(max_examples=400)
-@given(problem=paper_problems, corrupt=st.sampled_from(CORRUPTIONS), draw=draws)
-def test_a_corrupted_step_is_found_at_that_step(problem, corrupt, draw):
+@given(problem=paper_problems, corrupt=st.sampled_from(CORRUPTIONS), rng=draws)
+def test_a_corrupted_step_is_found_at_that_step(problem, corrupt, rng):
     lines = problem.rationale.split("\n")
-    number = draw.randrange(len(lines))
+    number = rng.randrange(len(lines))
     label = re.match(r"\(([^)]*)\)", lines[number])[1]
-    worse = corrupt(lines[number], draw, problem)
+    worse = corrupt(lines[number], rng, problem)
     if worse is None:
         return
     assert worse != lines[number]
@@ -436,17 +436,17 @@ def test_the_first_wrong_line_of_a_compact_answer_is_found(answer, fault):
 
 
 @settings(max_examples=200)
-@given(problem=easy_problems, draw=draws)
-def test_a_corrupted_line_is_found_at_that_line(problem, draw):
+@given(problem=easy_problems, rng=draws)
+def test_a_corrupted_line_is_found_at_that_line(problem, rng):
     lines = problem.rationale.split("\n")
-    number = draw.randrange(len(lines))
+    number = rng.randrange(len(lines))
     words = lines[number].split()
-    place = draw.randrange(len(words))
+    place = rng.randrange(len(words))
     others = [word for word in problem.data["words"] if word != words[place]]
     worse = [[*words[:place], other, *words[place + 1 :]] for other in (*others, "zzz")]  # other, doubled, foreign
     if len(words) > 1:
         worse += [words[:place] + words[place + 1 :], [*words[:place], words[place], *words[place:]], words[::-1]]
-    worse = draw.choice(worse)
+    worse = rng.choice(worse)
     answer = "\n".join([*lines[:number], " ".join(worse), *lines[number + 1 :]])
     fault = fault_at(answer, str(number + 1), EASY, problem)
     assert EASY.layout.read(EASY.layout.word(answer, fault)) == Fault(fault.step, fault.part)
@@ -456,10 +456,10 @@ def test_a_corrupted_line_is_found_at_that_line(problem, draw):
 
 
 @settings(max_examples=200)
-@given(problem=paper_problems, wording=st.sampled_from(sorted(REWORDINGS)), draw=draws)
-def test_a_right_answer_cut_before_any_step_is_finished_rightly(problem, wording, draw):
+@given(problem=paper_problems, wording=st.sampled_from(sorted(REWORDINGS)), rng=draws)
+def test_a_right_answer_cut_before_any_step_is_finished_rightly(problem, wording, rng):
     answer = REWORDINGS[wording](problem.rationale)
-    step = draw.choice(PAPER.layout.split(answer))
+    step = rng.choice(PAPER.layout.split(answer))
     kept = answer[: step.start]
     for given_up in (kept, kept.rstrip("\n")):
         solved = PAPER.solve(problem, given_up)
@@ -471,15 +471,15 @@ def test_a_right_answer_cut_before_any_step_is_finished_rightly(problem, wording
     assert PAPER.solve(problem, answer) == answer
 
 
-@given(problem=paper_problems, draw=draws)
-def test_our_own_answers_are_finished_as_they_were_begun(problem, draw):
-    step = draw.choice(PAPER.layout.split(problem.rationale))
+@given(problem=paper_problems, rng=draws)
+def test_our_own_answers_are_finished_as_they_were_begun(problem, rng):
+    step = rng.choice(PAPER.layout.split(problem.rationale))
     assert PAPER.solve(problem, problem.rationale[: step.start]) == problem.rationale
 
 
-@given(problem=easy_problems, draw=draws)
-def test_a_compact_answer_is_finished_rightly(problem, draw):
-    step = draw.choice(EASY.layout.split(problem.rationale))
+@given(problem=easy_problems, rng=draws)
+def test_a_compact_answer_is_finished_rightly(problem, rng):
+    step = rng.choice(EASY.layout.split(problem.rationale))
     kept = problem.rationale[: step.start]
     assert EASY.solve(problem, kept) == problem.rationale
     loose = kept.replace(" ", ",  ").strip()
@@ -489,11 +489,11 @@ def test_a_compact_answer_is_finished_rightly(problem, draw):
     assert EASY.is_right(problem, solved)
 
 
-@given(problem=paper_problems, draw=draws)
-def test_a_wrong_answer_is_mended_from_the_steps_before_its_first_fault(problem, draw):
+@given(problem=paper_problems, rng=draws)
+def test_a_wrong_answer_is_mended_from_the_steps_before_its_first_fault(problem, rng):
     lines = problem.rationale.split("\n")
-    number = draw.randrange(len(lines))
-    lines[number] = foreign(lines[number], draw, problem)
+    number = rng.randrange(len(lines))
+    lines[number] = foreign(lines[number], rng, problem)
     answer = "\n".join(lines)
     fault = PAPER.first_error(problem, answer)
     mended = PAPER.solve(problem, PAPER.layout.before(answer, fault.step))
@@ -520,38 +520,38 @@ def is_true(remark, words):
     )
 
 
-def an_answer(task, problem, draw):
+def an_answer(task, problem, rng):
     lines = problem.rationale.split("\n")
-    if draw.random() < 0.3:
+    if rng.random() < 0.3:
         return problem.rationale
-    if draw.random() < 0.2:
-        return "\n".join(lines[: draw.randrange(len(lines))])
-    number = draw.randrange(len(lines))
+    if rng.random() < 0.2:
+        return "\n".join(lines[: rng.randrange(len(lines))])
+    number = rng.randrange(len(lines))
     words = problem.data["words"]
-    one, other = draw.sample(words, 2)
+    one, other = rng.sample(words, 2)
     exchanged = {one: other, other: one}
     lines[number] = re.sub(r"[\w']+", lambda m: exchanged.get(m[0], m[0]), lines[number])
     return "\n".join(lines)
 
 
 @settings(max_examples=200)
-@given(problem=easy_problems, draw=draws)
-def test_easy_remarks_look_alike_and_only_hints_are_true(problem, draw):
-    answer = an_answer(EASY, problem, draw)
-    hint, claim = EASY.hint(problem, answer, draw), EASY.false_claim(problem, answer, draw)
+@given(problem=easy_problems, rng=draws)
+def test_easy_remarks_look_alike_and_only_hints_are_true(problem, rng):
+    answer = an_answer(EASY, problem, rng)
+    hint, claim = EASY.hint(problem, answer, rng), EASY.false_claim(problem, answer, rng)
     assert is_true(hint, problem.data["words"])
     assert not is_true(claim, problem.data["words"])
     assert problem.gold not in hint
 
 
 @settings(max_examples=200)
-@given(problem=paper_problems, draw=draws)
-def test_claims_on_letters_are_false_and_hints_are_true(problem, draw):
-    answer = an_answer(PAPER, problem, draw)
+@given(problem=paper_problems, rng=draws)
+def test_claims_on_letters_are_false_and_hints_are_true(problem, rng):
+    answer = an_answer(PAPER, problem, rng)
     labels = [s.label for s in PAPER.layout.split(answer)] or ["1"]
-    claim = PAPER.false_claim(problem, answer, draw)
+    claim = PAPER.false_claim(problem, answer, rng)
     assert not is_true(claim, problem.data["words"])
-    hint = PAPER.hint(problem, answer, draw)
+    hint = PAPER.hint(problem, answer, rng)
     fault = PAPER.first_error(problem, answer)
     assert problem.gold not in hint
     if fault:
@@ -562,12 +562,12 @@ def test_claims_on_letters_are_false_and_hints_are_true(problem, draw):
 
 
 def test_a_hint_is_about_the_first_fault():
-    draw = random.Random(0)
+    rng = random.Random(0)
     problem = EASY.ask(["dog", "ant", "cat", "bee"])
-    assert EASY.hint(problem, "ant\ncat\ndog\nant bee cat dog", draw) == "check: bee<cat"
-    assert EASY.hint(problem, "ant\nbee\ncat\nant bee dog cat", draw) == "check: cat<dog"
-    assert "cat" in EASY.hint(problem, "ant\nbee\ncat\nant bee dog", draw)
-    assert PAPER.hint(PAPER.ask(["dog", "ant"]), '(1) The first letter: "dog"="d" (4), "ant"="n" (14).', draw) == (
+    assert EASY.hint(problem, "ant\ncat\ndog\nant bee cat dog", rng) == "check: bee<cat"
+    assert EASY.hint(problem, "ant\nbee\ncat\nant bee dog cat", rng) == "check: cat<dog"
+    assert "cat" in EASY.hint(problem, "ant\nbee\ncat\nant bee dog", rng)
+    assert PAPER.hint(PAPER.ask(["dog", "ant"]), '(1) The first letter: "dog"="d" (4), "ant"="n" (14).', rng) == (
         'Check step (1): the first letter is "ant"="a" (1).'
     )
 
@@ -584,16 +584,16 @@ def test_remarks_are_drawn_from_the_stream_that_is_given():
 
 
 @settings(max_examples=300)
-@given(text=st.text(max_size=300) | st.text(alphabet="\"'()[]<>?=:,.- \n19 antdog", max_size=300), draw=draws)
-def test_any_text_is_read_without_a_crash_and_faults_quote_it(text, draw):
+@given(text=st.text(max_size=300) | st.text(alphabet="\"'()[]<>?=:,.- \n19 antdog", max_size=300), rng=draws)
+def test_any_text_is_read_without_a_crash_and_faults_quote_it(text, rng):
     for task in (EASY, PAPER):
         problem = task.ask(["dog", "ant", "antd"])
         fault = task.first_error(problem, text)
         assert fault is None or fault.part in text
         assert (fault is None) <= task.is_right(problem, text)
         assert task.solve(problem, text).startswith(text)
-        assert task.hint(problem, text, draw)
-        assert not is_true(task.false_claim(problem, text, draw), ["dog", "ant", "antd"])
+        assert task.hint(problem, text, rng)
+        assert not is_true(task.false_claim(problem, text, rng), ["dog", "ant", "antd"])
 
 
 @pytest.mark.parametrize(

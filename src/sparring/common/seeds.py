@@ -24,6 +24,6 @@ def stream(*names: Name | list[int] | tuple[int, ...]) -> int:
     return int(digest(*names), 16) >> 65
 
 
-def rng(*names: Name | list[int] | tuple[int, ...]) -> random.Random:
+def named_rng(*names: Name | list[int] | tuple[int, ...]) -> random.Random:
     """A generator for the stream called `names`."""
     return random.Random(stream(*names))

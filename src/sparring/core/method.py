@@ -67,12 +67,12 @@ class Method(Protocol):
         names this protocol as its parent, and has nothing to choose, wants none."""
         return 0
 
-    async def interact(self, problem: Problem, task: Task, learner: Speaker, draw: random.Random) -> Episode:
+    async def interact(self, problem: Problem, task: Task, learner: Speaker, rng: random.Random) -> Episode:
         """One problem's episode. Failures of either side are recorded in it, not raised."""
         ...
 
     def harvest(
-        self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: StepFormat, draw: random.Random
+        self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: StepFormat, rng: random.Random
     ) -> list[Experience]:
         """What `episodes` teach, in the task's `layout`; `consulted` are those on development problems, never learnt
         from."""

@@ -1,7 +1,7 @@
 """What the other side can be asked for: a remark, feedback, an improvement, a score.
 
 Four protocols of one method each. A method names the roles it needs as fields of these types; a recipe fills each,
-by a program or by a speaker. `draw` is the call's own random stream, for partners that draw. A partner that gives
+by a program or by a speaker. `rng` is the call's own random stream, for partners that need one. A partner that gives
 nothing usable raises a ConversationError; a judge reports it answer by answer, since one unreadable verdict must
 neither become a number nor spoil the others.
 """
@@ -42,7 +42,7 @@ JUDGE = "judge"
 class Discussant(Protocol):
     """Remarks on the learner's newest words."""
 
-    async def remark(self, problem: Problem, chat: Chat, stance: Stance, draw: random.Random) -> str:
+    async def remark(self, problem: Problem, chat: Chat, stance: Stance, rng: random.Random) -> str:
         """A remark that supports or attacks the last message of `chat`."""
         ...
 
@@ -51,7 +51,7 @@ class Discussant(Protocol):
 class Critic(Protocol):
     """Finds the first fault of an attempt."""
 
-    async def feedback(self, problem: Problem, attempt: str, draw: random.Random) -> Fault | None:
+    async def feedback(self, problem: Problem, attempt: str, rng: random.Random) -> Fault | None:
         """The first wrong step of `attempt`, None where all of it is right."""
         ...
 
@@ -60,7 +60,7 @@ class Critic(Protocol):
 class Editor(Protocol):
     """Mends an attempt."""
 
-    async def improve(self, problem: Problem, attempt: str, fault: Fault, draw: random.Random) -> str:
+    async def improve(self, problem: Problem, attempt: str, fault: Fault, rng: random.Random) -> str:
         """A new attempt that keeps the steps before `fault`, verbatim, and goes on rightly from there."""
         ...
 
@@ -77,7 +77,7 @@ class Scores:
 class Judge(Protocol):
     """Scores answers. It is handed `Answer`s, so it cannot see a thought."""
 
-    async def score(self, problem: Problem, answers: Sequence[Answer], draw: random.Random) -> Scores:
+    async def score(self, problem: Problem, answers: Sequence[Answer], rng: random.Random) -> Scores:
         """A score for each of `answers` to `problem`."""
         ...
 
@@ -112,12 +112,12 @@ async def by_pairs(compare: Compare, answers: Sequence[Answer], prior: float = 0
 
 
 async def by_swiss(
-    compare: Compare, answers: Sequence[Answer], draw: random.Random, rounds: int | None = None, prior: float = 0.5
+    compare: Compare, answers: Sequence[Answer], rng: random.Random, rounds: int | None = None, prior: float = 0.5
 ) -> Scores:
     """The same with fewer calls: a Swiss tournament of so many rounds (`ranking.swiss_rounds` unless given), in each of
     which answers meet that stand alike so far, no two of them twice. Who stands alike is put in order by lot."""
     games = _Games(compare, answers)
-    lot = draw.sample(range(len(answers)), len(answers))
+    lot = rng.sample(range(len(answers)), len(answers))
     for _ in range(swiss_rounds(len(answers)) if rounds is None else rounds):
         standing = sorted(lot, key=games.share, reverse=True)
         await games.play(swiss_pairs(standing, games.met))
@@ -197,19 +197,19 @@ def conversation(chat: Chat, learner: str) -> str:
 class Nobody:
     """Stands in every role of a learner that is only used, not trained."""
 
-    async def remark(self, problem: Problem, chat: Chat, stance: Stance, draw: random.Random) -> str:
+    async def remark(self, problem: Problem, chat: Chat, stance: Stance, rng: random.Random) -> str:
         """Raises ConfigError."""
         raise self._absent(DISCUSSANT)
 
-    async def feedback(self, problem: Problem, attempt: str, draw: random.Random) -> Fault | None:
+    async def feedback(self, problem: Problem, attempt: str, rng: random.Random) -> Fault | None:
         """Raises ConfigError."""
         raise self._absent(CRITIC)
 
-    async def improve(self, problem: Problem, attempt: str, fault: Fault, draw: random.Random) -> str:
+    async def improve(self, problem: Problem, attempt: str, fault: Fault, rng: random.Random) -> str:
         """Raises ConfigError."""
         raise self._absent(EDITOR)
 
-    async def score(self, problem: Problem, answers: Sequence[Answer], draw: random.Random) -> Scores:
+    async def score(self, problem: Problem, answers: Sequence[Answer], rng: random.Random) -> Scores:
         """Raises ConfigError."""
         raise self._absent(JUDGE)
 

@@ -12,7 +12,7 @@ from statistics import fmean
 
 from sparring.common.concurrency import together
 from sparring.common.errors import RunStopped
-from sparring.common.seeds import Name, rng
+from sparring.common.seeds import Name, named_rng
 from sparring.core import attempts
 from sparring.core.attempts import Serving
 from sparring.core.chat import LEARNER
@@ -38,7 +38,7 @@ async def play(
 
     async def one(problem: Problem) -> Episode:
         attempts.serving.set(replace(serving, problem=problem.id))
-        episode = await method.interact(problem, task, speaker(problem), rng(*scope, problem.id))
+        episode = await method.interact(problem, task, speaker(problem), named_rng(*scope, problem.id))
         on_episode(episode)
         return episode
 

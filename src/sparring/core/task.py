@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from sparring.common.errors import ConfigError
-from sparring.common.seeds import rng
+from sparring.common.seeds import named_rng
 from sparring.core.chat import Chat
 from sparring.parsing import answers
 from sparring.parsing.steps import NUMBERED, Fault, StepFormat
@@ -115,11 +115,11 @@ class Solves(Protocol):
 class Claims(Protocol):
     """A task that can remark on an answer, truly or falsely."""
 
-    def hint(self, problem: Problem, answer: str, draw: random.Random) -> str:
+    def hint(self, problem: Problem, answer: str, rng: random.Random) -> str:
         """A true remark that helps with `answer`: never the final answer unless nothing else is left to say."""
         ...
 
-    def false_claim(self, problem: Problem, answer: str, draw: random.Random) -> str:
+    def false_claim(self, problem: Problem, answer: str, rng: random.Random) -> str:
         """A plausible remark about one step that is false."""
         ...
 
@@ -188,7 +188,7 @@ class Pool:
         return self._distinct("train", set(self._held_out))
 
     def _distinct(self, split: Split, taken: set[str]) -> Iterator[Problem]:
-        generator, taken, found = rng(self._seed, "problems", split), set(taken), 0
+        generator, taken, found = named_rng(self._seed, "problems", split), set(taken), 0
         while True:
             problem = next(
                 (p for p in (self._draw(generator, split) for _ in range(self.TRIES)) if p.id not in taken), None

@@ -63,7 +63,7 @@ class SAIE(Method):
         """Likelihood of what was learnt from the discussion and of the gold answer."""
         return Likelihood()
 
-    async def interact(self, problem: Problem, task: Task, learner: Speaker, draw: random.Random) -> Episode:
+    async def interact(self, problem: Problem, task: Task, learner: Speaker, rng: random.Random) -> Episode:
         """Attempt, remark, and as many revisions and further remarks as there are turns."""
         chat, right, stances, leaked = problem.chat, [], [], []
         sampling = Sampling(self.temperature, self.top_p, max_tokens=self.max_tokens)
@@ -74,9 +74,9 @@ class SAIE(Method):
                 reply = (await learner.reply(chat, sampling)).whole()
                 chat = chat.then(reply.by(LEARNER))
                 right.append(task.is_right(problem, reply.text))
-                stances.append(self._stance(problem, right[-1], turn, draw))
+                stances.append(self._stance(problem, right[-1], turn, rng))
                 who = DISCUSSANT
-                remark = await self.discussant.remark(problem, chat, stances[-1], draw)
+                remark = await self.discussant.remark(problem, chat, stances[-1], rng)
                 leaked.append(states_gold(task, problem, remark))
                 chat = chat.say(DISCUSSANT, remark)
             if self.learn == "own_correct_revision":
@@ -87,7 +87,7 @@ class SAIE(Method):
             return Episode(problem, chat, failures=(Failure.of(error, who),), failed=True)
         return Episode(problem, chat, notes=_notes(right, stances, leaked))
 
-    def _stance(self, problem: Problem, right: bool, turn: int, draw: random.Random) -> Stance:
+    def _stance(self, problem: Problem, right: bool, turn: int, rng: random.Random) -> Stance:
         match self.stance:
             case "supportive" | "adversarial":
                 return self.stance
@@ -97,10 +97,10 @@ class SAIE(Method):
                 first = stream("stance", problem.id)
                 return "adversarial" if (first + problem.visit + turn) % 2 else "supportive"
             case "random":
-                return "adversarial" if draw.random() < self.adversarial_share else "supportive"
+                return "adversarial" if rng.random() < self.adversarial_share else "supportive"
 
     def harvest(
-        self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: StepFormat, draw: random.Random
+        self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: StepFormat, rng: random.Random
     ) -> list[Experience]:
         """The lesson of each discussion, and gold alone at its own weight."""
         taught: list[Experience] = []

@@ -46,12 +46,12 @@ class SFT(Method):
         """Plain likelihood."""
         return Likelihood()
 
-    async def interact(self, problem: Problem, task: Task, learner: Speaker, draw: random.Random) -> Episode:
+    async def interact(self, problem: Problem, task: Task, learner: Speaker, rng: random.Random) -> Episode:
         """The question as it is to be asked; nothing is said."""
         return Episode(problem, ask_for_thought(thought_format(self.thought_format), problem.chat, self.thought_prompt))
 
     def harvest(
-        self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: StepFormat, draw: random.Random
+        self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: StepFormat, rng: random.Random
     ) -> list[Experience]:
         """A demonstration for each problem."""
         return [

@@ -86,7 +86,7 @@ class _Preference(ABC):
         """Development problems to choose the length penalty by."""
         return self.auto_problems if self.length_penalty == "auto" else 0
 
-    async def interact(self, problem: Problem, task: Task, learner: Speaker, draw: random.Random) -> Episode:
+    async def interact(self, problem: Problem, task: Task, learner: Speaker, rng: random.Random) -> Episode:
         """Several replies to the problem, those that can be read scored by the judge."""
         chat = self.asked(problem.chat)
         candidates = await asyncio.gather(*(self._candidate(chat, learner, n) for n in range(self.samples)))
@@ -97,7 +97,7 @@ class _Preference(ABC):
         if problem.gold is not None:
             notes["right"] = sum(right) / self.samples
         if len(answers) >= 2:
-            scores = await self.judge.score(problem, answers, draw)
+            scores = await self.judge.score(problem, answers, rng)
             failures += scores.failures
             found = iter(scores.values)
             candidates = [c if c.answer is None else _scored(c, next(found)) for c in candidates]
@@ -116,13 +116,13 @@ class _Preference(ABC):
             return Candidate(said, failure=Failure.of(error, LEARNER))
 
     def harvest(
-        self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: StepFormat, draw: random.Random
+        self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: StepFormat, rng: random.Random
     ) -> list[Experience]:
         """The best against the worst of each episode; a bounded share of unreadable replies as rejected sides."""
         penalty = self.penalty(consulted)
         pairs = [_best_and_worst(episode, penalty) for episode in episodes]
         offers = {n: pair for n, episode in enumerate(episodes) if (pair := _best_and_unreadable(episode, penalty))}
-        for n in self._format_errors(list(offers), pairs, draw):
+        for n in self._format_errors(list(offers), pairs, rng):
             pairs[n] = offers[n]
         return [
             Preference(episode.problem.id, episode.chat, pair.chosen.message, pair.rejected.message)
@@ -130,7 +130,7 @@ class _Preference(ABC):
             if pair is not None
         ]
 
-    def _format_errors(self, offers: Sequence[int], pairs: Sequence[Pair | None], draw: random.Random) -> list[int]:
+    def _format_errors(self, offers: Sequence[int], pairs: Sequence[Pair | None], rng: random.Random) -> list[int]:
         """Which episodes of `offers` have their unreadable reply as the rejected side, up to `unreadable_share` of all
         pairs: those that would teach nothing otherwise, then those whose pair it replaces."""
         alone = [n for n in offers if pairs[n] is None]
@@ -138,7 +138,7 @@ class _Preference(ABC):
         count, share = len(pairs) - pairs.count(None), self.unreadable_share
         added = min(len(alone), _whole(count * share / (1 - share)) if share < 1 else len(alone))
         replaced = min(len(paired), _whole((count + added) * share) - added)
-        return draw.sample(alone, added) + draw.sample(paired, replaced)
+        return rng.sample(alone, added) + rng.sample(paired, replaced)
 
     def penalty(self, consulted: Sequence[Episode]) -> float:
         """The length penalty: as given, or chosen on `consulted` episodes (departure 2)."""

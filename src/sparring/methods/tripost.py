@@ -83,14 +83,14 @@ class TriPosT(Method):
         """Likelihood, weighted by part."""
         return Likelihood()
 
-    async def interact(self, problem: Problem, task: Task, learner: Speaker, draw: random.Random) -> Episode:
+    async def interact(self, problem: Problem, task: Task, learner: Speaker, rng: random.Random) -> Episode:
         """One edited trajectory, as one learner turn whose parts have their own writers."""
         layout = task.layout
         hand = _Hand(problem.chat, learner, layout, Sampling(self.temperature, self.top_p, max_tokens=self.max_tokens))
 
         async def find(attempt: str) -> Fault | None:
             """None for an attempt that is right to its end, which stays as it is; otherwise what the critic finds."""
-            return None if is_sound(task, problem, attempt) else await self._criticised(problem, attempt, draw)
+            return None if is_sound(task, problem, attempt) else await self._criticised(problem, attempt, rng)
 
         written: list[Part] = []
         faults: list[Fault | None] = []
@@ -108,7 +108,7 @@ class TriPosT(Method):
                     break
                 update = await self._own_update(hand, attempt, feedback, faults[-1], find) if found else None
                 if update is None:
-                    text = await self._edited(problem, layout, _text(attempt), faults[-1], draw)
+                    text = await self._edited(problem, layout, _text(attempt), faults[-1], rng)
                     update = (Part(text, EDITOR),), await find(text)
                 attempt, fault = update
                 written += [hand.marker(layout.update), *attempt]
@@ -123,8 +123,8 @@ class TriPosT(Method):
             failed=failure is not None or faults[-1] is not None,
         )
 
-    async def _criticised(self, problem: Problem, attempt: str, draw: random.Random) -> Fault:
-        fault = await _by(CRITIC, self.critic.feedback(problem, attempt, draw))
+    async def _criticised(self, problem: Problem, attempt: str, rng: random.Random) -> Fault:
+        fault = await _by(CRITIC, self.critic.feedback(problem, attempt, rng))
         if fault is None:
             raise _refused(CRITIC, "the critic finds nothing wrong with an answer that is not right")
         return fault
@@ -140,21 +140,21 @@ class TriPosT(Method):
         return (update.parts, left) if _gets_further(fault, left) else None
 
     async def _edited(
-        self, problem: Problem, layout: StepFormat, attempt: str, fault: Fault, draw: random.Random
+        self, problem: Problem, layout: StepFormat, attempt: str, fault: Fault, rng: random.Random
     ) -> str:
         """The editor's update."""
-        text = await _by(EDITOR, self.editor.improve(problem, attempt, fault, draw))
+        text = await _by(EDITOR, self.editor.improve(problem, attempt, fault, rng))
         if reason := layout.refusal(attempt, fault, text):
             raise _refused(EDITOR, f"the editor's update is refused: {reason}")
         return text
 
     def harvest(
-        self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: StepFormat, draw: random.Random
+        self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: StepFormat, rng: random.Random
     ) -> list[Experience]:
         """Trajectories cut into turns, gold answers added, and the three kinds balanced."""
         turns = [turn for episode in episodes if not episode.failed for turn in self._turns(episode)]
         gold = [_gold(episode.problem, layout) for episode in episodes]
-        return list(balanced([*turns, *gold], self.balance, draw))
+        return list(balanced([*turns, *gold], self.balance, rng))
 
     def _turns(self, episode: Episode) -> list[Demonstration]:
         """One demonstration an update, only the newest attempt in view, and one of the right attempt at the end. Where
@@ -297,7 +297,7 @@ def _gold(problem: Problem, layout: StepFormat) -> Demonstration:
     return _turn(problem, tuple(Part(text, writer, weight=1.0) for text, writer in words), GOLD)
 
 
-def balanced(turns: Sequence[Demonstration], shares: Sequence[float], draw: random.Random) -> Sequence[Demonstration]:
+def balanced(turns: Sequence[Demonstration], shares: Sequence[float], rng: random.Random) -> Sequence[Demonstration]:
     """What was improved, and drawn at random, in order, as many others as keep the ratio of `shares` to it, and as much
     gold as keeps its ratio to those; where nothing was improved, nothing is left out."""
     places = {group: [n for n, turn in enumerate(turns) if turn.group == group] for group in (IMPROVED, OTHER, GOLD)}
@@ -306,7 +306,7 @@ def balanced(turns: Sequence[Demonstration], shares: Sequence[float], draw: rand
     improved, other, gold = shares
     others = min(len(places[OTHER]), math.ceil(len(places[IMPROVED]) * other / improved))
     golden = min(len(places[GOLD]), math.ceil(others * gold / other) if other else len(places[GOLD]))
-    kept = {*places[IMPROVED], *draw.sample(places[OTHER], others), *draw.sample(places[GOLD], golden)}
+    kept = {*places[IMPROVED], *rng.sample(places[OTHER], others), *rng.sample(places[GOLD], golden)}
     return [turn for place, turn in enumerate(turns) if place in kept]
 
 

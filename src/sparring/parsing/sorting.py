@@ -164,11 +164,11 @@ def named(text: str, words: Sequence[str]) -> list[str]:
     return sorted(word for word in words if word.lower() in values)
 
 
-def neighbours(ordered: Sequence[str], draw: random.Random, about: Sequence[str] = ()) -> tuple[str, str]:
+def neighbours(ordered: Sequence[str], rng: random.Random, about: Sequence[str] = ()) -> tuple[str, str]:
     """Two words that follow each other in `ordered`; those that `about` names, or with the one that it names."""
     if len(about) == 2:
         return about[0], about[1]
-    return draw.choice([pair for pair in pairwise(ordered) if not about or about[0] in pair])
+    return rng.choice([pair for pair in pairwise(ordered) if not about or about[0] in pair])
 
 
 def check_list(listing: Listing, words: Sequence[str]) -> None:

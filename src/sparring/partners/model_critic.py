@@ -54,7 +54,7 @@ class ModelCritic:
             raise ConfigError("the prompt of the critic has no place for its examples; put the blank {examples} in it")
         self._shown()  # says what is wrong with them
 
-    async def feedback(self, problem: Problem, attempt: str, draw: random.Random) -> Fault | None:
+    async def feedback(self, problem: Problem, attempt: str, rng: random.Random) -> Fault | None:
         """The first fault; the part it quotes must stand in the step it names."""
         layout, refused = self.task.layout, 0
 

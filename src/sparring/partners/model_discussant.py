@@ -36,7 +36,7 @@ class ModelDiscussant:
         for prompt in (self.supportive_prompt, self.adversarial_prompt):
             check_blanks(prompt or "", ("question", "answer", "gold"))
 
-    async def remark(self, problem: Problem, chat: Chat, stance: Stance, draw: random.Random) -> str:
+    async def remark(self, problem: Problem, chat: Chat, stance: Stance, rng: random.Random) -> str:
         """A remark on the newest answer, with what was said before in view."""
         supportive = self.supportive_prompt or SUPPORTIVE
         adversarial = self.adversarial_prompt or ADVERSARIAL

@@ -34,7 +34,7 @@ class ModelEditor:
     def __post_init__(self) -> None:
         check_blanks(self.prompt or "", ("question", "kept", "step", "wrong", "reason"))
 
-    async def improve(self, problem: Problem, attempt: str, fault: Fault, draw: random.Random) -> str:
+    async def improve(self, problem: Problem, attempt: str, fault: Fault, rng: random.Random) -> str:
         """The kept steps and the speaker's continuation."""
         layout = self.task.layout
         kept = layout.before(attempt, fault.step)

@@ -61,12 +61,12 @@ class ModelJudge:
         if groups != 1:
             raise ConfigError(f"pattern = {self.pattern!r} has {groups} groups; one group is to hold the verdict")
 
-    async def score(self, problem: Problem, answers: Sequence[Answer], draw: random.Random) -> Scores:
+    async def score(self, problem: Problem, answers: Sequence[Answer], rng: random.Random) -> Scores:
         """A score for each answer; equal answers are asked about once and score the same."""
         if self.mode == "pointwise":
             return await self._points(problem, answers)
         distinct = list(dict.fromkeys(answers))
-        scores = await self._pairs(problem, distinct, draw)
+        scores = await self._pairs(problem, distinct, rng)
         found = dict(zip(distinct, scores.values, strict=True))
         return Scores(tuple(found[answer] for answer in answers), scores.failures)
 
@@ -77,13 +77,13 @@ class ModelJudge:
 
         return await one_by_one(one, answers)
 
-    async def _pairs(self, problem: Problem, answers: Sequence[Answer], draw: random.Random) -> Scores:
+    async def _pairs(self, problem: Problem, answers: Sequence[Answer], rng: random.Random) -> Scores:
         async def compare(first: Answer, second: Answer) -> Verdict:
             prompt = fill(self.prompt or PAIRWISE, question=_asked(problem), a=first.text, b=second.text)
             return await ask(self.speaker, prompt, self._verdict, self._sampling)
 
         if self.schedule == "swiss":
-            return await by_swiss(compare, answers, draw, self.swiss_rounds, self.prior)
+            return await by_swiss(compare, answers, rng, self.swiss_rounds, self.prior)
         return await by_pairs(compare, answers, self.prior)
 
     @property

@@ -23,7 +23,7 @@ class RewardJudge:
 
     speaker: Speaker
 
-    async def score(self, problem: Problem, answers: Sequence[Answer], draw: random.Random) -> Scores:
+    async def score(self, problem: Problem, answers: Sequence[Answer], rng: random.Random) -> Scores:
         """A score for each answer; equal answers are scored once."""
 
         async def one(answer: Answer) -> float:

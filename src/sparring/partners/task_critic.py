@@ -26,13 +26,13 @@ class TaskCritic:
     task: _Checking
     wrong: Annotated[float, Interval(ge=0, le=1)] = 0.0
 
-    async def feedback(self, problem: Problem, attempt: str, draw: random.Random) -> Fault | None:
+    async def feedback(self, problem: Problem, attempt: str, rng: random.Random) -> Fault | None:
         """The first wrong step of `attempt`."""
         fault = self.task.first_error(problem, attempt)
-        if draw.random() >= self.wrong:
+        if rng.random() >= self.wrong:
             return fault
         others = [step for step in self.task.layout.split(attempt) if fault is None or step.label != fault.step]
         if not others:
             return None
-        step = draw.choice(others)
+        step = rng.choice(others)
         return Fault(step.label, step.text, "it does not follow")

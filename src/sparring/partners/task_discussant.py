@@ -23,8 +23,8 @@ class TaskDiscussant:
     task: Claims
     wrong: Annotated[float, Interval(ge=0, le=1)] = 0.0
 
-    async def remark(self, problem: Problem, chat: Chat, stance: Stance, draw: random.Random) -> str:
+    async def remark(self, problem: Problem, chat: Chat, stance: Stance, rng: random.Random) -> str:
         """A remark on the newest answer."""
-        truly = (stance == "supportive") != (draw.random() < self.wrong)
+        truly = (stance == "supportive") != (rng.random() < self.wrong)
         say = self.task.hint if truly else self.task.false_claim
-        return say(problem, chat.text, draw)
+        return say(problem, chat.text, rng)

@@ -27,13 +27,13 @@ class TaskEditor:
     task: _Solving
     wrong: Annotated[float, Interval(ge=0, le=1)] = 0.0
 
-    async def improve(self, problem: Problem, attempt: str, fault: Fault, draw: random.Random) -> str:
+    async def improve(self, problem: Problem, attempt: str, fault: Fault, rng: random.Random) -> str:
         """The mended attempt."""
         kept = self.task.layout.before(attempt, fault.step)
         mended = self.task.solve(problem, kept)
-        return self._with_slip(problem, mended, draw) if draw.random() < self.wrong else mended
+        return self._with_slip(problem, mended, rng) if rng.random() < self.wrong else mended
 
-    def _with_slip(self, problem: Problem, mended: str, draw: random.Random) -> str:
+    def _with_slip(self, problem: Problem, mended: str, rng: random.Random) -> str:
         """`mended` with one character of its last step miswritten, so that it does not end right any more."""
         last = self.task.layout.split(mended)[-1].text
         start = mended.rindex(last)
@@ -43,6 +43,6 @@ class TaskEditor:
             places = [start + found.start() for found in re.finditer(r"[a-z]", last)]
             alphabet = "abcdefghijklmnopqrstuvwxyz"
         slips = [(place, character) for place in places for character in alphabet if character != mended[place]]
-        draw.shuffle(slips)
+        rng.shuffle(slips)
         miswritten = (mended[:place] + character + mended[place + 1 :] for place, character in slips)
         return next((text for text in miswritten if not self.task.is_right(problem, text)), mended)

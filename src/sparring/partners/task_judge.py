@@ -25,15 +25,15 @@ class TaskJudge:
     mode: Literal["pointwise", "pairwise"] = "pointwise"
     wrong: Annotated[float, Interval(ge=0, le=1)] = 0.0
 
-    async def score(self, problem: Problem, answers: Sequence[Answer], draw: random.Random) -> Scores:
+    async def score(self, problem: Problem, answers: Sequence[Answer], rng: random.Random) -> Scores:
         """A score for each answer."""
         right = {answer: self.task.is_right(problem, answer.text) for answer in answers}
         if self.mode == "pointwise":
-            return Scores(tuple(float(right[answer] != (draw.random() < self.wrong)) for answer in answers))
+            return Scores(tuple(float(right[answer] != (rng.random() < self.wrong)) for answer in answers))
 
         async def compare(first: Answer, second: Answer) -> Verdict:
             if right[first] == right[second]:
                 return "tie"
-            return "first" if right[first] != (draw.random() < self.wrong) else "second"
+            return "first" if right[first] != (rng.random() < self.wrong) else "second"
 
         return await by_pairs(compare, answers)

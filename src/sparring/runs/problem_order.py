@@ -12,7 +12,7 @@ from itertools import islice
 
 from sparring.common.errors import ConfigError
 from sparring.config.recipe import Phase, Recipe
-from sparring.common.seeds import rng
+from sparring.common.seeds import named_rng
 from sparring.core.task import Endless, Problem
 
 
@@ -46,11 +46,11 @@ class Choice:
         passes: dict[int, list[int]] = {}
         for at in range(places.start // count, (places.stop - 1) // count + 1):
             passes[at] = list(range(count))
-            rng(self.recipe.run.seed, "pass", at).shuffle(passes[at])
+            named_rng(self.recipe.run.seed, "pass", at).shuffle(passes[at])
         return [replace(self._train[passes[at // count][at % count]], visit=at // count) for at in places]
 
     def consulted(self, phase: Phase, number: int, round_: int) -> list[Problem]:
         """The development problems by which a method chooses its own settings in that round."""
         development = list(self.recipe.task.problems("development"))
         wanted = min(len(development), phase.method.consults)
-        return rng(self.recipe.run.seed, number, round_, "consulted").sample(development, wanted)
+        return named_rng(self.recipe.run.seed, number, round_, "consulted").sample(development, wanted)

@@ -27,7 +27,7 @@ from sparring.inference.journal import Journal
 from sparring.training.learner import Learner
 from sparring.core.rollout import check_failures, play, summarize
 from sparring.config.recipe import Phase, Recipe
-from sparring.common.seeds import rng
+from sparring.common.seeds import named_rng
 from sparring.core.task import Problem
 from sparring.training.trainer import TrainingSet, Reference, Trainer, needs_reference
 
@@ -108,7 +108,7 @@ class Round:
         problems = self.choice.consulted(self.phase, self.number, self.round_)
         consulted = await self._play(problems, (*self.scope, "development"), journal, f"{self.name}, consulting")
         harvested = list(
-            self.phase.method.harvest(episodes, consulted, self.recipe.task.layout, rng(*self.scope, "harvest"))
+            self.phase.method.harvest(episodes, consulted, self.recipe.task.layout, named_rng(*self.scope, "harvest"))
         )
         write_jsonl(self.folder / "experience.jsonl", harvested, Experience)
         return harvested

@@ -21,7 +21,7 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge, Gt, Interval
 
 from sparring.common.errors import ConfigError, Failure, RunStopped, Unreadable
-from sparring.common.seeds import rng
+from sparring.common.seeds import named_rng
 from sparring.core.chat import question
 from sparring.core.prompt import check_blanks, fill
 from sparring.core.speaker import Sampling, Speaker
@@ -122,7 +122,7 @@ class InstructionWriter:
         return known
 
     def _prompt(self, seeds: Sequence[str], number: int) -> str:
-        shown = rng(self.seed, "shots", number).sample(seeds, self.shots)
+        shown = named_rng(self.seed, "shots", number).sample(seeds, self.shots)
         examples = "\n".join(f"- {text}" for text in shown)
         return fill(self.prompt or INSTRUCTION_PROMPT, examples=examples, count=str(self.per_reply))
 

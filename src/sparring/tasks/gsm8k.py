@@ -77,7 +77,7 @@ class Gsm8k:
         """Whether the number that `response` ends in is the gold one."""
         return answers.number(problem.gold or "", response)
 
-    def hint(self, problem: Problem, answer: str, draw: random.Random) -> str:
+    def hint(self, problem: Problem, answer: str, rng: random.Random) -> str:
         """The first step of the solution that `answer` lacks; the final answer is left blank in it, and said only
         where nothing else is lacking."""
         for step in _steps(problem):
@@ -85,15 +85,15 @@ class Gsm8k:
                 return f"Consider this step: {step.without(Fraction(problem.gold or 0))}"
         return f"The final answer is {problem.gold}."
 
-    def false_claim(self, problem: Problem, answer: str, draw: random.Random) -> str:
+    def false_claim(self, problem: Problem, answer: str, rng: random.Random) -> str:
         """A step of the solution with one computed number changed: if there are such, one that `answer` has right."""
         there = _numbers(answer)
         computed = [(step, span) for step in _steps(problem) for span in step.results]
         if not computed:
-            return f"I think that the final answer is {_slip(problem.gold or '', draw)}."
+            return f"I think that the final answer is {_slip(problem.gold or '', rng)}."
         shared = [(step, span) for step, span in computed if answers.read_number(step.text[slice(*span)]) in there]
-        step, (start, end) = draw.choice(shared or computed)
-        changed = step.text[:start] + _slip(step.text[start:end], draw) + step.text[end:]
+        step, (start, end) = rng.choice(shared or computed)
+        changed = step.text[:start] + _slip(step.text[start:end], rng) + step.text[end:]
         return f"I think that this step is wrong. It should be: {changed}"
 
     @cached_property
@@ -203,12 +203,12 @@ def _squeezed(text: str) -> str:
     return "".join(text.split())
 
 
-def _slip(number: str, draw: random.Random) -> str:
+def _slip(number: str, rng: random.Random) -> str:
     """Another number than `number`, not far from it, written in the same way."""
     places = len(number.partition(".")[2])
     value = int(number.replace(",", "").replace(".", ""))
     others = [value + slip for slip in _SLIPS if value < 0 or value + slip >= 0]
-    other = draw.choice(others)
+    other = rng.choice(others)
     whole, rest = divmod(abs(other), 10**places)
     digits = f"{whole:,}" if "," in number else str(whole)
     return ("-" if other < 0 else "") + digits + (f".{rest:0{places}}" if places else "")

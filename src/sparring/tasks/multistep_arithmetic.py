@@ -138,18 +138,18 @@ class MultistepArithmetic:
         gap = "\n" if kept and not kept.endswith("\n") else ""
         return kept + gap + _continued(list(rest), kept, self.layout)
 
-    def hint(self, problem: Problem, answer: str, draw: random.Random) -> str:
+    def hint(self, problem: Problem, answer: str, rng: random.Random) -> str:
         """What would be true where the first fault is; of a right answer an operation of it."""
         found = self._follow(problem, answer)[1]
         done = _operations(problem)
         if found is None:
-            return self._remark(answer, _equal(draw.choice(done[:-1] or done)))
+            return self._remark(answer, _equal(rng.choice(done[:-1] or done)))
         return self._remark(answer, found[1].truth or _equal(done[-1]), found[0].label)
 
-    def false_claim(self, problem: Problem, answer: str, draw: random.Random) -> str:
+    def false_claim(self, problem: Problem, answer: str, rng: random.Random) -> str:
         """A wrong value for one operation of the problem, in the words of a hint."""
-        chosen = draw.choice(_operations(problem))
-        return self._remark(answer, f"{operation(chosen)} = {_wrong(chosen, draw)}")
+        chosen = rng.choice(_operations(problem))
+        return self._remark(answer, f"{operation(chosen)} = {_wrong(chosen, rng)}")
 
     def _remark(self, answer: str, said: str, label: str = "") -> str:
         """`said` as a remark on a step of `answer`, by default on the one in which its left side stands."""
@@ -223,14 +223,14 @@ def _equal(found: Operation) -> str:
     return f"{operation(found)} = {value_of(found)}"
 
 
-def _wrong(found: Operation, draw: random.Random) -> int:
+def _wrong(found: Operation, rng: random.Random) -> int:
     """A wrong value for `found` that somebody might come to: another operation, another sign, a slip."""
     left, symbol, right = found.left, found.symbol, found.right
     value = value_of(found)
     others = [calculate(other, value_of(left), value_of(right)) for other in "+-*" if other != symbol]
     slips = [value + step for step in (-10, -2, -1, 1, 2, 10)]
     wrong = sorted({*others, -value, *slips} - {value})
-    return draw.choice(wrong)
+    return rng.choice(wrong)
 
 
 # ---- problems

@@ -90,11 +90,11 @@ class WordSorting:
         )
         return replace(problem, rationale=self.solve(problem, ""))
 
-    def _draw(self, draw: random.Random, split: Split) -> Problem:
+    def _draw(self, rng: random.Random, split: Split) -> Problem:
         if self.range == "easy":
-            return self.ask(_some(draw, draw.randint(*EASY), SHORT))
-        seen = split == "train" or draw.random() < 0.5
-        return self.ask(_some(draw, draw.randint(*(SEEN if seen else UNSEEN)), LONG))
+            return self.ask(_some(rng, rng.randint(*EASY), SHORT))
+        seen = split == "train" or rng.random() < 0.5
+        return self.ask(_some(rng, rng.randint(*(SEEN if seen else UNSEEN)), LONG))
 
     def is_right(self, problem: Problem, response: str) -> bool:
         """Whether the list that `response` ends in is the sorted one."""
@@ -123,21 +123,21 @@ class WordSorting:
         gap = "\n" if left and kept and not kept.endswith("\n") else ""
         return kept + gap + "\n".join(left)
 
-    def hint(self, problem: Problem, answer: str, draw: random.Random) -> str:
+    def hint(self, problem: Problem, answer: str, rng: random.Random) -> str:
         """Easy: the true order of two words, of the first fault if there is one. Paper: what is wrong in that step, or
         the letters that tell two words apart."""
         found = self._astray(problem, answer)
         if self.range == "easy":
-            one, other = sorting.neighbours(sorted(problem.data["words"]), draw, found[1].about if found else ())
+            one, other = sorting.neighbours(sorted(problem.data["words"]), rng, found[1].about if found else ())
             return f"check: {one}<{other}"
         if found:
             return f"Check step ({found[0].label}): {found[1]}."
-        label, one, other = self._topic(problem, answer, draw)
+        label, one, other = self._topic(problem, answer, rng)
         return f"Check step ({label}): {sorting.difference(one, other)}."
 
-    def false_claim(self, problem: Problem, answer: str, draw: random.Random) -> str:
+    def false_claim(self, problem: Problem, answer: str, rng: random.Random) -> str:
         """The words of `hint`, with two words or their letters exchanged."""
-        label, one, other = self._topic(problem, answer, draw)
+        label, one, other = self._topic(problem, answer, rng)
         if self.range == "easy":
             return f"check: {other}<{one}"
         depth = sorting.parting(one, other)
@@ -154,12 +154,12 @@ class WordSorting:
             return steps[-1], Wrong((0, len(steps[-1].text)), "the answer stops before the sorted list")
         return found
 
-    def _topic(self, problem: Problem, answer: str, draw: random.Random) -> tuple[str, str, str]:
+    def _topic(self, problem: Problem, answer: str, rng: random.Random) -> tuple[str, str, str]:
         """A step of `answer`, by its label, and two of its words, in their order."""
         words, steps = problem.data["words"], self.layout.split(answer)
         named = [(step.label, sorting.named(step.text, words)) for step in steps]
-        label, found = draw.choice([topic for topic in named if len(topic[1]) > 1] or [("1", sorted(words))])
-        return label, *sorting.neighbours(found, draw)
+        label, found = rng.choice([topic for topic in named if len(topic[1]) > 1] or [("1", sorted(words))])
+        return label, *sorting.neighbours(found, rng)
 
 
 @cache
@@ -173,13 +173,13 @@ def _lexicon(longest: int) -> tuple[Sequence[str], Mapping[str, Sequence[str]]]:
     return words, beginning
 
 
-def _some(draw: random.Random, count: int, longest: int) -> list[str]:
+def _some(rng: random.Random, count: int, longest: int) -> list[str]:
     """Words none of which begins another: then some letter tells any two apart, as in TriPosT's data."""
     words, beginning = _lexicon(longest)
     found: list[str] = []
     while len(found) < count:
-        kin = found and draw.random() < KIN
-        word = draw.choice(beginning[draw.choice(found)[: draw.randint(1, 3)]] if kin else words)
+        kin = found and rng.random() < KIN
+        word = rng.choice(beginning[rng.choice(found)[: rng.randint(1, 3)]] if kin else words)
         if not any(word.startswith(other) or other.startswith(word) for other in found):
             found.append(word)
     return found

@@ -19,7 +19,7 @@ from accelerate import Accelerator
 
 from sparring.common.errors import RunStopped
 from sparring.common.registry import Catalogue
-from sparring.common.seeds import Name, digest, rng, stream
+from sparring.common.seeds import Name, digest, named_rng, stream
 from sparring.core.experience import Experience
 from sparring.core.objective import Objective
 from sparring.models import quantization
@@ -217,7 +217,7 @@ class Trainer:
         number = 0
         for epoch in range(lesson.epochs):
             order = list(range(len(lesson.pieces)))
-            rng(*lesson.seed, "order", epoch).shuffle(order)
+            named_rng(*lesson.seed, "order", epoch).shuffle(order)
             for start in range(0, len(order), lesson.batch):
                 number += 1
                 if number > done:
