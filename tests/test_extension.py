@@ -21,12 +21,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from sparring.core.chat import LEARNER
-from sparring.core.experience import Demonstration
-from sparring.core.episode import Candidate, Episode
-from sparring.core.method import Schedule, answered
-from sparring.core.objective import Likelihood
-from sparring.core.speaker import Sampling
+from sparring import LEARNER, Candidate, Demonstration, Episode, Likelihood, Sampling, Schedule, answered
 
 
 @dataclass(frozen=True)
@@ -42,14 +37,14 @@ class OwnBest:
     consults: ClassVar[int] = 0
     objective: ClassVar[Likelihood] = Likelihood()
 
-    async def interact(self, problem, task, learner, draw):
+    async def interact(self, problem, task, learner, rng):
         sampling = Sampling(max_tokens=self.max_tokens)
         replies = await asyncio.gather(*(learner.reply(problem.chat, sampling, n) for n in range(self.samples)))
         scores = [float(task.is_right(problem, reply.text)) for reply in replies]
         candidates = [Candidate(r.by(LEARNER), score=s) for r, s in zip(replies, scores)]
         return Episode(problem, problem.chat, tuple(candidates), notes={"right": max(scores) > 0})
 
-    def harvest(self, episodes, consulted, layout, draw):
+    def harvest(self, episodes, consulted, layout, rng):
         taught = []
         for e in episodes:
             own = [c.message.weighing(1.0) for c in e.candidates if c.score]
@@ -72,9 +67,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
-from sparring.core.chat import question
-from sparring.parsing.steps import LINES
-from sparring.core.task import Pool, Problem
+from sparring import LINES, Pool, Problem, question
 
 
 @dataclass(frozen=True)
@@ -94,8 +87,8 @@ class Backwards:
     def _pool(self) -> Pool:
         return Pool(self._draw, self.seed, self.train, self.development, self.test)
 
-    def _draw(self, draw, split) -> Problem:
-        word = "".join(draw.choice("abcdef") for _ in range(self.letters))
+    def _draw(self, rng, split) -> Problem:
+        word = "".join(rng.choice("abcdef") for _ in range(self.letters))
         return Problem(word, question(f"backwards: {word}"), gold=word[::-1])
 
     def problems(self, split) -> Sequence[Problem]:
@@ -126,7 +119,7 @@ class Placebo:
 
     words: str = "Please look again."
 
-    async def remark(self, problem, chat, stance, draw):
+    async def remark(self, problem, chat, stance, rng):
         return self.words
 '''
 
