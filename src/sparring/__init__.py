@@ -48,12 +48,15 @@ if TYPE_CHECKING:  # for type checkers and editors; `_MODULES` says the same to 
     from sparring.core.partner import Editor as Editor
     from sparring.core.partner import Judge as Judge
     from sparring.core.partner import Scores as Scores
+    from sparring.core.partner import Stance as Stance
     from sparring.core.speaker import Reply as Reply
     from sparring.core.speaker import Sampling as Sampling
     from sparring.core.speaker import Speaker as Speaker
     from sparring.core.speaker import text_reply as text_reply
+    from sparring.core.task import Offer as Offer
     from sparring.core.task import Pool as Pool
     from sparring.core.task import Problem as Problem
+    from sparring.core.task import Split as Split
     from sparring.core.task import Task as Task
     from sparring.parsing.steps import COMPACT as COMPACT
     from sparring.parsing.steps import LINES as LINES
@@ -77,10 +80,10 @@ _MODULES = {
     "core.chat": ("Chat", "Message", "Part", "message", "question", "LEARNER", "USER"),
     "core.speaker": ("Speaker", "Reply", "Sampling", "text_reply"),
     # a task: what is asked, and what can be computed about an answer
-    "core.task": ("Task", "Problem", "Pool"),
+    "core.task": ("Task", "Problem", "Pool", "Split", "Offer"),
     "parsing.steps": ("StepFormat", "Fault", "LINES", "NUMBERED", "COMPACT"),
     # a partner: the four roles
-    "core.partner": ("Discussant", "Critic", "Editor", "Judge", "Scores"),
+    "core.partner": ("Discussant", "Critic", "Editor", "Judge", "Scores", "Stance"),
     "parsing.thought": ("Answer",),
     # a method: what happens, what it teaches, what is minimised
     "core.method": ("Method", "Schedule", "Answered", "answered"),

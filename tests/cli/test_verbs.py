@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 
 import pytest
 import torch
@@ -266,3 +267,8 @@ def test_merge_refuses_what_has_no_adapters_and_a_folder_that_exists(run, adapte
     refused("merge", adapted, tmp_path / "there", says=(f"{tmp_path / 'there'} exists", "choose a folder"))
     assert tree(tmp_path / "there") == {"file": b"precious"}
     assert not (tmp_path / "out").exists()
+
+
+def test_the_version_is_that_of_the_package():
+    said = sparring_("--version")
+    assert (said.code, said.out) == (0, f"sparring {version('sparring')}\n")

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import sys
 import warnings
-from typing import NoReturn
+from importlib.metadata import version
+from typing import Annotated, NoReturn
 
 import typer
 
 from sparring.cli import bundle, demo, estimate, evaluate, ledger, merge, replay, talk, train, write
 from sparring.cli import list as list_
 from sparring.cli.entry import INTERRUPTED
+from sparring.cli.shared import say
 from sparring.common.errors import SparringError
 from sparring.common.terminal import visible
 
@@ -23,11 +25,26 @@ ClickException: type[Exception] = next(k for k in typer.BadParameter.__mro__ if 
 MAX_ERROR_CHARACTERS = 2000  # characters of an error, which may repeat a value of any length
 
 app = typer.Typer(
-    help="Trains language models by letting them interact with a partner.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        say(f"sparring {version('sparring')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    show: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Trains language models by letting them interact with a partner."""
+
 
 for verb in (
     demo.demo,
