@@ -32,6 +32,7 @@ class Doubter:
 
 
 if __name__ == "__main__":
+    discussant = {"by": "model_discussant", "speaker": {"by": "__main__.Doubter"}}
     recipe = sparring.Recipe.of(
         {
             "task": {"kind": "multistep_arithmetic", "train": 400, "development": 50, "test": 100},
