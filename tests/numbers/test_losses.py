@@ -26,7 +26,7 @@ def test_weighted_likelihood_by_hand():
     loss = LikelihoodLoss(Likelihood())
     undivided, _ = loss(logprob_BT, weight_BT, None)
     size = loss.size([TrainingRow((1, 2, 3), (0.0, 1.0, 1.5)), TrainingRow((1, 2), (0.0, 0.5))])
-    assert float(undivided) / size == pytest.approx(5.5 / 3)
+    assert undivided.item() / size == pytest.approx(5.5 / 3)
 
 
 def test_dpo_by_hand():
@@ -36,7 +36,7 @@ def test_dpo_by_hand():
     reference_B = torch.tensor([-2.0, -3.0, -5.0, -6.0])
     loss = DPOLoss(DPO(beta=0.5))
     undivided, told = loss(logprob_BT, weight_BT, reference_B)
-    assert float(undivided) == pytest.approx(math.log1p(math.exp(-1)) + math.log(2))
+    assert undivided.item() == pytest.approx(math.log1p(math.exp(-1)) + math.log(2))
     assert (float(told["ranked"]), float(told["margin"])) == (1, pytest.approx(1.0))
     assert loss.size([TrainingRow((), ())] * 4) == 2
 
@@ -59,7 +59,7 @@ def test_dpo_at_the_reference_is_ln_2():
     batch = pad(rows)
     logprob_BT = TokenLogProbs(model)(batch.ids_BT, batch.attention_BT, batch.weight_BT != 0)
     undivided, _ = DPOLoss(DPO())(logprob_BT, batch.weight_BT, logprob_BT.sum(dim=1).detach())
-    assert float(undivided) == pytest.approx(math.log(2), abs=1e-6)
+    assert undivided.item() == pytest.approx(math.log(2), abs=1e-6)
 
 
 # ── against TRL ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -108,7 +108,7 @@ def test_dpo_equals_trl(policy, tmp_path):
         reference_B = ours(tiny_model(0), ids, attention, mask).sum(dim=1)
         undivided, _ = DPOLoss(DPO(beta=0.3))(logprob_BT, mask.float(), reference_B)
     assert abs(theirs - math.log(2)) > 1e-3
-    assert float(undivided) / 3 == pytest.approx(theirs, abs=1e-5)
+    assert undivided.item() / 3 == pytest.approx(theirs, abs=1e-5)
 
 
 def test_unweighted_likelihood_equals_trl(policy, tmp_path):
@@ -129,4 +129,4 @@ def test_unweighted_likelihood_equals_trl(policy, tmp_path):
         mask_BT[:, 0] = False
         logprob_BT = ours(policy, batch["input_ids"], batch["attention_mask"], mask_BT)
         undivided, _ = LikelihoodLoss(Likelihood())(logprob_BT, mask_BT.float(), None)
-    assert float(undivided) / float(mask_BT.sum()) == pytest.approx(theirs, abs=1e-5)
+    assert undivided.item() / float(mask_BT.sum()) == pytest.approx(theirs, abs=1e-5)

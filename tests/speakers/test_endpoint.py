@@ -343,7 +343,7 @@ def test_a_fault_of_ours_is_raised_and_the_call_is_reported(monkeypatch):
     def broken(*args):
         raise ZeroDivisionError("by nobody")
 
-    monkeypatch.setattr(endpoint, "read", broken)
+    monkeypatch.setattr(endpoint, "read_completion", broken)
     with pytest.raises(ZeroDivisionError):
         ask(say("42"), log=(log := Log()))
     assert [(attempt.outcome, attempt.error) for attempt in log] == [("ZeroDivisionError", "by nobody")]
