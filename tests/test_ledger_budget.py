@@ -58,7 +58,7 @@ def test_no_more_calls_leave_than_the_budget_has(path):
     assert isinstance(errors[0], RunStopped)
     assert re.fullmatch(
         r"this run has spent 7 of its budget of 7 calls \(in all: 7 calls, \d+ tokens, 0 in money\); raise "
-        r"budget\.run\.calls and go on: what is recorded is not paid again",
+        r"budget\.run\.calls and resume: recorded calls are not paid again",
         str(errors[0]),
     )
 

@@ -133,7 +133,7 @@ def test_at_the_cap_the_run_stops_and_goes_on_when_it_is_raised_paying_nothing_t
 @pytest.mark.parametrize(
     ("answer", "budget", "reason"),
     [
-        (status(401, "who are you"), 99, "does not accept the key in the environment variable OPENAI_API_KEY"),
+        (status(401, "who are you"), 99, "rejects the key in the environment variable OPENAI_API_KEY"),
         (late(0.3), 2, "this run has spent 2 of its budget of 2 calls (in all: 2 calls, 30 tokens, 0 in money)"),
     ],
 )

@@ -171,9 +171,9 @@ def test_examples_stand_in_the_prompt_before_the_question(examples):
 @pytest.mark.parametrize(
     ("table", "reason"),
     [
-        ({"examples": [{**EXAMPLE, "feedback": "Hm."}]}, "example 1 of the critic has feedback that it would refuse"),
+        ({"examples": [{**EXAMPLE, "feedback": "Hm."}]}, "example 1 .* has feedback that the critic would reject"),
         ({"examples": [EXAMPLE, {**EXAMPLE, "answer": "2"}]}, r"example 2 .* does not contain the part '3'"),
-        ({"examples": "x", "prompt": "{question}"}, r"no place for its examples; put the blank \{examples\} in it"),
+        ({"examples": "x", "prompt": "{question}"}, r"no blank for its examples; add \{examples\} to it"),
         ({"examples": [{"question": "?"}]}, "examples"),
         ({"examples": 7}, "examples"),
     ],

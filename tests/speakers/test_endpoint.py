@@ -260,7 +260,7 @@ def test_no_redirect_is_followed_and_its_target_and_the_remedy_are_told(code):
     log = Log()
     error, server, other = asyncio.run(main())
     assert str(error) == (
-        f"m: redirected: {code} to localhost, and no redirect is followed; give the address that replies as base_url"
+        f"m: redirected: {code} to localhost; redirects are not followed; set base_url to the final address"
     )
     assert log.outcomes == ["redirected"]
     assert (len(server.requests), len(other.requests)) == (1, 0)
@@ -343,7 +343,7 @@ def test_a_fault_of_ours_is_raised_and_the_call_is_reported(monkeypatch):
     def broken(*args):
         raise ZeroDivisionError("by nobody")
 
-    monkeypatch.setattr(endpoint, "read", broken)
+    monkeypatch.setattr(endpoint, "read_completion", broken)
     with pytest.raises(ZeroDivisionError):
         ask(say("42"), log=(log := Log()))
     assert [(attempt.outcome, attempt.error) for attempt in log] == [("ZeroDivisionError", "by nobody")]

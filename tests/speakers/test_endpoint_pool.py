@@ -151,11 +151,11 @@ def test_one_speaker_serves_one_event_loop_after_another_and_leaves_no_connectio
     asked.set()
     thread.join()
     assert left == [0]
-    assert not speaker._state.lines._open
+    assert not speaker._state.connections._open
 
 
 async def _asked_and_kept(speaker, k, kept):
-    kept.append(await speaker._state.lines.here())
+    kept.append(await speaker._state.connections.current())
     return await speaker.reply(question(str(k)), Sampling())
 
 

@@ -21,9 +21,10 @@ from sparring.core.partner import ask as ask_role
 from sparring.core.speaker import PARTNER, Sampling
 from sparring.ledger import Budget, BudgetReached, Cap, Ledger, Recorded, entries
 from sparring.speakers import human
-from sparring.speakers.human import Desk, Human
+from sparring.speakers.human import Human
+from sparring.speakers.human.session import Session
 
-LEFT = "the person has left; what was replied is kept, go on with --resume"
+LEFT = "the person left the terminal; replies so far are kept; continue later with --resume"
 
 
 class Paper:
@@ -37,10 +38,10 @@ class Paper:
     def show(self, text):
         self.shown += text
 
-    def forget(self):
+    def discard_input(self):
         pass
 
-    async def line(self):
+    async def read_line(self):
         await asyncio.sleep(0)
         while self.lines:
             line = self.lines.pop(0)
@@ -58,8 +59,8 @@ def sit(paper: Paper, *questions: str) -> dict[str, object]:
     """What became of each question, asked all at once: a reply, an error, or nothing within a moment."""
 
     async def main():
-        desk = Desk(paper)
-        tasks = {text: asyncio.create_task(desk.ask(text)) for text in questions}
+        session = Session(paper)
+        tasks = {text: asyncio.create_task(session.ask(text)) for text in questions}
         await asyncio.wait(tasks.values(), timeout=0.2)
         return {text: (t.exception() or t.result()) if t.done() else "pending" for text, t in tasks.items()}
 
@@ -107,7 +108,7 @@ def test_one_can_go_back_to_the_reply_that_is_held_and_mend_it_or_keep_it():
 def test_what_was_sent_cannot_be_taken_back():
     paper = Paper("1", "", "wrong", ":back", ":back", "2", "", "")
     assert sit(paper, "Q1", "Q2") == {"Q1": "1", "Q2": "2"}
-    assert paper.shown.index("This reply begins anew.") < paper.shown.index("There is nothing to go back to.")
+    assert paper.shown.index("Your reply starts over.") < paper.shown.index("There is nothing to go back to.")
 
 
 def test_what_is_skipped_has_no_reply():
@@ -135,11 +136,11 @@ def test_a_terminal_that_is_gone_is_one_that_was_left():
 
 def test_nobody_who_asks_later_finds_the_person_who_left():
     async def main():
-        desk = Desk(paper)
+        session = Session(paper)
         with pytest.raises(RunStopped):
-            await desk.ask("Q1")
+            await session.ask("Q1")
         with pytest.raises(RunStopped):
-            await desk.ask("Q2")
+            await session.ask("Q2")
 
     paper = Paper(":leave", "2", "", "")
     asyncio.run(main())
@@ -148,8 +149,8 @@ def test_nobody_who_asks_later_finds_the_person_who_left():
 
 def test_a_question_that_nobody_waits_for_any_more_is_not_put():
     async def main():
-        desk = Desk(paper)
-        tasks = [asyncio.create_task(desk.ask(text)) for text in ("Q1", "Q2", "Q3")]
+        session = Session(paper)
+        tasks = [asyncio.create_task(session.ask(text)) for text in ("Q1", "Q2", "Q3")]
         paper.lines = [tasks[1].cancel, "1", "", "3", "", ""]
         await asyncio.wait(tasks)
         return tasks[0].result(), tasks[2].result()
@@ -170,7 +171,7 @@ def test_a_mistake_in_here_reaches_those_who_ask():
 
 
 def seated(paper: Paper, monkeypatch) -> Human:
-    monkeypatch.setattr(human, "_terminal", lambda: paper)
+    monkeypatch.setattr(human, "_open_terminal", lambda: paper)
     return Human()
 
 
@@ -276,6 +277,7 @@ fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # the terminal is the program's own: Ctrl-
 from sparring.core.chat import question
 from sparring.core.speaker import Sampling
 from sparring.speakers.human import Human
+from sparring.speakers.human.session import Session
 
 async def main():
     beats = 0

@@ -57,7 +57,7 @@ def test_a_problem_that_stays_wrong_is_left_out_and_counted(order, tmp_path):
 def test_an_answer_without_working_is_no_rationale(order, tmp_path):
     told = go(order(scripted("The answer is 5.", FIVE), max_failures=1.0), tmp_path / "out")
     assert told.counts["replies"] == {"unreadable": 1, "right": 1}
-    assert "a rationale has a step before its answer" in next(iter(told.counts["causes"]))
+    assert "the rationale has no step before its answer" in next(iter(told.counts["causes"]))
 
 
 def test_rationales_that_are_there_are_copied_and_nobody_is_asked_for_them(order, tmp_path):

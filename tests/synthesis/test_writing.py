@@ -106,9 +106,9 @@ def test_a_replay_asks_nobody_and_names_what_was_not_recorded(table, tmp_path, w
 def test_a_folder_that_holds_something_is_gone_on_with_only_on_purpose_and_only_by_the_same_order(table, tmp_path):
     mine = table({"by": "scripted", "replies": ["1. " + " ".join("abcdefg")]}, instructions={"count": 1})
     write_data(order(mine), tmp_path / "new", console=QUIET)
-    with pytest.raises(ConfigError, match="new holds a run already; go on with it by --resume"):
+    with pytest.raises(ConfigError, match="new holds a run already; resume it with --resume"):
         write_data(order(mine), tmp_path / "new", console=QUIET)
-    with pytest.raises(ConfigError, match=r"was begun otherwise \(instructions.shots: 8 → 7\)"):
+    with pytest.raises(ConfigError, match=r"was started with other settings \(instructions.shots: 8 → 7\)"):
         write_data(order(mine, "instructions.shots=7"), tmp_path / "new", resume=True, console=QUIET)
     write_data(
         order(mine, "instructions.at_once=2", "budget.run.calls=9"), tmp_path / "new", resume=True, console=QUIET
@@ -185,7 +185,7 @@ TASK = ("--set", "task.kind=multistep_arithmetic")
             ("write", "instructions", "--run", "x", "--set", "rationales.tries=2"),
             ("no table for writing instructions",),
         ),
-        (("write", "instructions", "--run", "x", "--set", "task=3"), ("task = 3 is not a table", "[task]")),
+        (("write", "instructions", "--run", "x", "--set", "task=3"), ("task must be a table (got 3)", "[task]")),
         (("write", "instructions", "no.toml", "--run", "x"), ("no.toml", "No such file")),
         (
             ("write", "instructions", "--run", "x", *TASK, "--set", "speaker.by=reward", "--set", "speaker.model=m"),

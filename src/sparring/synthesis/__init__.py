@@ -1,10 +1,10 @@
-"""Data that a speaker writes: new instructions, and the worked answers that a data set lacks.
+"""Writing training data with a speaker: new instructions, and rationales for problems that lack them.
 
-A `WritingOrder` says what is wanted, of whom and for which task; `write_data` has it written in a folder, every call on
-the ledger. What is kept follows from the replies and the seed, never from the order in which they arrive.
+A `WritingOrder` names the task, the speaker and the kind of data; `write_data` writes the data into a folder, with
+every call on the ledger. The data depends on the replies and the seed, not on the order in which replies arrive.
 """
 
 from sparring.synthesis.order import WritingOrder
-from sparring.synthesis.writing import Written, write_data
+from sparring.synthesis.writing import SynthesisResult, write_data
 
-__all__ = ["WritingOrder", "Written", "write_data"]
+__all__ = ["SynthesisResult", "WritingOrder", "write_data"]
