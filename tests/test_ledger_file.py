@@ -161,6 +161,31 @@ def test_a_file_that_is_no_ledger_is_left_alone(path):
     assert path.read_text().startswith("# my notes")
 
 
+COLUMNS = {
+    "call": "id INTEGER, key BLOB, request TEXT, reply TEXT",
+    "attempt": (
+        "id INTEGER, call INTEGER, at REAL, run TEXT, role TEXT, phase TEXT, round INTEGER, problem TEXT, model TEXT, "
+        "sample INTEGER, host TEXT, answered_by TEXT, outcome TEXT, finish TEXT, error TEXT, prompt_tokens INTEGER, "
+        "completion_tokens INTEGER, thought_tokens INTEGER, cost REAL, seconds REAL"
+    ),
+    "sent": (
+        "id INTEGER, call INTEGER, at REAL, run TEXT, role TEXT, phase TEXT, round INTEGER, model TEXT, "
+        "prompt_tokens INTEGER, completion_tokens INTEGER, cost REAL"
+    ),
+    "run": "id TEXT, name TEXT",
+}
+
+
+def test_the_columns_are_those_of_the_version(path):
+    """A field that is added to `schema.Entry` is a new version: ledgers on disk have no such column."""
+    Ledger(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        for table, columns in COLUMNS.items():
+            rows = connection.execute(f"PRAGMA table_info({table})").fetchall()
+            assert ", ".join(f"{name} {kind}" for _, name, kind, *_ in rows) == columns
+
+
 OLDER = "CREATE TABLE call (id); CREATE TABLE attempt (id); CREATE TABLE total (run)"
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from sparring.common.errors import ConfigError, RunStopped, Unreadable
 from sparring.core.task import Task
 from sparring.ledger import entries
-from sparring.synthesis import WritingOrder, write_data
+from sparring.synthesis import SynthesisRecipe, synthesize
 from sparring.synthesis.instructions import MAX_BARREN_REPLIES, parse_list
 from sparring.tasks.instructions import Instructions
 from tests.fault_server import late, say, status
@@ -36,9 +36,9 @@ def order(tmp_path):
     (tmp_path / "seeds.jsonl").write_text("".join(json.dumps({"instruction": text}) + "\n" for text in SEEDS))
     task = {"kind": "instructions", "train": str(tmp_path / "seeds.jsonl"), "development_size": 0, "test_size": 1}
 
-    def make(speaker, **settings) -> WritingOrder:
+    def make(speaker, **settings) -> SynthesisRecipe:
         table = {"task": task, "speaker": speaker, "instructions": {"count": 20} | settings}
-        return WritingOrder.of("instructions", table)
+        return SynthesisRecipe.of("instructions", table)
 
     return make
 
@@ -47,8 +47,8 @@ def scripted(*replies: str, **more) -> dict[str, object]:
     return {"by": "scripted", "replies": list(replies), **more}
 
 
-def go(order: WritingOrder, folder, **more):
-    return write_data(order, folder, console=Console(quiet=True), **more)
+def go(order: SynthesisRecipe, folder, **more):
+    return synthesize(order, folder, console=Console(quiet=True), **more)
 
 
 def rows(folder) -> list[dict]:

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from sparring.common.errors import ConfigError, RunStopped
 from sparring.ledger import entries
-from sparring.synthesis import WritingOrder, write_data
+from sparring.synthesis import SynthesisRecipe, synthesize
 from sparring.tasks.table import Table
 from tests.fault_server import status
 
@@ -19,11 +19,13 @@ SUM = {"prompt": "What is 2 + 3?", "answer": 5}
 def order(tmp_path):
     """An order for the rationales of some rows, of a speaker."""
 
-    def make(speaker, *found, task=None, **settings) -> WritingOrder:
+    def make(speaker, *found, task=None, **settings) -> SynthesisRecipe:
         path = tmp_path / "rows.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in found or [SUM]))
         own = {"kind": "table", "train": str(path), "right": "number", "development_size": 0, "test_size": 0}
-        return WritingOrder.of("rationales", {"task": own | (task or {}), "speaker": speaker, "rationales": settings})
+        return SynthesisRecipe.of(
+            "rationales", {"task": own | (task or {}), "speaker": speaker, "rationales": settings}
+        )
 
     return make
 
@@ -32,8 +34,8 @@ def scripted(*replies: str) -> dict[str, object]:
     return {"by": "scripted", "replies": list(replies)}
 
 
-def go(order: WritingOrder, folder, **more):
-    return write_data(order, folder, console=Console(quiet=True), **more)
+def go(order: SynthesisRecipe, folder, **more):
+    return synthesize(order, folder, console=Console(quiet=True), **more)
 
 
 def rows(folder) -> list[dict]:

@@ -27,8 +27,8 @@ from sparring.core.attempts import Recordable
 from sparring.ledger import Ledger, Recorded
 from sparring.runs.recording import STATUS, USED, Prepared, identity, place
 from sparring.speakers.human import Human
-from sparring.synthesis.order import WritingOrder
 from sparring.synthesis.output import WRITER, Output
+from sparring.synthesis.recipe import SynthesisRecipe
 
 
 @dataclass(frozen=True)
@@ -39,85 +39,87 @@ class SynthesisResult:
     rows: int
     counts: dict[str, dict[str, int]]
 
-    def told(self) -> str:
-        """Return a summary of three lines."""
+    def summary(self) -> str:
+        """Return the file and the counts in three lines."""
         replies, items = (_list_counts(self.counts[kind]) for kind in ("replies", "found"))
         return f"{self.rows:,} rows in {self.file}\nreplies: {replies}\nfound: {items}"
 
+    told = summary  # the name that cli/write.py still uses
 
-def write_data(
-    order: WritingOrder, run: str | Path, *, resume: bool = False, console: Console | None = None
+
+def synthesize(
+    recipe: SynthesisRecipe, run: str | Path, *, resume: bool = False, console: Console | None = None
 ) -> SynthesisResult:
-    """Run the synthesis `order` in the folder `run`, or resume it there. Works in a notebook too."""
-    return wait_for(_synthesize(order, Path(run), resume, console or Terminal(stderr=True)))
+    """Run the synthesis `recipe` in the folder `run`, or resume it there. Works in a notebook too."""
+    return wait_for(_run(recipe, Path(run), resume, console or Terminal(stderr=True)))
 
 
-async def _synthesize(order: WritingOrder, folder: Path, resume: bool, console: Console) -> SynthesisResult:
-    _check_folder(order, folder, resume)
-    run = identity(folder, place(order.ledger.path, folder))
-    total = order.writer.total(order.task)
-    if order.ledger.mode != "replay" and isinstance(order.speaker, Prepared):
-        order.speaker.ready()
-    shows_bar = console.is_terminal and not isinstance(order.speaker, Human)  # a bar would overwrite a person's input
-    with _progress_bar(order.writer.name, total, console, shows_bar) as bar:
-        output = Output(order.writer.max_failures)
+async def _run(recipe: SynthesisRecipe, folder: Path, resume: bool, console: Console) -> SynthesisResult:
+    _check_folder(recipe, folder, resume)
+    run = identity(folder, place(recipe.ledger.path, folder))
+    total = recipe.writer.total(recipe.task)
+    if recipe.ledger.mode != "replay" and isinstance(recipe.speaker, Prepared):
+        recipe.speaker.ready()
+    shows_bar = console.is_terminal and not isinstance(recipe.speaker, Human)  # a bar would overwrite a person's input
+    with _progress_bar(recipe.writer.name, total, console, shows_bar) as bar:
+        output = Output(recipe.writer.max_failures)
         output.on_progress = lambda steps: bar.update(
             bar.task_ids[0], advance=steps, replies=_list_counts(output.replies)
         )
         try:
-            await _write(order, folder, run, output)
+            await _write(recipe, folder, run, output)
             output.check()
         except (SparringError, KeyboardInterrupt, asyncio.CancelledError) as error:
             if (folder / "recipe.toml").exists():  # otherwise nothing was started
-                _save(order, folder, output, "stopped", run, reason=str(error) or "interrupted")
+                _save(recipe, folder, output, "stopped", run, reason=str(error) or "interrupted")
             raise
-    return SynthesisResult(_save(order, folder, output, "finished", run), len(output.rows), output.counts())
+    return SynthesisResult(_save(recipe, folder, output, "finished", run), len(output.rows), output.counts())
 
 
-async def _write(order: WritingOrder, folder: Path, run: str, output: Output) -> None:
+async def _write(recipe: SynthesisRecipe, folder: Path, run: str, output: Output) -> None:
     """Write all rows, with every call on the ledger; in the end wait for calls in flight, since they are paid."""
-    if not isinstance(order.speaker, Recordable):
-        write_whole(folder / "recipe.toml", order.toml())
-        await order.writer.write(order.task, order.speaker, output)
+    if not isinstance(recipe.speaker, Recordable):
+        write_whole(folder / "recipe.toml", recipe.toml())
+        await recipe.writer.write(recipe.task, recipe.speaker, output)
         return
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    path, name = place(order.ledger.path, folder), folder.resolve().name
-    with Ledger(path, run, order.ledger.mode, order.budget, used=folder / USED, name=name) as ledger:
+    path, name = place(recipe.ledger.path, folder), folder.resolve().name
+    with Ledger(path, run, recipe.ledger.mode, recipe.budget, used=folder / USED, name=name) as ledger:
         write_json(folder / STATUS, {"id": run, "status": "running"})
-        write_whole(folder / "recipe.toml", order.toml())  # only now: a synthesis that cannot start leaves none
+        write_whole(folder / "recipe.toml", recipe.toml())  # only now: a synthesis that cannot start leaves none
         try:
-            await order.writer.write(order.task, Recorded(order.speaker, ledger, WRITER), output)
+            await recipe.writer.write(recipe.task, Recorded(recipe.speaker, ledger, WRITER), output)
         finally:
             await ledger.settle()
 
 
-def _check_folder(order: WritingOrder, folder: Path, resume: bool) -> None:
-    """Raise ConfigError if the folder holds a run that may not be resumed with `order`."""
+def _check_folder(recipe: SynthesisRecipe, folder: Path, resume: bool) -> None:
+    """Raise ConfigError if the folder holds a run that may not be resumed with `recipe`."""
     path = folder / "recipe.toml"
     if not path.exists():
         return
     if not resume:
         raise ConfigError(f"{folder} holds a run already; resume it with --resume, or choose another folder")
     saved = tomlkit.parse(path.read_text()).unwrap()
-    if changed := differences(_fixed_settings(order, saved), _fixed_settings(order, order.table())):
+    if changed := differences(_fixed_settings(recipe, saved), _fixed_settings(recipe, recipe.table())):
         raise ConfigError(
             f"{folder} was started with other settings ({'; '.join(changed[:5])}); resume with the same, or choose "
             "another folder"
         )
 
 
-def _fixed_settings(order: WritingOrder, table: TomlTable) -> dict[str, Any]:
+def _fixed_settings(recipe: SynthesisRecipe, table: TomlTable) -> dict[str, Any]:
     """Return `table` without the settings that may change on resume."""
     fixed = {name: settings for name, settings in table.items() if name not in ("budget", "ledger")}
-    own = fixed.get(order.writer.name, {})
-    return {**fixed, order.writer.name: {key: own[key] for key in own if key not in order.writer.changeable}}
+    own = fixed.get(recipe.writer.name, {})
+    return {**fixed, recipe.writer.name: {key: own[key] for key in own if key not in recipe.writer.changeable}}
 
 
-def _save(order: WritingOrder, folder: Path, output: Output, status: str, run: str, **more: Any) -> Path:
-    path = folder / f"{order.writer.name}.jsonl"
+def _save(recipe: SynthesisRecipe, folder: Path, output: Output, status: str, run: str, **more: Any) -> Path:
+    path = folder / f"{recipe.writer.name}.jsonl"
     if status == "finished" or len(output.rows) >= _count_lines(path):  # keeps the file if an earlier stop had more
-        write_jsonl(path, output.rows, order.writer.row_type)
+        write_jsonl(path, output.rows, recipe.writer.row_type)
     write_json(folder / STATUS, {"id": run, "status": status, "rows": _count_lines(path), **output.counts(), **more})
     return path
 

@@ -52,7 +52,7 @@ WRITERS: dict[str, type[Any]] = {writer.name: writer for writer in (InstructionW
 
 
 @dataclass(frozen=True)
-class WritingOrder:
+class SynthesisRecipe:
     """The settings of a synthesis."""
 
     task: Task
@@ -62,13 +62,13 @@ class WritingOrder:
     budget: Budget = field(default_factory=Budget)
 
     @classmethod
-    def read(cls, kind: WritingKind, source: str | Path | TomlTable, settings: Sequence[str] = ()) -> WritingOrder:
+    def read(cls, kind: WritingKind, source: str | Path | TomlTable, settings: Sequence[str] = ()) -> SynthesisRecipe:
         """Read a file, or a table of the same shape; `settings` are changes to it, each `key.path=value`."""
         table = source if isinstance(source, Mapping) else load_table(str(source))
         return cls.of(kind, with_settings(table, settings))
 
     @classmethod
-    def of(cls, kind: WritingKind, table: TomlTable) -> WritingOrder:
+    def of(cls, kind: WritingKind, table: TomlTable) -> SynthesisRecipe:
         """Build the settings from `table`; raises ConfigError."""
         if kind not in WRITERS:
             raise nearest("kind of data", kind, WRITERS)
