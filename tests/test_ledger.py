@@ -1,4 +1,4 @@
-"""The ledger: paid once, recorded before use, replayed."""
+"""The ledger: calls are paid once, recorded before use, and replayed."""
 
 import asyncio
 import gc

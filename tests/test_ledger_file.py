@@ -1,4 +1,4 @@
-"""The file of a ledger: several writers, full disks, shares, and no key in it."""
+"""The ledger's file: several writers, full disks, network shares, and no API key in it."""
 
 import asyncio
 import json
@@ -116,7 +116,7 @@ def test_what_waits_while_one_commit_is_under_way_goes_with_the_next(path, monke
 
 
 def fill(ledger):
-    """Leaves the ledger's disk no room."""
+    """Let the ledger's file grow no further."""
     (pages,) = ledger.store._write_connection.execute("PRAGMA page_count").fetchone()
     ledger.store._write_connection.execute(f"PRAGMA max_page_count = {pages}")
 
@@ -177,7 +177,7 @@ COLUMNS = {
 
 
 def test_the_columns_are_those_of_the_version(path):
-    """A field that is added to `schema.Entry` is a new version: ledgers on disk have no such column."""
+    """A field added to `schema.Entry` needs a new version: existing ledgers lack its column."""
     Ledger(path).close()
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (2,)

@@ -1,4 +1,4 @@
-"""Many conversations at once."""
+"""Bounded concurrency."""
 
 import asyncio
 from contextlib import aclosing

@@ -1,4 +1,4 @@
-"""Asking over a network: hosts, pace, and the form of requests and replies."""
+"""The HTTP client: hosts, rate limits, and the parsing of responses."""
 
 import json
 import time
@@ -29,7 +29,7 @@ FIELDS = ("choices", "message", "content", "reasoning_content", "finish_reason",
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that stands still until it is moved."""
+    """A clock that moves only when the test moves it."""
     now = [1000.0]
     for module in (hosts, rate_limiter):
         monkeypatch.setattr(module.time, "monotonic", lambda: now[0])

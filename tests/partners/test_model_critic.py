@@ -1,4 +1,4 @@
-"""A critic that is a speaker: what it is shown, and how strictly it is read."""
+"""A critic that asks a speaker: its prompt, and the strict parsing of replies."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_reason_that_states_gold_is_refused_asked_for_once_more_and_counted(to
 
 
 def test_after_a_second_such_reason_the_fault_is_kept_without_one():
-    """The right value of the last step is the gold answer: where it goes wrong is learnt, what is right is not said."""
+    """The right value of the last step is the gold answer: the fault is kept, the right value is not."""
     fault, speaker = criticised(LEAKY)
     assert (fault, fault.leaked, len(speaker.heard)) == (Fault("2", "10+5=16"), True, 2)
     assert "15" not in NUMBERED.word(ATTEMPT, fault)

@@ -1,4 +1,4 @@
-"""A judge that is a speaker: points and pairs, how strictly they are read, and that nonsense is never a score."""
+"""A judge that asks a speaker: pointwise and pairwise, with strict parsing."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_pattern_and_a_scale_of_ones_own():
 
 
 class PairJudge:
-    """Prefers the response with more letters x, and looks at nothing else."""
+    """Prefers the response with more letters x."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []

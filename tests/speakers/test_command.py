@@ -1,4 +1,4 @@
-"""A program as a speaker: what it is told, what counts as a reply, and that nothing of it is left behind."""
+"""A program as a speaker: its input, valid and invalid output, and that no process stays behind."""
 
 from __future__ import annotations
 

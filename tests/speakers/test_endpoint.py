@@ -33,7 +33,7 @@ def quick(monkeypatch):
 
 
 class Log(list):
-    """A sink that keeps what it is told."""
+    """A sink that keeps all attempts."""
 
     async def admit(self, most):
         pass
@@ -47,7 +47,7 @@ class Log(list):
 
 
 def ask(*script, chat=ASKED, sampling=PLAIN, sample=0, after=None, log=None, **settings):
-    """The reply (or the error), the attempts and the server after one call to a server with `script`."""
+    """Return the reply (or error), the attempts and the server after one call to a server with `script`."""
 
     async def main():
         async with serving(*script, after=after) as server:

@@ -1,4 +1,4 @@
-"""Settings, many calls, several hosts, one event loop after another."""
+"""An endpoint with several hosts, concurrent calls and several event loops, and its settings."""
 
 import asyncio
 import socket
@@ -27,7 +27,7 @@ def quick(monkeypatch):
 
 
 class Log(list):
-    """A sink that keeps the outcomes it is told."""
+    """A sink that keeps the outcomes of attempts."""
 
     async def admit(self, most):
         pass
@@ -65,7 +65,7 @@ def test_limits_by_the_minute_are_kept(limit):
 
 @contextmanager
 def dead_address():
-    """An address where nobody listens."""
+    """Return an address without a server."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: refused, and nobody else gets it
         yield f"http://127.0.0.1:{taken.getsockname()[1]}/v1"

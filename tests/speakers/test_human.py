@@ -1,4 +1,4 @@
-"""A person as a speaker: one question at a time, replies that can be taken back until they are sent, and leaving."""
+"""A person as a speaker: one question at a time, replies that can be taken back until sent, and leaving."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ LEFT = "the person left the terminal; replies so far are kept; continue later wi
 
 
 class Paper:
-    """A screen on which the lines are written beforehand; at their end the person sits there and writes nothing. A
-    line that can be called is done, and counts for none."""
+    """A screen with scripted input; after the last line the person writes nothing.
+
+    A callable among the lines is called and is no input.
+    """
 
     def __init__(self, *lines: str | Callable[[], None] | None, end: bool = False) -> None:
         self.lines, self.end = list(lines), end
@@ -56,7 +58,7 @@ class Paper:
 
 
 def sit(paper: Paper, *questions: str) -> dict[str, object]:
-    """What became of each question, asked all at once: a reply, an error, or nothing within a moment."""
+    """Ask all questions at once and return each one's reply, error, or "pending" after 0.2 s."""
 
     async def main():
         session = Session(paper)
@@ -297,7 +299,7 @@ asyncio.run(main())
 
 
 class Typist:
-    """A person at a real terminal in which a program runs; its standard output goes elsewhere."""
+    """A person at a real terminal in which a program runs; the program's standard output is a pipe."""
 
     def __init__(self, code: str) -> None:
         self._end, inner = pty.openpty()

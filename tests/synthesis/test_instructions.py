@@ -1,4 +1,4 @@
-"""New instructions: what is read, what is kept, and that nothing depends on who answers first."""
+"""New instructions: parsing, filtering, and independence of the order of replies."""
 
 import json
 import random
@@ -24,7 +24,7 @@ def asked_for(request) -> int:
 
 
 def new(request) -> str:
-    """A list of new instructions that follows from what was asked."""
+    """Return a list of new instructions that depends only on the prompt."""
     rng = random.Random(request.asked)
     texts = (" ".join(rng.sample(NOUNS, rng.randint(5, 12))) for _ in range(asked_for(request)))
     return "Here you are:\n\n" + "\n".join(f"{n}. {text}" for n, text in enumerate(texts, start=1))
@@ -32,7 +32,7 @@ def new(request) -> str:
 
 @pytest.fixture
 def order(tmp_path):
-    """An order for new instructions, after SEEDS, of a speaker."""
+    """Return a function that makes a recipe for new instructions from SEEDS."""
     (tmp_path / "seeds.jsonl").write_text("".join(json.dumps({"instruction": text}) + "\n" for text in SEEDS))
     task = {"kind": "instructions", "train": str(tmp_path / "seeds.jsonl"), "development_size": 0, "test_size": 1}
 

@@ -1,4 +1,4 @@
-"""ROUGE-L with all that is known, exactly and fast."""
+"""Near-duplicate detection: exact ROUGE-L, and its speed."""
 
 import random
 import time
@@ -12,7 +12,7 @@ texts = st.lists(st.sampled_from("abcde"), min_size=1, max_size=12).map(tuple)
 
 
 def longest_common(one, other):
-    """By the definition, cell by cell."""
+    """Return the length by the definition, cell by cell."""
     row = [0] * (len(other) + 1)
     for a in one:
         diagonal = 0

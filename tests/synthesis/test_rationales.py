@@ -1,4 +1,4 @@
-"""Worked answers written by a speaker: right ones are kept, and where they come from is said."""
+"""Rationales written by a speaker: right ones are kept, with their source."""
 
 import json
 
@@ -17,7 +17,7 @@ SUM = {"prompt": "What is 2 + 3?", "answer": 5}
 
 @pytest.fixture
 def order(tmp_path):
-    """An order for the rationales of some rows, of a speaker."""
+    """Return a function that makes a recipe for the rationales of some rows."""
 
     def make(speaker, *found, task=None, **settings) -> SynthesisRecipe:
         path = tmp_path / "rows.jsonl"

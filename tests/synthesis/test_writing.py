@@ -1,4 +1,4 @@
-"""A writing in its folder: stopped, killed, gone on with, replayed; and the verb, as a user types it."""
+"""A synthesis in its folder: stopped, killed, resumed, replayed; and the command `sparring write`."""
 
 import json
 import os
@@ -32,7 +32,7 @@ KEY = "sk-canary-0123456789"
 
 @pytest.fixture
 def table(tmp_path):
-    """A table for 40 new instructions, of a speaker."""
+    """Return a function that makes a table for 40 new instructions."""
     (tmp_path / "seeds.jsonl").write_text("".join(json.dumps({"instruction": text}) + "\n" for text in SEEDS))
 
     def make(speaker, **more):
@@ -228,7 +228,7 @@ print(json.dumps({"text": f"Score: {min(10, len(said))}"}))
 
 
 def test_from_a_few_instructions_to_a_learner_that_a_judge_has_taught_to_think(table, tmp_path, writer):
-    """Nobody has written an answer: instructions, thoughts and scores are all by programs and models."""
+    """No answer is written by a person: programs and models make instructions, thoughts and scores."""
     with writer(new) as server:
         synthesize(order(table(server.speaker)), tmp_path / "new", console=QUIET)
     asked = [json.loads(line) for line in (tmp_path / "new" / "instructions.jsonl").read_text().splitlines()]

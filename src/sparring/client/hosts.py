@@ -1,7 +1,7 @@
 """A pool of servers for one model, asked in turn; a failing one is set aside and probed again later.
 
-If all hosts are set aside, the one due back first is asked anyway, so that a dead server leads to errors and not to a
-hang. A server's `Retry-After` is always obeyed.
+If all hosts are set aside, the one due back first is asked anyway: a dead server leads to errors, not to a hang. A
+server's `Retry-After` is always obeyed.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 One thread writes. What is handed in during a commit goes into the next one, so that many attempts share a commit.
 
 A recorded attempt survives a power failure. The mark of a request that is about to be sent survives the death of this
-process (`kill -9`, a crash, the out-of-memory killer), but survives a power failure only after the next attempt is
-recorded. Otherwise each request would wait for the disk.
+process (`kill -9`, a crash, the out-of-memory killer). It survives a power failure only after the next attempt is
+recorded, since otherwise each request would wait for the disk.
 """
 
 from __future__ import annotations

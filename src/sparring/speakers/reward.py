@@ -96,7 +96,7 @@ class Reward:
     async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
         """Return the score of the chat's last message, the learner's, as a decimal number.
 
-        Raises TooLong if the chat exceeds the model's length, Unavailable if the score is NaN or infinite, and
+        Raises TooLong if the chat exceeds the model's length and Unavailable if the score is NaN or infinite.
         ConfigError if the last message is not the learner's.
         """
         if not chat.messages or chat.last.author != LEARNER:

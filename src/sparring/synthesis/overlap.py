@@ -1,7 +1,7 @@
 """Near-duplicate detection by ROUGE-L over words, as in Self-Instruct (arXiv 2212.10560).
 
-The ROUGE-L F1 of two texts of m and n words is 2·L / (m + n), where L is the length of their longest common subsequence
-of words. A word is a run of letters and digits, case-folded; in Chinese and kana, a single character.
+The ROUGE-L F1 of two texts of m and n words is 2·L / (m + n). L is the length of their longest common subsequence of
+words. A word is a run of letters and digits, case-folded; in Chinese and kana, a single character.
 
 The result is exact, but few pairs are compared: L is at most the number of words that two texts share in any order. An
 inverted index counts the shared words with all known texts at once.

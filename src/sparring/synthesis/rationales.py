@@ -1,8 +1,8 @@
 """Rationales for problems that lack them: written by a speaker, kept if their answer is right.
 
-If all tries are wrong, the speaker may be asked again with the right answer in the prompt, as in STaR (Zelikman et al.,
-arXiv 2203.14465, "rationalization"). Such a rationale must not just restate the answer (ours): it is kept if its first
-step alone is not right yet, its steps before the last have at least eight words, and none mentions a hint (in English).
+If all tries are wrong, the speaker may be asked again with the right answer in the prompt ("rationalization" in STaR:
+Zelikman et al., arXiv 2203.14465). Such a rationale must not just restate the answer (ours). Its first step alone must
+not be right yet, its steps before the last must have at least eight words, and none may mention a hint (in English).
 
 Whether the steps of a rationale with a right answer are correct is not checked.
 """
