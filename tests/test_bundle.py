@@ -268,7 +268,7 @@ def test_files_are_brought_along_and_a_program_that_is_absent_is_not_missed(loca
 def test_a_run_whose_program_is_absent_is_refused_before_it_begins(local, tmp_path):
     table = Recipe.read({"task": {"kind": "multistep_arithmetic", "train": 8}, "phase": [
         {"method": "saie", "discussant": {"by": "command", "command": [str(local / "partner")]}}]})  # fmt: skip
-    with pytest.raises(ConfigError, match="is no program that can be run"):
+    with pytest.raises(ConfigError, match="is not an executable program"):
         train(table, tmp_path / "run", display=QUIET)
     assert not (tmp_path / "run").exists()
 

@@ -15,7 +15,8 @@ from sparring.cli.main import main
 from sparring.common.errors import ConfigError
 from sparring.config.recipe import Recipe
 from sparring.ledger import Price, totals
-from sparring.ledger.store import Sent, Store
+from sparring.ledger.schema import Entry
+from sparring.ledger.store import Store
 from sparring.runs.estimate import EstimateRow, caps, estimate, print_estimate
 from sparring.runs.run import train
 from sparring.speakers.command import Command
@@ -99,7 +100,8 @@ def test_replies_as_long_as_earlier_ones_are_told_beside_the_bound(run):
 def test_a_call_without_a_result_tells_nothing_of_the_length_of_replies(tmp_path):
     path = tmp_path / "ledger.sqlite"
     with closing(Store(path)) as store:
-        store.send(Sent(1, b"1", "{}", 0.0, "run", "judge", "1", 1, "m", 10, 10**6, 0.0)).result()
+        call = {"key": b"1", "request": "{}", "problem": "p", "model": "m", "sample": 0}
+        store.send(1, Entry(**call, run="run", role="judge", phase="1", round=1, completion_tokens=10**6)).result()
     (line,) = estimate(judged(table={"ledger": {"path": str(path)}}), 1).lines
     assert line.usual is None
 

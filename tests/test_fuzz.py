@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from sparring.client.completion import ServerQuirks, complaint, read_completion
+from sparring.client.completion import ServerQuirks, error_message, read_completion
 from sparring.client.trouble import Trouble, retry_after
 from sparring.common.errors import ConversationError, Unreadable
 from sparring.core.speaker import Sampling
@@ -210,10 +210,10 @@ def answers_clean(text: str) -> str:
 def read_server(body: str) -> Any:
     """A body as the endpoint reads it; and what it says of itself as words of an error."""
     raw = body.encode("utf-8", "surrogatepass")
-    complaint(body).encode()
-    dialect = ServerQuirks()
-    dialect.learn(body)
-    assert "messages" in dialect.word({"messages": [], "temperature": 1})
+    error_message(body).encode()
+    quirks = ServerQuirks()
+    quirks.learn(body)
+    assert "messages" in quirks.apply({"messages": [], "temperature": 1})
     assert retry_after({"retry-after": body[:20]}) >= 0
     return read_completion(raw, [{"role": "user", "content": "?"}], Sampling(), "partner")
 

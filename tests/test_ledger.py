@@ -1,4 +1,4 @@
-"""The ledger: paid once, recorded before use, replayed."""
+"""The ledger: calls are paid once, recorded before use, and replayed."""
 
 import asyncio
 import gc
@@ -76,7 +76,7 @@ def test_the_same_call_under_way_is_one_call_whichever_role_asks(path):
 
     with Ledger(path) as ledger:
         assert {reply.text for reply in asyncio.run(main(ledger))} == {"a 1"}
-        assert not ledger._under_way
+        assert not ledger._in_flight
     assert parrot.calls == ["a"]
 
 

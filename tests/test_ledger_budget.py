@@ -1,4 +1,4 @@
-"""A budget holds: for a run, for its rounds, over all sittings."""
+"""Budgets hold for a run and for its rounds, also after it is resumed."""
 
 import asyncio
 import re
@@ -36,7 +36,7 @@ def path(tmp_path) -> Path:
 
 
 def spend(path, budget, count, *script, run="one", first=0, served=UNSERVED):
-    """(replies, errors, requests the server saw) of `count` calls, four of them under way at once."""
+    """Return replies, errors and the requests at the server for `count` calls, four of them in flight at once."""
 
     async def main():
         attempts.serving.set(served)
@@ -58,7 +58,7 @@ def test_no_more_calls_leave_than_the_budget_has(path):
     assert isinstance(errors[0], RunStopped)
     assert re.fullmatch(
         r"this run has spent 7 of its budget of 7 calls \(in all: 7 calls, \d+ tokens, 0 in money\); raise "
-        r"budget\.run\.calls and go on: what is recorded is not paid again",
+        r"budget\.run\.calls and resume: recorded calls are not paid again",
         str(errors[0]),
     )
 

@@ -1,4 +1,4 @@
-"""The file of a ledger: several writers, full disks, shares, and no key in it."""
+"""The ledger's file: several writers, full disks, network shares, and no API key in it."""
 
 import asyncio
 import json
@@ -109,20 +109,20 @@ def test_what_waits_while_one_commit_is_under_way_goes_with_the_next(path, monke
         await asyncio.gather(*(speaker.reply(question(str(k)), PLAIN) for k in range(200)))
 
     with Ledger(path) as ledger:
-        ledger.store._writing.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
+        ledger.store._write_connection.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
         asyncio.run(main(Recorded(Parrot(), ledger, "critic")))
     assert len(list(entries(path))) == 200
     assert len(commits) < 100  # of 200 that leave and 200 that are answered
 
 
 def fill(ledger):
-    """Leaves the ledger's disk no room."""
-    (pages,) = ledger.store._writing.execute("PRAGMA page_count").fetchone()
-    ledger.store._writing.execute(f"PRAGMA max_page_count = {pages}")
+    """Let the ledger's file grow no further."""
+    (pages,) = ledger.store._write_connection.execute("PRAGMA page_count").fetchone()
+    ledger.store._write_connection.execute(f"PRAGMA max_page_count = {pages}")
 
 
 def empty(ledger):
-    ledger.store._writing.execute("PRAGMA max_page_count = 1000000")
+    ledger.store._write_connection.execute("PRAGMA max_page_count = 1000000")
 
 
 def test_a_full_disk_is_one_line_and_nothing_leaves(path):
@@ -156,9 +156,34 @@ def test_a_disk_that_is_full_when_a_reply_comes_loses_nothing(path):
 
 def test_a_file_that_is_no_ledger_is_left_alone(path):
     path.write_text("# my notes, which are longer than the header of a data base file\n" * 20)
-    with pytest.raises(ConfigError, match="is no ledger"):
+    with pytest.raises(ConfigError, match="is not a readable ledger"):
         Ledger(path)
     assert path.read_text().startswith("# my notes")
+
+
+COLUMNS = {
+    "call": "id INTEGER, key BLOB, request TEXT, reply TEXT",
+    "attempt": (
+        "id INTEGER, call INTEGER, at REAL, run TEXT, role TEXT, phase TEXT, round INTEGER, problem TEXT, model TEXT, "
+        "sample INTEGER, host TEXT, answered_by TEXT, outcome TEXT, finish TEXT, error TEXT, prompt_tokens INTEGER, "
+        "completion_tokens INTEGER, thought_tokens INTEGER, cost REAL, seconds REAL"
+    ),
+    "sent": (
+        "id INTEGER, call INTEGER, at REAL, run TEXT, role TEXT, phase TEXT, round INTEGER, model TEXT, "
+        "prompt_tokens INTEGER, completion_tokens INTEGER, cost REAL"
+    ),
+    "run": "id TEXT, name TEXT",
+}
+
+
+def test_the_columns_are_those_of_the_version(path):
+    """A field added to `schema.Entry` needs a new version: existing ledgers lack its column."""
+    Ledger(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        for table, columns in COLUMNS.items():
+            rows = connection.execute(f"PRAGMA table_info({table})").fetchall()
+            assert ", ".join(f"{name} {kind}" for _, name, kind, *_ in rows) == columns
 
 
 OLDER = "CREATE TABLE call (id); CREATE TABLE attempt (id); CREATE TABLE total (run)"
@@ -169,8 +194,8 @@ OLDER = "CREATE TABLE call (id); CREATE TABLE attempt (id); CREATE TABLE total (
     [
         (OLDER, "was written by an older version of sparring (schema 1, and this version uses 2)"),
         (f"{OLDER}; PRAGMA user_version = 99", "was written by a newer version of sparring (schema 99"),
-        ("CREATE TABLE bookmarks (id)", "is no ledger (it is a data base of something else)"),
-        ("CREATE TABLE bookmarks (id); PRAGMA user_version = 2", "is no ledger (it is a data base of something else)"),
+        ("CREATE TABLE bookmarks (id)", "is not a ledger (it is another database)"),
+        ("CREATE TABLE bookmarks (id); PRAGMA user_version = 2", "is not a ledger (it is another database)"),
     ],
 )
 def test_a_ledger_of_another_version_or_kind_is_refused_and_left_alone(made, says, path):
@@ -202,7 +227,7 @@ def test_a_network_file_system_is_refused_with_the_remedy(tmp_path, monkeypatch)
     assert disk.file_system(tmp_path / "l.sqlite", mounts) == "ext4"
     assert disk.file_system(tmp_path, tmp_path / "nothing") == ""
     monkeypatch.setattr(disk, "file_system", lambda path: "nfs4")
-    with pytest.raises(ConfigError, match=r"nfs4.*: put it on a disk of this machine") as caught:
+    with pytest.raises(ConfigError, match=r"nfs4.*; put it on a disk of this machine") as caught:
         Ledger(share / "l.sqlite")
     assert "\n" not in str(caught.value)
     assert not share.exists()

@@ -26,7 +26,7 @@ BUDGET = Budget(run=Cap(calls=CAP), prices={"m": Price(1.0, 1.0)})
 
 
 def sitting(path: Path, url: str, budget: Budget, run: str) -> None:
-    """Asks until the cap, in a process that is there to be killed."""
+    """Make calls up to the cap, in a process that will be killed."""
 
     async def main() -> None:
         with Ledger(path, run, budget=budget) as ledger:
@@ -50,7 +50,7 @@ FORKED.set_forkserver_preload([__name__])
 
 
 def sit(*args: object, server: Server, kill_after: int | None = None) -> None:
-    """A sitting, killed when the server has heard so many requests more; None: it ends by itself."""
+    """Run the process and kill it after so many more requests at the server; None: it ends by itself."""
     heard = len(server.requests)
     process = FORKED.Process(target=sitting, args=args)
     process.start()
@@ -65,7 +65,7 @@ def sit(*args: object, server: Server, kill_after: int | None = None) -> None:
 
 
 def killed(path: Path, kills: int, rng: random.Random) -> list[int]:
-    """What the server had heard at the end of each sitting, of which so many were killed and the last was not."""
+    """Return the number of requests at the server after each process; all but the last are killed."""
     heard = []
     with standing(late(0.02), LONGEST) as server:
         for _ in range(kills):

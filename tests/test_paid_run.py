@@ -1,4 +1,4 @@
-"""Runs whose partners are behind an endpoint: recorded, replayed for nothing, stopped at a budget and gone on with."""
+"""Runs whose partners are behind an endpoint: recorded, replayed for free, stopped at a budget, resumed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEY = "sk-canary-0123456789"
 
 
 def partner(request: Request) -> str:
-    """What a partner says: the same to the same words, in the form that is asked for."""
+    """Return a partner's reply in the requested form; equal requests get equal replies."""
     asked = request.asked
     if "Compare two responses" in asked:
         a, b = re.search(r"Response A:\n(.*?)\n\nResponse B:\n(.*?)\n\nReason", asked, re.DOTALL).groups()
@@ -41,7 +41,7 @@ def partner(request: Request) -> str:
 
 @contextmanager
 def server() -> Iterator[tuple[str, list[Request]]]:
-    """The partner on a real socket in a thread of its own: its URL, and all that it was asked."""
+    """Run the partner on a real socket in its own thread; yields its URL and the requests."""
 
     async def answer(request, writer):
         await say(partner(request))(request, writer)
@@ -73,7 +73,7 @@ def weights(folder: Path) -> bytes:
 
 @pytest.fixture(scope="module")
 def paid(tmp_path_factory):
-    """A finished run with its ledger, what the server heard, and its URL (which nobody answers any more)."""
+    """Return a finished run with its ledger, the requests at the server, and its URL (no longer served)."""
     folder = tmp_path_factory.mktemp("paid")
     with pytest.MonkeyPatch.context() as patch, server() as (url, heard):
         patch.setenv("OPENAI_API_KEY", KEY)
@@ -133,7 +133,7 @@ def test_at_the_cap_the_run_stops_and_goes_on_when_it_is_raised_paying_nothing_t
 @pytest.mark.parametrize(
     ("answer", "budget", "reason"),
     [
-        (status(401, "who are you"), 99, "does not accept the key in the environment variable OPENAI_API_KEY"),
+        (status(401, "who are you"), 99, "rejects the key in the environment variable OPENAI_API_KEY"),
         (late(0.3), 2, "this run has spent 2 of its budget of 2 calls (in all: 2 calls, 30 tokens, 0 in money)"),
     ],
 )

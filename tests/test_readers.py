@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 import sparring
-from sparring.client.completion import ServerQuirks, complaint, read_completion
+from sparring.client.completion import ServerQuirks, error_message, read_completion
 from sparring.client.trouble import Trouble, retry_after
 from sparring.common.errors import ConfigError, ConversationError, TooLong, Unreadable
 from sparring.common.records import Record
@@ -156,7 +156,7 @@ INLINE = {
     "parsing.sorting:stated": "stated",
     "parsing.steps:order": "order",
     "parsing.steps:_squeezed": "agrees",
-    "client.completion:learn": "dialect",
+    "client.completion:learn": "quirks",
 }
 
 
@@ -237,7 +237,7 @@ PENS = gsm8k._problem(Record("row 1", {"question": "Ann has 3 pens and buys 4. H
 POINTWISE, PAIRWISE = ModelJudge(Scripted(("x",)), mode="pointwise"), ModelJudge(Scripted(("x",)))
 OPTIONS = ("red", "green", "blue", "dark blue")
 VOCABULARY = sorting.vocabulary(["ant", "bee"])
-KNOWN = overlap.Known(0.7)
+KNOWN = overlap.KnownTexts(0.7)
 KNOWN.add(overlap.split_words("a b c d e f g"))
 ASKED = [{"role": "user", "content": "?"}]
 
@@ -301,14 +301,14 @@ READERS: dict[str, Callable[[str], Any]] = {
     "discussant": _discussant,
     "states_gold": _states_gold,
     "list": parse_list,
-    "words": lambda text: KNOWN.similar(overlap.split_words(text)),
-    "rationale": lambda text: rationales._leans(EASY, PROBLEM, rationales._readable(EASY, text)),
+    "words": lambda text: KNOWN.has_similar(overlap.split_words(text)),
+    "rationale": lambda text: rationales._relies_on_hint(EASY, PROBLEM, rationales._parse_rationale(EASY, text)),
     "server": lambda text: read_completion(text.encode(), ASKED, Sampling(stop=("\nFeedback: ",)), "partner"),
     "content": lambda text: read_completion(
         json.dumps(completion(text)).encode(), ASKED, Sampling(stop=("\n? ",)), "partner"
     ),
-    "complaint": lambda text: complaint({"error": {"message": text}}),
-    "dialect": lambda text: ServerQuirks().learn(text),
+    "error message": lambda text: error_message({"error": {"message": text}}),
+    "quirks": lambda text: ServerQuirks().learn(text),
     "retry": lambda text: retry_after({"retry-after": text}),
     "program": lambda text: command._read(text.encode()),
     "clean": lambda text: clean(f"{text}\ud83d"),

@@ -36,7 +36,7 @@ def begun(partner, tmp_path, resume=False):
         ({"by": "human"}, 'by = "human" needs a terminal'),
         ({"by": "local", "model": "./nowhere"}, r"model = '\./nowhere' cannot be loaded: there is no folder"),
         ({"by": "reward", "model": "./nowhere"}, r"model = '\./nowhere' cannot be loaded"),
-        ({"by": "command", "command": ["nowhere"]}, "'nowhere' is no program that can be run"),
+        ({"by": "command", "command": ["nowhere"]}, "'nowhere' is not an executable program"),
     ],
     ids=lambda value: value.get("by") if isinstance(value, dict) else "",
 )

@@ -1,4 +1,4 @@
-"""A run whose judge is a reward model: it ends, its scores are on the ledger, and a replay needs no model."""
+"""A run with a reward model as judge: it finishes, its scores are on the ledger, and a replay needs no model."""
 
 from __future__ import annotations
 

@@ -1,10 +1,12 @@
-"""Many conversations at once."""
+"""Bounded concurrency."""
 
 import asyncio
+from contextlib import aclosing
+from itertools import count
 
 import pytest
 
-from sparring.common.concurrency import together
+from sparring.common.concurrency import in_order, together
 from sparring.common.errors import RunStopped
 
 
@@ -81,3 +83,30 @@ def test_others_have_their_turn_where_nobody_waits_for_anything():
 
     asyncio.run(main())
     assert passes > 100
+
+
+def test_a_stream_is_in_order_keeps_to_its_window_and_cancels_the_rest_when_it_is_closed():
+    started, cancelled = [], []
+
+    async def ask(number):
+        started.append(number)
+        try:
+            await asyncio.sleep(0 if number < 5 else 60)
+        except asyncio.CancelledError:
+            cancelled.append(number)
+            raise
+        return number
+
+    async def main():
+        results = []
+        async with aclosing(in_order(ask, count(), lambda: 3)) as stream:
+            async for number in stream:
+                results.append(number)
+                await asyncio.sleep(0.01)
+                if number == 4:
+                    break
+        return results
+
+    assert asyncio.run(main()) == [0, 1, 2, 3, 4]
+    assert started == [0, 1, 2, 3, 4, 5, 6]
+    assert cancelled == [5, 6]

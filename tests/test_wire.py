@@ -1,4 +1,4 @@
-"""Asking over a network: hosts, pace, and the form of requests and replies."""
+"""The HTTP client: hosts, rate limits, and the parsing of responses."""
 
 import json
 import time
@@ -9,10 +9,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sparring.client import hosts, rate_limiter, trouble
-from sparring.client.completion import complaint, read_completion
+from sparring.client.completion import error_message, read_completion
 from sparring.client.hosts import Hosts
 from sparring.client.rate_limiter import RateLimiter
-from sparring.client.trouble import Trouble, of_status, retry_after
+from sparring.client.trouble import Trouble, from_status, retry_after
 from sparring.core.attempts import clean
 from sparring.core.speaker import Sampling
 from tests.fault_server import completion
@@ -29,7 +29,7 @@ FIELDS = ("choices", "message", "content", "reasoning_content", "finish_reason",
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that stands still until it is moved."""
+    """A clock that moves only when the test moves it."""
     now = [1000.0]
     for module in (hosts, rate_limiter):
         monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
@@ -43,7 +43,7 @@ def test_hosts_take_turns():
 
 def test_a_host_set_aside_is_looked_at_by_one_call_at_a_time_ever_more_rarely(clock):
     pool = Hosts(["a", "b"])
-    pool.next().failed(unreachable=True)
+    pool.next().failed(is_unreachable=True)
     looks = []
     for tick in range(1000):
         clock[0] = 1000 + tick / 10
@@ -53,7 +53,7 @@ def test_a_host_set_aside_is_looked_at_by_one_call_at_a_time_ever_more_rarely(cl
 
 def test_a_host_that_answers_a_look_takes_its_turns_again(clock):
     pool = Hosts(["a", "b"])
-    pool.next().failed(unreachable=True)
+    pool.next().failed(is_unreachable=True)
     clock[0] += 0.6
     pool.next()
     looked_at = pool.next()
@@ -68,18 +68,18 @@ def test_one_failure_in_a_while_sets_no_host_aside(clock):
         pool.next().failed()
         pool.next().failed()
         pool.next().answered()
-    assert pool.next().well(clock[0])
+    assert pool.next().is_healthy(clock[0])
     for _ in range(3):
         pool.next().failed()
-    assert not pool.next().well(clock[0])
+    assert not pool.next().is_healthy(clock[0])
 
 
 def test_where_no_host_is_well_one_is_given_all_the_same(clock):
     pool = Hosts(["a", "b"])
     for _ in range(2):
-        pool.next().failed(unreachable=True)
+        pool.next().failed(is_unreachable=True)
     assert pool.next().url == "a"
-    assert not pool.well_besides(pool.next())
+    assert not pool.has_other_healthy(pool.next())
 
 
 @given(st.floats(1, 10_000), st.lists(st.floats(0, 3), min_size=1, max_size=50))
@@ -90,20 +90,20 @@ def test_no_stretch_of_a_minute_holds_more_than_the_pace(per_minute, gaps):
         patch.setattr(rate_limiter.time, "monotonic", lambda: now)
         for gap in gaps:
             now += gap
-            spent.append(now + steady.book())
+            spent.append(now + steady.reserve())
     for start in spent:
         assert sum(start <= at < start + 60 for at in spent) <= per_minute + 1
 
 
 def test_what_was_booked_too_much_is_given_back(clock):
     steady = RateLimiter(60)
-    assert steady.book(30) == 0
+    assert steady.reserve(30) == 0
     steady.correct(-20)
-    assert steady.book(1) == pytest.approx(10)
+    assert steady.reserve(1) == pytest.approx(10)
 
 
 def test_no_limit_is_no_wait():
-    assert [RateLimiter(None).book(1e9) for _ in range(3)] == [0, 0, 0]
+    assert [RateLimiter(None).reserve(1e9) for _ in range(3)] == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -142,12 +142,12 @@ def test_retry_after_may_be_a_date():
 
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 529])
 def test_what_may_pass_is_worth_another_try(status):
-    assert of_status(status, {}, "x").again
+    assert from_status(status, {}, "x").can_retry
 
 
 @pytest.mark.parametrize("status", [300, 400, 401, 402, 403, 404, 413, 422])
 def test_what_would_be_answered_in_the_same_way_is_not(status):
-    assert not of_status(status, {}, "x").again
+    assert not from_status(status, {}, "x").can_retry
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_what_would_be_answered_in_the_same_way_is_not(status):
     ],
 )
 def test_a_servers_own_message_is_found_in_every_form(body, words):
-    assert complaint(body) == words
+    assert error_message(body) == words
 
 
 def _read(answer):

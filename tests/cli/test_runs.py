@@ -135,7 +135,7 @@ def test_a_script_that_runs_dry_stops_the_run_and_says_why(recipe, tmp_path):
     assert said.code == 2
     line = said.err.splitlines()[-1]
     assert line.startswith("error: the partner failed in ")
-    assert "the script has only 1 lines" in line
+    assert "the script has only 1 replies" in line
     assert "max_partner_failures" in line
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "stopped"
 

@@ -111,5 +111,5 @@ def test_a_script_begins_again_or_is_used_up():
         return [(await speaker.reply(question("?"), Sampling())).text for _ in range(times)]
 
     assert asyncio.run(say(True, 5)) == ["one", "two", "one", "two", "one"]
-    with pytest.raises(Unavailable, match="only 2 lines"):
+    with pytest.raises(Unavailable, match="only 2 replies"):
         asyncio.run(say(False, 3))

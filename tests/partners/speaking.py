@@ -1,4 +1,4 @@
-"""What the tests of partners that are speakers share: a problem, an attempt, and replies that make no sense."""
+"""Shared by the tests of partners that ask a speaker: a problem, an attempt, and random replies."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def answers(*texts: str) -> list[Answer]:
 
 
 def thinking(text: str = ATTEMPT) -> Chat:
-    """The problem, answered with a thought."""
+    """Return the problem's chat with an answer that has a thought."""
     parts = (Part(CANARY, LEARNER, thought=True), Part(text, LEARNER))
     return PROBLEM.chat.then(Message(LEARNER, parts))
 
@@ -50,7 +50,7 @@ BITS = [
 
 
 def babble(count: int):
-    """Replies made of the words that parsers look for, and of letters that they do not."""
+    """Return random replies of words that parsers look for and of other characters."""
     rng = random.Random(0)
     for _ in range(count):
         bits = rng.choices(BITS, k=rng.randrange(0, 9))
@@ -63,7 +63,7 @@ COUNT = 10_000
 
 
 def outcomes(attempt, replies=None) -> tuple[int, int]:
-    """How many replies were read, and how many were typed failures; anything else is raised."""
+    """Return the numbers of parsed replies and of typed failures; any other error is raised."""
 
     async def all_() -> tuple[int, int]:
         read = failed = 0

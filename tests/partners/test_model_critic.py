@@ -1,4 +1,4 @@
-"""A critic that is a speaker: what it is shown, and how strictly it is read."""
+"""A critic that asks a speaker: its prompt, and the strict parsing of replies."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_reason_that_states_gold_is_refused_asked_for_once_more_and_counted(to
 
 
 def test_after_a_second_such_reason_the_fault_is_kept_without_one():
-    """The right value of the last step is the gold answer: where it goes wrong is learnt, what is right is not said."""
+    """The right value of the last step is the gold answer: the fault is kept, the right value is not."""
     fault, speaker = criticised(LEAKY)
     assert (fault, fault.leaked, len(speaker.heard)) == (Fault("2", "10+5=16"), True, 2)
     assert "15" not in NUMBERED.word(ATTEMPT, fault)
@@ -171,9 +171,9 @@ def test_examples_stand_in_the_prompt_before_the_question(examples):
 @pytest.mark.parametrize(
     ("table", "reason"),
     [
-        ({"examples": [{**EXAMPLE, "feedback": "Hm."}]}, "example 1 of the critic has feedback that it would refuse"),
+        ({"examples": [{**EXAMPLE, "feedback": "Hm."}]}, "example 1 .* has feedback that the critic would reject"),
         ({"examples": [EXAMPLE, {**EXAMPLE, "answer": "2"}]}, r"example 2 .* does not contain the part '3'"),
-        ({"examples": "x", "prompt": "{question}"}, r"no place for its examples; put the blank \{examples\} in it"),
+        ({"examples": "x", "prompt": "{question}"}, r"no blank for its examples; add \{examples\} to it"),
         ({"examples": [{"question": "?"}]}, "examples"),
         ({"examples": 7}, "examples"),
     ],

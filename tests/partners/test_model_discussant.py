@@ -1,4 +1,4 @@
-"""A discussant that is a speaker: what it is told, and what may be said."""
+"""A discussant that asks a speaker: its prompts and its remarks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An editor that is a speaker: what it keeps, and what is refused."""
+"""An editor that asks a speaker: the steps that it keeps, and the updates that it rejects."""
 
 from __future__ import annotations
 

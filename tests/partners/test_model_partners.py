@@ -1,4 +1,4 @@
-"""Partners that are speakers: asking again, templates, settings. What each role makes of it: `test_model_<role>.py`."""
+"""Partners that ask a speaker: retries, templates, settings. Each role has its own `test_model_<role>.py`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.partners.speaking import (
 
 
 class Cut:
-    """A speaker whose replies are cut at their limit; `whole` ones come after the first `times`."""
+    """A speaker whose first `times` replies are truncated; after them come `whole` ones."""
 
     def __init__(self, text: str, times: int) -> None:
         self.text, self.times, self.calls = text, times, 0
@@ -138,7 +138,7 @@ LINES_OF_ALL = {"discussant": "Hm.", "critic": FOUND, "editor": "10+5=15\n15", "
 
 
 def shown(role: str, problem: Problem) -> str:
-    """All that the speaker in `role` is told about `problem`."""
+    """Return all text that the speaker in `role` gets about `problem`."""
     speaker = Scripted((LINES_OF_ALL[role],))
     run(ASKED[role](speaker, problem))
     told = [turn.text for chat in speaker.heard for turn in chat.seen_by(PARTNER)]

@@ -1,4 +1,4 @@
-"""A judge that is a reward model: its place in a recipe, what it is shown, and that nothing but a number is a score."""
+"""A judge that is a reward model: its recipe keys, its input, and that only a number is a score."""
 
 from __future__ import annotations
 

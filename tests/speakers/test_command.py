@@ -1,4 +1,4 @@
-"""A program as a speaker: what it is told, what counts as a reply, and that nothing of it is left behind."""
+"""A program as a speaker: its input, valid and invalid output, and that no process stays behind."""
 
 from __future__ import annotations
 
@@ -184,12 +184,12 @@ def test_what_cannot_be_run_is_said_before_the_start(tmp_path):
         Command(())
     gone = tmp_path / "critic"
     gone.write_text("#!/bin/sh\n")
-    with pytest.raises(ConfigError, match="no program that can be run"):
+    with pytest.raises(ConfigError, match="is not an executable program"):
         Command((str(gone),)).ready()
     gone.chmod(0o755)
     speaker = Command((str(gone),))
     gone.unlink()
-    with pytest.raises(ConfigError, match="cannot be run: No such file or directory; mend the command"):
+    with pytest.raises(ConfigError, match=r"cannot run .*: No such file or directory; correct the command"):
         ask(speaker)
 
 

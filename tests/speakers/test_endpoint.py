@@ -33,7 +33,7 @@ def quick(monkeypatch):
 
 
 class Log(list):
-    """A sink that keeps what it is told."""
+    """A sink that keeps all attempts."""
 
     async def admit(self, most):
         pass
@@ -47,7 +47,7 @@ class Log(list):
 
 
 def ask(*script, chat=ASKED, sampling=PLAIN, sample=0, after=None, log=None, **settings):
-    """The reply (or the error), the attempts and the server after one call to a server with `script`."""
+    """Return the reply (or error), the attempts and the server after one call to a server with `script`."""
 
     async def main():
         async with serving(*script, after=after) as server:
@@ -260,7 +260,7 @@ def test_no_redirect_is_followed_and_its_target_and_the_remedy_are_told(code):
     log = Log()
     error, server, other = asyncio.run(main())
     assert str(error) == (
-        f"m: redirected: {code} to localhost, and no redirect is followed; give the address that replies as base_url"
+        f"m: redirected: {code} to localhost; redirects are not followed; set base_url to the final address"
     )
     assert log.outcomes == ["redirected"]
     assert (len(server.requests), len(other.requests)) == (1, 0)

@@ -1,4 +1,4 @@
-"""Settings, many calls, several hosts, one event loop after another."""
+"""An endpoint with several hosts, concurrent calls and several event loops, and its settings."""
 
 import asyncio
 import socket
@@ -27,7 +27,7 @@ def quick(monkeypatch):
 
 
 class Log(list):
-    """A sink that keeps the outcomes it is told."""
+    """A sink that keeps the outcomes of attempts."""
 
     async def admit(self, most):
         pass
@@ -65,7 +65,7 @@ def test_limits_by_the_minute_are_kept(limit):
 
 @contextmanager
 def dead_address():
-    """An address where nobody listens."""
+    """Return an address without a server."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: refused, and nobody else gets it
         yield f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
@@ -151,11 +151,11 @@ def test_one_speaker_serves_one_event_loop_after_another_and_leaves_no_connectio
     asked.set()
     thread.join()
     assert left == [0]
-    assert not speaker._state.lines._open
+    assert not speaker._state.connections._open
 
 
 async def _asked_and_kept(speaker, k, kept):
-    kept.append(await speaker._state.lines.here())
+    kept.append(await speaker._state.connections.current())
     return await speaker.reply(question(str(k)), Sampling())
 
 

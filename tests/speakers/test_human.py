@@ -1,4 +1,4 @@
-"""A person as a speaker: one question at a time, replies that can be taken back until they are sent, and leaving."""
+"""A person as a speaker: one question at a time, replies that can be taken back until sent, and leaving."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ from sparring.core.partner import ask as ask_role
 from sparring.core.speaker import PARTNER, Sampling
 from sparring.ledger import Budget, BudgetReached, Cap, Ledger, Recorded, entries
 from sparring.speakers import human
-from sparring.speakers.human import Desk, Human
+from sparring.speakers.human import Human
+from sparring.speakers.human.session import Session
 
-LEFT = "the person has left; what was replied is kept, go on with --resume"
+LEFT = "the person left the terminal; replies so far are kept; continue later with --resume"
 
 
 class Paper:
-    """A screen on which the lines are written beforehand; at their end the person sits there and writes nothing. A
-    line that can be called is done, and counts for none."""
+    """A screen with scripted input; after the last line the person writes nothing.
+
+    A callable among the lines is called and is no input.
+    """
 
     def __init__(self, *lines: str | Callable[[], None] | None, end: bool = False) -> None:
         self.lines, self.end = list(lines), end
@@ -37,10 +40,10 @@ class Paper:
     def show(self, text):
         self.shown += text
 
-    def forget(self):
+    def discard_input(self):
         pass
 
-    async def line(self):
+    async def read_line(self):
         await asyncio.sleep(0)
         while self.lines:
             line = self.lines.pop(0)
@@ -55,11 +58,11 @@ class Paper:
 
 
 def sit(paper: Paper, *questions: str) -> dict[str, object]:
-    """What became of each question, asked all at once: a reply, an error, or nothing within a moment."""
+    """Ask all questions at once and return each one's reply, error, or "pending" after 0.2 s."""
 
     async def main():
-        desk = Desk(paper)
-        tasks = {text: asyncio.create_task(desk.ask(text)) for text in questions}
+        session = Session(paper)
+        tasks = {text: asyncio.create_task(session.ask(text)) for text in questions}
         await asyncio.wait(tasks.values(), timeout=0.2)
         return {text: (t.exception() or t.result()) if t.done() else "pending" for text, t in tasks.items()}
 
@@ -107,7 +110,7 @@ def test_one_can_go_back_to_the_reply_that_is_held_and_mend_it_or_keep_it():
 def test_what_was_sent_cannot_be_taken_back():
     paper = Paper("1", "", "wrong", ":back", ":back", "2", "", "")
     assert sit(paper, "Q1", "Q2") == {"Q1": "1", "Q2": "2"}
-    assert paper.shown.index("This reply begins anew.") < paper.shown.index("There is nothing to go back to.")
+    assert paper.shown.index("Your reply starts over.") < paper.shown.index("There is nothing to go back to.")
 
 
 def test_what_is_skipped_has_no_reply():
@@ -135,11 +138,11 @@ def test_a_terminal_that_is_gone_is_one_that_was_left():
 
 def test_nobody_who_asks_later_finds_the_person_who_left():
     async def main():
-        desk = Desk(paper)
+        session = Session(paper)
         with pytest.raises(RunStopped):
-            await desk.ask("Q1")
+            await session.ask("Q1")
         with pytest.raises(RunStopped):
-            await desk.ask("Q2")
+            await session.ask("Q2")
 
     paper = Paper(":leave", "2", "", "")
     asyncio.run(main())
@@ -148,8 +151,8 @@ def test_nobody_who_asks_later_finds_the_person_who_left():
 
 def test_a_question_that_nobody_waits_for_any_more_is_not_put():
     async def main():
-        desk = Desk(paper)
-        tasks = [asyncio.create_task(desk.ask(text)) for text in ("Q1", "Q2", "Q3")]
+        session = Session(paper)
+        tasks = [asyncio.create_task(session.ask(text)) for text in ("Q1", "Q2", "Q3")]
         paper.lines = [tasks[1].cancel, "1", "", "3", "", ""]
         await asyncio.wait(tasks)
         return tasks[0].result(), tasks[2].result()
@@ -170,7 +173,7 @@ def test_a_mistake_in_here_reaches_those_who_ask():
 
 
 def seated(paper: Paper, monkeypatch) -> Human:
-    monkeypatch.setattr(human, "_terminal", lambda: paper)
+    monkeypatch.setattr(human, "_open_terminal", lambda: paper)
     return Human()
 
 
@@ -276,6 +279,7 @@ fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # the terminal is the program's own: Ctrl-
 from sparring.core.chat import question
 from sparring.core.speaker import Sampling
 from sparring.speakers.human import Human
+from sparring.speakers.human.session import Session
 
 async def main():
     beats = 0
@@ -295,7 +299,7 @@ asyncio.run(main())
 
 
 class Typist:
-    """A person at a real terminal in which a program runs; its standard output goes elsewhere."""
+    """A person at a real terminal in which a program runs; the program's standard output is a pipe."""
 
     def __init__(self, code: str) -> None:
         self._end, inner = pty.openpty()

@@ -1,4 +1,4 @@
-"""A reward model as a speaker: the model's own score, alone or in company, and what is no reward model refused."""
+"""A reward model as a speaker: exact scores, alone or in a batch, and errors for other models."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def scores(reward: Reward, asked: list[Chat]) -> list[float]:
 
 
 def own_score(folder: str, text: str) -> float:
-    """What a user of the model alone computes: one row, by the template, no padding."""
+    """Return the scores computed with transformers alone: one row at a time, with the template, without padding."""
     network = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     said = [("system", "Be brief."), ("user", "Is it so?"), ("assistant", text)]
@@ -211,13 +211,13 @@ def test_a_folder_without_a_model_and_a_model_of_no_such_kind_are_refused_in_a_l
 
 @pytest.mark.parametrize("revision", [None, "main", "v1.0", COMMIT[:12], COMMIT.upper(), COMMIT + "0"])
 def test_code_of_a_model_is_run_from_a_pinned_commit_alone(revision):
-    with pytest.raises(ConfigError, match="code may only be run from one commit; give its 40 hexadecimal digits"):
+    with pytest.raises(ConfigError, match=r"needs a commit as revision \(got .*\); give its 40 hexadecimal digits"):
         Reward("owner/model", revision, trust_remote_code=True)
     assert Reward("owner/model", COMMIT, trust_remote_code=True)
 
 
 def test_a_folder_has_no_revision_and_no_pinned_code(tmp_path):
-    with pytest.raises(ConfigError, match="has none; leave it out"):
+    with pytest.raises(ConfigError, match=r"a folder has no revision .*; remove it"):
         Reward(str(tmp_path), COMMIT)
     with pytest.raises(ConfigError, match="code in a folder may change at any time; give a hub id"):
         Reward(str(tmp_path), COMMIT, trust_remote_code=True)
@@ -239,7 +239,7 @@ def test_code_is_trusted_only_where_the_partner_says_so_and_all_of_it_is_pinned(
 
 
 def test_code_in_a_folder_is_not_run(tmp_path):
-    """A folder whose config names code of its own is refused, and the code has not run."""
+    """A folder whose config names its own code is rejected without running the code."""
     folder = save_reward_model(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     config |= {
@@ -271,7 +271,7 @@ print(asyncio.run(reward.reply(question("Is it so?", "Be brief.").say("learner",
 
 
 def test_a_model_with_code_of_its_own_is_scored_from_its_commit(tmp_path):
-    """In a process of its own: the hub's cache is found when it starts."""
+    """Runs in a new process, because the path of the hub's cache is read at the start."""
     snapshot = tmp_path / "hub" / "models--owner--model" / "snapshots" / COMMIT
     snapshot.mkdir(parents=True)
     folder = save_reward_model(snapshot)

@@ -1,4 +1,4 @@
-"""A writer on a real socket, and orders that ask it."""
+"""A server on a real socket that writes data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.fault_server import Answer, Request, Server, say, standing
 
 @dataclass(frozen=True)
 class Writer:
-    """A server in a thread of its own: where it is, and what it was asked."""
+    """A server in its own thread: its URL and the requests that it received."""
 
     server: Server
 
@@ -32,7 +32,7 @@ class Writer:
 
 @contextmanager
 def writing(answer: Callable[[Request], str | Answer]) -> Iterator[Writer]:
-    """A server that says what `answer` says to each request."""
+    """Run a server that replies to each request with the result of `answer`."""
 
     async def respond(request, stream):
         found = answer(request)

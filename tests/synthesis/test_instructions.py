@@ -1,4 +1,4 @@
-"""New instructions: what is read, what is kept, and that nothing depends on who answers first."""
+"""New instructions: parsing, filtering, and independence of the order of replies."""
 
 import json
 import random
@@ -10,8 +10,8 @@ from rich.console import Console
 from sparring.common.errors import ConfigError, RunStopped, Unreadable
 from sparring.core.task import Task
 from sparring.ledger import entries
-from sparring.synthesis import WritingOrder, write_data
-from sparring.synthesis.instructions import BARREN, parse_list
+from sparring.synthesis import SynthesisRecipe, synthesize
+from sparring.synthesis.instructions import MAX_BARREN_REPLIES, parse_list
 from sparring.tasks.instructions import Instructions
 from tests.fault_server import late, say, status
 
@@ -24,7 +24,7 @@ def asked_for(request) -> int:
 
 
 def new(request) -> str:
-    """A list of new instructions that follows from what was asked."""
+    """Return a list of new instructions that depends only on the prompt."""
     rng = random.Random(request.asked)
     texts = (" ".join(rng.sample(NOUNS, rng.randint(5, 12))) for _ in range(asked_for(request)))
     return "Here you are:\n\n" + "\n".join(f"{n}. {text}" for n, text in enumerate(texts, start=1))
@@ -32,13 +32,13 @@ def new(request) -> str:
 
 @pytest.fixture
 def order(tmp_path):
-    """An order for new instructions, after SEEDS, of a speaker."""
+    """Return a function that makes a recipe for new instructions from SEEDS."""
     (tmp_path / "seeds.jsonl").write_text("".join(json.dumps({"instruction": text}) + "\n" for text in SEEDS))
     task = {"kind": "instructions", "train": str(tmp_path / "seeds.jsonl"), "development_size": 0, "test_size": 1}
 
-    def make(speaker, **settings) -> WritingOrder:
+    def make(speaker, **settings) -> SynthesisRecipe:
         table = {"task": task, "speaker": speaker, "instructions": {"count": 20} | settings}
-        return WritingOrder.of("instructions", table)
+        return SynthesisRecipe.of("instructions", table)
 
     return make
 
@@ -47,8 +47,8 @@ def scripted(*replies: str, **more) -> dict[str, object]:
     return {"by": "scripted", "replies": list(replies), **more}
 
 
-def go(order: WritingOrder, folder, **more):
-    return write_data(order, folder, console=Console(quiet=True), **more)
+def go(order: SynthesisRecipe, folder, **more):
+    return synthesize(order, folder, console=Console(quiet=True), **more)
 
 
 def rows(folder) -> list[dict]:
@@ -193,9 +193,7 @@ def test_too_many_failures_stop_it_with_the_commonest_causes_and_keep_what_was_w
 
     with writer(answer) as server:
         found = order(server.speaker, count=400, at_once=4)
-        with pytest.raises(
-            RunStopped, match=r"of 20 replies failed \(bound 20%, max_failures\): 1\d × Unavai.*no luck"
-        ):
+        with pytest.raises(RunStopped, match=r"of 20 replies failed \(max_failures = 20%\): 1\d × Unavai.*no luck"):
             go(found, tmp_path / "new")
     assert len(server.heard) < 30
     told = json.loads((tmp_path / "new" / "run.json").read_text())
@@ -221,17 +219,19 @@ def test_a_reply_that_was_cut_is_not_read(order, tmp_path, writer):
 
 def test_a_speaker_with_nothing_new_to_say_is_not_asked_for_ever(order, tmp_path, writer):
     with writer(lambda request: "1. Name five rivers of Asia.") as server:
-        with pytest.raises(RunStopped, match=f"the last {BARREN} replies brought no new instruction, after 1;"):
+        with pytest.raises(
+            RunStopped, match=rf"the last {MAX_BARREN_REPLIES} replies brought no new instruction \(got 1 of"
+        ):
             go(order(server.speaker), tmp_path / "new")
-        assert BARREN < len(server.heard) <= BARREN + 6
+        assert MAX_BARREN_REPLIES < len(server.heard) <= MAX_BARREN_REPLIES + 6
     assert len(rows(tmp_path / "new")) == 1
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"shots": 9}, r"shots = 9, but \[task\] has 8 training problems of 4 to 150 words to show; give more"),
-        ({"shortest": 9, "longest": 8}, "shortest = 9 is above longest = 8"),
+        ({"shots": 9}, r"shots = 9, but \[task\] has only 8 training problems of 4 to 150 words; give more"),
+        ({"shortest": 9, "longest": 8}, r"\(got shortest = 9, longest = 8\); give a range"),
         ({"prompt": "{shots}"}, r"has the blank \{shots\}; the blanks here are \{count\}, \{examples\}"),
         ({"similarity": 0}, "similarity = 0: input should be greater than 0"),
         ({"shot": 3}, r"in \[instructions\]: no key is called 'shot' \(did you mean 'shots'\?\)"),

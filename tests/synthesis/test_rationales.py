@@ -1,4 +1,4 @@
-"""Worked answers written by a speaker: right ones are kept, and where they come from is said."""
+"""Rationales written by a speaker: right ones are kept, with their source."""
 
 import json
 
@@ -7,7 +7,7 @@ from rich.console import Console
 
 from sparring.common.errors import ConfigError, RunStopped
 from sparring.ledger import entries
-from sparring.synthesis import WritingOrder, write_data
+from sparring.synthesis import SynthesisRecipe, synthesize
 from sparring.tasks.table import Table
 from tests.fault_server import status
 
@@ -17,13 +17,15 @@ SUM = {"prompt": "What is 2 + 3?", "answer": 5}
 
 @pytest.fixture
 def order(tmp_path):
-    """An order for the rationales of some rows, of a speaker."""
+    """Return a function that makes a recipe for the rationales of some rows."""
 
-    def make(speaker, *found, task=None, **settings) -> WritingOrder:
+    def make(speaker, *found, task=None, **settings) -> SynthesisRecipe:
         path = tmp_path / "rows.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in found or [SUM]))
         own = {"kind": "table", "train": str(path), "right": "number", "development_size": 0, "test_size": 0}
-        return WritingOrder.of("rationales", {"task": own | (task or {}), "speaker": speaker, "rationales": settings})
+        return SynthesisRecipe.of(
+            "rationales", {"task": own | (task or {}), "speaker": speaker, "rationales": settings}
+        )
 
     return make
 
@@ -32,8 +34,8 @@ def scripted(*replies: str) -> dict[str, object]:
     return {"by": "scripted", "replies": list(replies)}
 
 
-def go(order: WritingOrder, folder, **more):
-    return write_data(order, folder, console=Console(quiet=True), **more)
+def go(order: SynthesisRecipe, folder, **more):
+    return synthesize(order, folder, console=Console(quiet=True), **more)
 
 
 def rows(folder) -> list[dict]:
@@ -57,7 +59,7 @@ def test_a_problem_that_stays_wrong_is_left_out_and_counted(order, tmp_path):
 def test_an_answer_without_working_is_no_rationale(order, tmp_path):
     told = go(order(scripted("The answer is 5.", FIVE), max_failures=1.0), tmp_path / "out")
     assert told.counts["replies"] == {"unreadable": 1, "right": 1}
-    assert "a rationale has a step before its answer" in next(iter(told.counts["causes"]))
+    assert "the rationale has no step before its answer" in next(iter(told.counts["causes"]))
 
 
 def test_rationales_that_are_there_are_copied_and_nobody_is_asked_for_them(order, tmp_path):

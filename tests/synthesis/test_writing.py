@@ -1,4 +1,4 @@
-"""A writing in its folder: stopped, killed, gone on with, replayed; and the verb, as a user types it."""
+"""A synthesis in its folder: stopped, killed, resumed, replayed; and the command `sparring write`."""
 
 import json
 import os
@@ -20,8 +20,8 @@ from sparring.config.recipe import Recipe
 from sparring.ledger import BudgetReached, NotRecorded, totals
 from sparring.runs.display import Display
 from sparring.runs.run import train
-from sparring.synthesis import WritingOrder, write_data
-from sparring.synthesis.order import WRITERS
+from sparring.synthesis import SynthesisRecipe, synthesize
+from sparring.synthesis.recipe import WRITERS
 from tests.cli.program import refused, sparring_
 from tests.fault_server import late, say
 from tests.synthesis.test_instructions import SEEDS, new
@@ -32,7 +32,7 @@ KEY = "sk-canary-0123456789"
 
 @pytest.fixture
 def table(tmp_path):
-    """A table for 40 new instructions, of a speaker."""
+    """Return a function that makes a table for 40 new instructions."""
     (tmp_path / "seeds.jsonl").write_text("".join(json.dumps({"instruction": text}) + "\n" for text in SEEDS))
 
     def make(speaker, **more):
@@ -42,8 +42,8 @@ def table(tmp_path):
     return make
 
 
-def order(table, *settings) -> WritingOrder:
-    return WritingOrder.read("instructions", table, settings)
+def order(table, *settings) -> SynthesisRecipe:
+    return SynthesisRecipe.read("instructions", table, settings)
 
 
 def told(folder) -> dict:
@@ -53,31 +53,31 @@ def told(folder) -> dict:
 def test_an_order_told_as_toml_is_the_same_order(table, tmp_path):
     found = order(table({"by": "scripted", "replies": ["x"]}), "instructions.count=3", "budget.run.money=1.5")
     (tmp_path / "order.toml").write_text(found.toml())
-    assert WritingOrder.read("instructions", tmp_path / "order.toml") == found
+    assert SynthesisRecipe.read("instructions", tmp_path / "order.toml") == found
 
 
 def test_at_the_cap_it_stops_with_what_it_has_and_goes_on_paying_nothing_twice(table, tmp_path, writer):
     with writer(new) as server:
         mine = table(server.speaker)
         with pytest.raises(BudgetReached, match=r"has spent 6 of its budget of 6 calls .* raise budget.run.calls"):
-            write_data(order(mine, "budget.run.calls=6"), tmp_path / "new", console=QUIET)
+            synthesize(order(mine, "budget.run.calls=6"), tmp_path / "new", console=QUIET)
         assert len(server.heard) == 6
         assert (told(tmp_path / "new")["status"], told(tmp_path / "new")["rows"]) == ("stopped", 24)
         first = (tmp_path / "new" / "instructions.jsonl").read_bytes()
-        write_data(order(mine, "budget.run.calls=600"), tmp_path / "new", resume=True, console=QUIET)
+        synthesize(order(mine, "budget.run.calls=600"), tmp_path / "new", resume=True, console=QUIET)
         whole = (tmp_path / "new" / "instructions.jsonl").read_bytes()
         assert whole.startswith(first)
         assert told(tmp_path / "new")["status"] == "finished"
         bodies = [json.dumps(request.body, sort_keys=True) for request in server.heard]
         assert len(bodies) == len(set(bodies))
-        write_data(order(mine), tmp_path / "other", console=QUIET)
+        synthesize(order(mine), tmp_path / "other", console=QUIET)
     assert (tmp_path / "other" / "instructions.jsonl").read_bytes() == whole
 
 
 def test_stopped_again_before_it_came_as_far_it_keeps_what_was_there(table, tmp_path, writer, monkeypatch):
     with writer(new) as server:
         mine = table(server.speaker)
-        write_data(order(mine), tmp_path / "new", console=QUIET)
+        synthesize(order(mine), tmp_path / "new", console=QUIET)
         before = (tmp_path / "new" / "instructions.jsonl").read_bytes()
 
         async def interrupt(*args, **more):
@@ -85,7 +85,7 @@ def test_stopped_again_before_it_came_as_far_it_keeps_what_was_there(table, tmp_
 
         monkeypatch.setattr("sparring.ledger.Ledger.reply", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            write_data(order(mine), tmp_path / "new", resume=True, console=QUIET)
+            synthesize(order(mine), tmp_path / "new", resume=True, console=QUIET)
     assert (tmp_path / "new" / "instructions.jsonl").read_bytes() == before
     assert (told(tmp_path / "new")["status"], told(tmp_path / "new")["rows"]) == ("stopped", 40)
 
@@ -94,23 +94,23 @@ def test_a_replay_asks_nobody_and_names_what_was_not_recorded(table, tmp_path, w
     ledger = f"ledger.path={tmp_path / 'shared.sqlite'}"
     with writer(new) as server:
         mine = table(server.speaker)
-        write_data(order(mine, ledger), tmp_path / "new", console=QUIET)
-    write_data(order(mine, ledger, "ledger.mode=replay"), tmp_path / "again", console=QUIET)
+        synthesize(order(mine, ledger), tmp_path / "new", console=QUIET)
+    synthesize(order(mine, ledger, "ledger.mode=replay"), tmp_path / "again", console=QUIET)
     assert (tmp_path / "again" / "instructions.jsonl").read_bytes() == (
         tmp_path / "new" / "instructions.jsonl"
     ).read_bytes()
     with pytest.raises(NotRecorded, match=r"no reply for sample .* of writer at m, problem"):
-        write_data(order(mine, ledger, "ledger.mode=replay", "instructions.seed=1"), tmp_path / "else", console=QUIET)
+        synthesize(order(mine, ledger, "ledger.mode=replay", "instructions.seed=1"), tmp_path / "else", console=QUIET)
 
 
 def test_a_folder_that_holds_something_is_gone_on_with_only_on_purpose_and_only_by_the_same_order(table, tmp_path):
     mine = table({"by": "scripted", "replies": ["1. " + " ".join("abcdefg")]}, instructions={"count": 1})
-    write_data(order(mine), tmp_path / "new", console=QUIET)
-    with pytest.raises(ConfigError, match="new holds a run already; go on with it by --resume"):
-        write_data(order(mine), tmp_path / "new", console=QUIET)
-    with pytest.raises(ConfigError, match=r"was begun otherwise \(instructions.shots: 8 → 7\)"):
-        write_data(order(mine, "instructions.shots=7"), tmp_path / "new", resume=True, console=QUIET)
-    write_data(
+    synthesize(order(mine), tmp_path / "new", console=QUIET)
+    with pytest.raises(ConfigError, match="new holds a run already; resume it with --resume"):
+        synthesize(order(mine), tmp_path / "new", console=QUIET)
+    with pytest.raises(ConfigError, match=r"was started with other settings \(instructions.shots: 8 → 7\)"):
+        synthesize(order(mine, "instructions.shots=7"), tmp_path / "new", resume=True, console=QUIET)
+    synthesize(
         order(mine, "instructions.at_once=2", "budget.run.calls=9"), tmp_path / "new", resume=True, console=QUIET
     )
 
@@ -118,7 +118,7 @@ def test_a_folder_that_holds_something_is_gone_on_with_only_on_purpose_and_only_
 def test_the_ledger_of_a_writing_is_shown_and_holds_no_key(table, tmp_path, writer, monkeypatch, capsys):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with writer(new) as server:
-        write_data(order(table(server.speaker)), tmp_path / "new", console=QUIET)
+        synthesize(order(table(server.speaker)), tmp_path / "new", console=QUIET)
     assert server.heard[0].headers["authorization"] == f"Bearer {KEY}"
     ledger(tmp_path / "new", failures=True, output=None)
     said = capsys.readouterr().out
@@ -147,7 +147,7 @@ def test_killed_it_goes_on_and_ends_as_if_it_had_never_stopped(table, tmp_path, 
         assert "replies: read" in again.out
         total = totals(tmp_path / "killed" / "ledger.sqlite")[0].calls
         assert len(server.heard) - heard == total - paid  # all that was recorded was not asked again
-        write_data(mine, tmp_path / "whole", console=QUIET)
+        synthesize(mine, tmp_path / "whole", console=QUIET)
     assert (tmp_path / "killed" / "instructions.jsonl").read_bytes() == (
         tmp_path / "whole" / "instructions.jsonl"
     ).read_bytes()
@@ -185,7 +185,7 @@ TASK = ("--set", "task.kind=multistep_arithmetic")
             ("write", "instructions", "--run", "x", "--set", "rationales.tries=2"),
             ("no table for writing instructions",),
         ),
-        (("write", "instructions", "--run", "x", "--set", "task=3"), ("task = 3 is not a table", "[task]")),
+        (("write", "instructions", "--run", "x", "--set", "task=3"), ("task must be a table (got 3)", "[task]")),
         (("write", "instructions", "no.toml", "--run", "x"), ("no.toml", "No such file")),
         (
             ("write", "instructions", "--run", "x", *TASK, "--set", "speaker.by=reward", "--set", "speaker.model=m"),
@@ -228,9 +228,9 @@ print(json.dumps({"text": f"Score: {min(10, len(said))}"}))
 
 
 def test_from_a_few_instructions_to_a_learner_that_a_judge_has_taught_to_think(table, tmp_path, writer):
-    """Nobody has written an answer: instructions, thoughts and scores are all by programs and models."""
+    """No answer is written by a person: programs and models make instructions, thoughts and scores."""
     with writer(new) as server:
-        write_data(order(table(server.speaker)), tmp_path / "new", console=QUIET)
+        synthesize(order(table(server.speaker)), tmp_path / "new", console=QUIET)
     asked = [json.loads(line) for line in (tmp_path / "new" / "instructions.jsonl").read_text().splitlines()]
     shaped = [  # a warm-up in the form of a reply alone
         {"prompt": row["instruction"], "answer": "a", "rationale": f"hm<R>{'abcd'[n % 4] * (1 + n % 3)}"}
@@ -281,7 +281,7 @@ def test_orders_that_are_shown_are_orders(tmp_path, monkeypatch):
     for name, text in zip(("instructions", "rationales"), SHOWN, strict=True):
         for path in set(re.findall(r'"(data/[\w.]+)"', text)):
             (tmp_path / path).write_text("".join(rows))
-        assert WritingOrder.of(name, tomllib.loads(text)).task.problems("train")
+        assert SynthesisRecipe.of(name, tomllib.loads(text)).task.problems("train")
 
 
 def test_every_key_of_an_order_is_documented():

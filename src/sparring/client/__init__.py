@@ -1,4 +1,4 @@
-"""What it takes to ask over a network and be answered: clients, a pool of hosts, a pace, the form of the words.
+"""The HTTP client of OpenAI-compatible servers: connections, host selection, rate limits, request and response formats.
 
-Not here: when to try again (`speakers/endpoint`), what was asked before (`ledger`).
+Retries are in `speakers/endpoint`; caching of earlier calls is in `ledger`.
 """

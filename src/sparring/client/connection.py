@@ -1,8 +1,7 @@
-"""Exchanges with a server through the `openai` client, in connection pools of each event loop's own.
+"""Requests to servers through the `openai` client, with connection pools for each event loop.
 
-The client's own retries are off, since every try is admitted and recorded. So are redirects, which would be tries that
-nobody counts. Bodies are read up to a limit. A key comes from the environment, goes into a header, and is taken out of
-whatever a server says back.
+The client's own retries and redirects are off, because every request must be admitted and recorded. Bodies have a size
+limit. The API key comes from the environment and is removed from everything that a server sends back.
 """
 
 from __future__ import annotations
@@ -17,57 +16,65 @@ import httpx2
 import openai
 from pydantic import SecretStr
 
-from sparring.client.completion import complaint, parsed
-from sparring.client.trouble import Trouble, of_status
+from sparring.client.completion import error_message, parse_json
+from sparring.client.trouble import Trouble, from_status
 from sparring.common.errors import ConfigError
 
 LARGEST_BODY = 8 * 2**20  # bytes; a reply of 100,000 tokens is below 1 MB
-POOLED = 8  # calls under way in one connection pool: it looks at all its connections for each of them
+CALLS_PER_POOL = 8  # concurrent calls in one connection pool: a pool scans all its connections for each call
 _NO_KEY = b"none"
 _UNREACHABLE = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError, httpx2.UnsupportedProtocol)
 
 
-def key_in(variable: str) -> SecretStr:
-    """The key in environment variable `variable`; a stand-in where it is unset, for servers that ask for none."""
+def read_key(variable: str) -> SecretStr:
+    """Return the API key in the environment variable `variable`.
+
+    If the variable is unset, return a placeholder, for servers that need no key. ConfigError if the key has characters
+    that cannot go into a header.
+    """
     key = SecretStr(os.environ.get(variable, "").strip() or _NO_KEY.decode())
     if not (key.get_secret_value().isascii() and key.get_secret_value().isprintable()):
         raise ConfigError(
-            f"the key in the environment variable {variable} holds characters that no key has: set it anew"
+            f"the key in the environment variable {variable} contains characters that are not printable ASCII; "
+            "set it again"
         )
     return key
 
 
 class Connection:
-    """What one event loop uses to reach servers: connection pools, and the room for calls under way."""
+    """The connection pools of one event loop; `slots` limits its concurrent calls.
+
+    `timeout` is in seconds and holds for a whole call.
+    """
 
     def __init__(self, in_flight: int, timeout: float, key: SecretStr) -> None:
-        self.room = asyncio.Semaphore(in_flight)
+        self.slots = asyncio.Semaphore(in_flight)
         self._key = key
         self._timeout = timeout
         context = httpx2.create_ssl_context()
-        self._pools = [self._pool(context) for _ in range(-(-in_flight // POOLED))]
-        self._under_way = [0] * len(self._pools)
+        self._pools = [self._pool(context) for _ in range(-(-in_flight // CALLS_PER_POOL))]
+        self._active = [0] * len(self._pools)
         self._clients: dict[tuple[str, int], openai.AsyncOpenAI] = {}
 
     async def post(self, url: str, body: Mapping[str, Any]) -> bytes:
-        """The body of the response to the chat completion `body` at `url`; raises Trouble."""
-        pool = next((pool for pool, calls in enumerate(self._under_way) if calls < POOLED), 0)
-        self._under_way[pool] += 1
+        """Send the chat-completion request `body` to `url` and return the response body; raises Trouble."""
+        pool = next((pool for pool, calls in enumerate(self._active) if calls < CALLS_PER_POOL), 0)
+        self._active[pool] += 1
         try:
-            async with asyncio.timeout(self._timeout):  # of the whole call; the client's own is one of each read
-                # not by `chat.completions`: checking typed fields, and a reply's, is a fifth of the time of a call
+            async with asyncio.timeout(self._timeout):  # for the whole call; the client's own timeout is per read
+                # not `chat.completions.create`: its validation takes a fifth of the time of a call
                 response = await self._client(url, pool).post("/chat/completions", cast_to=httpx2.Response, body=body)
             return self._without_key(response.content)
-        except _Unpacked as unpacked:
-            return unpacked.body
+        except _Decompressed as response_body:
+            return response_body.body
         except TimeoutError:
-            raise self._late() from None
+            raise self._timed_out() from None
         except openai.APIConnectionError as error:
-            raise self._lost(error.__cause__) from None
+            raise self._connection_error(error.__cause__) from None
         except httpx2.RequestError as error:
-            raise self._lost(error) from None
+            raise self._connection_error(error) from None
         finally:
-            self._under_way[pool] -= 1
+            self._active[pool] -= 1
 
     def _pool(self, context: SSLContext) -> httpx2.AsyncClient:
         return openai.DefaultAsyncHttpxClient(
@@ -86,49 +93,51 @@ class Connection:
         return self._clients[url, pool]
 
     async def _receive(self, response: httpx2.Response) -> None:
-        """Sees to it that no body is read without a limit. An error status becomes Trouble with the words of its body;
-        a body that is compressed, although we ask for none, is read here, where what it grows to is seen."""
-        coding = response.headers.get("content-encoding", "identity")
-        if response.is_success and coding == "identity":
+        """Limit the size of the response body; raise Trouble with the server's message for an error status.
+
+        A compressed body, which the request did not ask for, is read here: the limit holds for its decompressed size.
+        """
+        encoding = response.headers.get("content-encoding", "identity")
+        if response.is_success and encoding == "identity":
             assert isinstance(response.stream, httpx2.AsyncByteStream)
-            response.stream = _Bounded(response.stream)
+            response.stream = _BoundedStream(response.stream)
             return
-        if "," in coding:
-            told = f"a body that is compressed more than once ({coding[:60]})"
+        if "," in encoding:
+            reason = f"the body is compressed more than once ({encoding[:60]})"
             if response.is_success:
-                raise Trouble("not JSON", told, again=False)
-            raise of_status(response.status_code, response.headers, told)
+                raise Trouble("not JSON", reason, can_retry=False)
+            raise from_status(response.status_code, response.headers, reason)
         body = self._without_key(b"".join([chunk async for chunk in _bounded(response.aiter_bytes())]))
         if response.is_success:
-            raise _Unpacked(body)
+            raise _Decompressed(body)
         try:
-            words = complaint(parsed(body))
+            message = error_message(parse_json(body))
         except Trouble:
-            words = " ".join(body[:500].decode(errors="replace").split())
-        raise of_status(response.status_code, response.headers, words)
+            message = " ".join(body[:500].decode(errors="replace").split())
+        raise from_status(response.status_code, response.headers, message)
 
     def _without_key(self, body: bytes) -> bytes:
         secret = self._key.get_secret_value().encode()
         return body.replace(secret, b"[key]") if secret != _NO_KEY else body
 
-    def _late(self) -> Trouble:
-        return Trouble("timed out", f"no reply within {self._timeout:g} s", sick=True)
+    def _timed_out(self) -> Trouble:
+        return Trouble("timed out", f"no reply within {self._timeout:g} s", is_host_failure=True)
 
-    def _lost(self, cause: BaseException | None) -> Trouble:
+    def _connection_error(self, cause: BaseException | None) -> Trouble:
         if isinstance(cause, _UNREACHABLE):
-            return Trouble("unreachable", str(cause) or type(cause).__name__, sick=True, unreachable=True)
+            return Trouble("unreachable", str(cause) or type(cause).__name__, is_host_failure=True, is_unreachable=True)
         if isinstance(cause, httpx2.TimeoutException):
-            return self._late()
-        return Trouble("cut connection", str(cause) or type(cause).__name__, sick=True)
+            return self._timed_out()
+        return Trouble("cut connection", str(cause) or type(cause).__name__, is_host_failure=True)
 
     async def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         for pool in self._pools:
             await pool.aclose()
 
 
-class _Unpacked(Exception):
-    """The body of a compressed response."""
+class _Decompressed(Exception):
+    """Carries the decompressed body of a response out of the client's event hook."""
 
     def __init__(self, body: bytes) -> None:
         super().__init__(f"{len(body)} bytes")
@@ -136,16 +145,16 @@ class _Unpacked(Exception):
 
 
 async def _bounded(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    """`chunks`; raises Trouble where they are more than LARGEST_BODY."""
-    read = 0
+    """Yield `chunks`; raises Trouble once they exceed LARGEST_BODY bytes."""
+    size = 0
     async for chunk in chunks:
-        read += len(chunk)
-        if read > LARGEST_BODY:
-            raise Trouble("too large", f"a body of more than {LARGEST_BODY // 2**20} MB", again=False)
+        size += len(chunk)
+        if size > LARGEST_BODY:
+            raise Trouble("too large", f"a body of more than {LARGEST_BODY // 2**20} MB", can_retry=False)
         yield chunk
 
 
-class _Bounded(httpx2.AsyncByteStream):
+class _BoundedStream(httpx2.AsyncByteStream):
     def __init__(self, body: httpx2.AsyncByteStream) -> None:
         self._body = body
 
@@ -156,27 +165,30 @@ class _Bounded(httpx2.AsyncByteStream):
         await self._body.aclose()
 
 
-class Lines:
-    """A line for each running event loop, closed when its loop ends."""
+class Connections:
+    """One `Connection` for each running event loop, closed when its loop ends."""
 
     def __init__(self, in_flight: int, timeout: float, key_variable: str) -> None:
         self._in_flight, self._timeout, self._key_variable = in_flight, timeout, key_variable
         self._open: dict[asyncio.AbstractEventLoop, tuple[AsyncGenerator[Connection, None], Connection]] = {}
 
-    async def here(self) -> Connection:
-        """The line of the running loop."""
+    async def current(self) -> Connection:
+        """Return the connection of the running loop."""
         loop = asyncio.get_running_loop()
         if loop not in self._open:
             lifetime = self._lifetime(loop)
-            line = await anext(lifetime)  # does not wait: nobody else gets in between
-            self._open[loop] = (lifetime, line)
+            connection = await anext(lifetime)  # never suspends, so no other task opens a second one
+            self._open[loop] = (lifetime, connection)
         return self._open[loop][1]
 
     async def _lifetime(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[Connection, None]:
-        """A generator, since a loop that ends (`asyncio.run`) closes those that are open: no client outlives it."""
-        line = Connection(self._in_flight, self._timeout, key_in(self._key_variable))
+        """Yield a connection and close it in the end.
+
+        A loop that ends (`asyncio.run`) closes its open async generators, and with this one the connection.
+        """
+        connection = Connection(self._in_flight, self._timeout, read_key(self._key_variable))
         try:
-            yield line
+            yield connection
         finally:
             self._open.pop(loop, None)
-            await line.close()
+            await connection.close()

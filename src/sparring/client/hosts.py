@@ -1,7 +1,7 @@
-"""Several servers of one model, asked in turn; a sick one is set aside and looked at again later.
+"""A pool of servers for one model, asked in turn; a failing one is set aside and probed again later.
 
-Set aside is only a preference: where no host is well, the one that comes back first is asked all the same, so that a
-dead server shows as failures and not as silence. What a server itself asks for (`Retry-After`) is binding for everyone.
+If all hosts are set aside, the one due back first is asked anyway: a dead server leads to errors, not to a hang. A
+server's `Retry-After` is always obeyed.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import random
 import time
 from collections.abc import Sequence
 
-TRIPS = 3  # failures in a row: fewer may be chance
-SHORTEST, LONGEST = 0.5, 60.0  # seconds that a sick host is set aside; the time doubles with each look that fails
+TRIPS = 3  # consecutive failures after which a host is set aside
+SHORTEST, LONGEST = 0.5, 60.0  # seconds that a failing host is set aside; each failed probe doubles them
 
 
 class Host:
@@ -20,31 +20,31 @@ class Host:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.failures = 0  # in a row
+        self.failures = 0  # consecutive
         self.back_at = 0.0  # set aside until then
-        self.opens_at = 0.0  # asked us not to come before then
+        self.opens_at = 0.0  # the server asked for no requests until then
 
-    def well(self, now: float) -> bool:
-        """Whether it may be asked before others."""
+    def is_healthy(self, now: float) -> bool:
+        """Whether the host is neither set aside nor closed at the time `now`."""
         return now >= max(self.back_at, self.opens_at)
 
     def answered(self) -> None:
-        """It is well again."""
+        """Count a success: the host is healthy again."""
         self.failures, self.back_at = 0, 0.0
 
-    def failed(self, unreachable: bool = False) -> None:
-        """Counts a failure; `unreachable` sets it aside at once, others after a few in a row."""
+    def failed(self, is_unreachable: bool = False) -> None:
+        """Count a failure. An unreachable host is set aside at once, others after TRIPS consecutive failures."""
         now = time.monotonic()
-        if now >= self.back_at:  # what was under way when it was set aside tells nothing new
-            self.failures = max(self.failures + 1, TRIPS if unreachable else 0)
+        if now >= self.back_at:  # failures of calls that were sent before it was set aside do not count
+            self.failures = max(self.failures + 1, TRIPS if is_unreachable else 0)
             self._set_aside(now)
 
     def close_for(self, seconds: float) -> None:
-        """Nobody asks it for `seconds`."""
+        """Send the host no requests for `seconds`."""
         self.opens_at = max(self.opens_at, time.monotonic() + seconds)
 
-    def look(self) -> None:
-        """Counts the coming call as failed until it is answered: one call only finds out how a host set aside is."""
+    def start_probe(self) -> None:
+        """Count the coming call to a failing host as a failure until it is answered, so that one call probes it."""
         if self.failures >= TRIPS:
             self.failures += 1
             self._set_aside(time.monotonic())
@@ -53,29 +53,29 @@ class Host:
         if self.failures >= TRIPS:
             self.back_at = now + min(LONGEST, SHORTEST * 2.0 ** min(self.failures - TRIPS, 30))
 
-    async def open(self) -> None:
-        """Returns when the server lets us come; not all at the same moment."""
+    async def wait_until_open(self) -> None:
+        """Return when the server accepts requests again, with a random delay so that calls do not all start at once."""
         while (wait := self.opens_at - time.monotonic()) > 0:
             await asyncio.sleep(wait + random.uniform(0, min(1.0, wait / 4)))
 
 
 class Hosts:
-    """The pool."""
+    """The hosts of one model, in turn."""
 
     def __init__(self, urls: Sequence[str]) -> None:
         self._hosts = [Host(url) for url in urls]
         self._turn = 0
 
     def next(self) -> Host:
-        """The next well host in turn; where none is well, the one that is back first."""
+        """Return the next healthy host in turn; if there is none, the one due back first."""
         now = time.monotonic()
         turns = [self._hosts[(self._turn + k) % len(self._hosts)] for k in range(len(self._hosts))]
-        host = next((h for h in turns if h.well(now)), min(turns, key=lambda h: max(h.back_at, h.opens_at)))
+        host = next((h for h in turns if h.is_healthy(now)), min(turns, key=lambda h: max(h.back_at, h.opens_at)))
         self._turn = (self._hosts.index(host) + 1) % len(self._hosts)
-        host.look()
+        host.start_probe()
         return host
 
-    def well_besides(self, host: Host) -> bool:
-        """Whether another one than `host` is well: then there is no need to pause."""
+    def has_other_healthy(self, host: Host) -> bool:
+        """Whether a host other than `host` is healthy, so that a retry needs no pause."""
         now = time.monotonic()
-        return any(other.well(now) for other in self._hosts if other is not host)
+        return any(other.is_healthy(now) for other in self._hosts if other is not host)

@@ -1,7 +1,7 @@
-"""A steady pace: so much a minute, evenly spread, with no burst at the start.
+"""A rate limit per minute, spread evenly, without a burst at the start.
 
-An amount is booked before it is spent, which fixes the moment it may be; what was booked too much or too little (the
-tokens of a reply that was not yet written) is put right afterwards.
+An amount is reserved before it is used. If the true amount turns out different (the tokens of a reply), it is corrected
+afterwards.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ import time
 
 
 class RateLimiter:
-    """At most `per_minute` of something; None: as much as one likes."""
+    """Allows at most `per_minute` units; None: no limit."""
 
     def __init__(self, per_minute: float | None) -> None:
-        self._each = 60 / per_minute if per_minute else 0.0
+        self._seconds_per_unit = 60 / per_minute if per_minute else 0.0
         self._free_at = 0.0
 
-    def book(self, amount: float = 1.0) -> float:
-        """Books `amount`; the seconds to wait before it may be spent."""
+    def reserve(self, amount: float = 1.0) -> float:
+        """Reserve `amount` units and return the seconds to wait before using them."""
         now = time.monotonic()
         start = max(now, self._free_at)
-        self._free_at = start + amount * self._each
+        self._free_at = start + amount * self._seconds_per_unit
         return start - now
 
     async def wait(self, amount: float = 1.0) -> None:
-        """Books `amount` and returns when it may be spent."""
-        if (seconds := self.book(amount)) > 0:
+        """Reserve `amount` units and return when they may be used."""
+        if (seconds := self.reserve(amount)) > 0:
             await asyncio.sleep(seconds)
 
     def correct(self, amount: float) -> None:
-        """Books `amount` more (less where negative) than was booked before."""
-        self._free_at += amount * self._each
+        """Add `amount` units (negative: give back) to what was reserved before."""
+        self._free_at += amount * self._seconds_per_unit

@@ -1,4 +1,4 @@
-"""What can befall one exchange with a server, by name, and whether asking again may help."""
+"""Failures of one exchange with a server: their names, and whether a retry may help."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from urllib.parse import urlsplit
 from sparring.core.attempts import Tokens, clean
 
 RATE_LIMITED = 429
-FOR_NOW = (408, 409, 425)  # with 429 and every 5xx; others (400, 404, …) would be answered in the same way again
+TEMPORARY = (408, 409, 425)  # a retry may help, as with 429 and every 5xx; with 400, 404, … it does not
 NOT_ALLOWED = (401, 403)
-FORM_REFUSED = (400, 422)  # perhaps for one field only
-LONGEST_WAIT = 86_400.0  # seconds; who asks for more means as much: not soon
+FORM_REJECTED = (400, 422)  # the server may reject a single field (`completion.ServerQuirks`)
+LONGEST_WAIT = 86_400.0  # seconds; any longer request to wait counts as this one
 _SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{0,12})?")
 _LONGEST_DATE = 40  # characters; the longest form of an HTTP date has 33
 
 
 class Trouble(Exception):
-    """An exchange without a reply.
+    """An exchange that brought no reply.
 
-    `outcome` is its name; `again`: whether the same request may fare better; `wait`: the seconds the server asks for;
-    `sick`: whether it tells something about the health of the host; `unreachable`: nobody is there; `used`: what is
-    billed all the same.
+    `outcome` names the failure and `error` describes it. `can_retry`: whether the same request may succeed later.
+    `wait`: seconds that the server asks to wait. `status`: the HTTP status, 0 if there is none. `is_host_failure`:
+    whether the failure counts against the host's health. `is_unreachable`: whether no server answered at the address.
+    `used`: tokens that are billed although there is no reply.
     """
 
     def __init__(
@@ -32,37 +33,37 @@ class Trouble(Exception):
         outcome: str,
         error: str,
         *,
-        again: bool = True,
+        can_retry: bool = True,
         wait: float = 0.0,
         status: int = 0,
-        sick: bool = False,
-        unreachable: bool = False,
+        is_host_failure: bool = False,
+        is_unreachable: bool = False,
     ) -> None:
         super().__init__(f"{outcome}: {error}")
-        self.outcome, self.error, self.again, self.wait = outcome, error, again, wait
-        self.status, self.sick, self.unreachable = status, sick, unreachable
+        self.outcome, self.error, self.can_retry, self.wait = outcome, error, can_retry, wait
+        self.status, self.is_host_failure, self.is_unreachable = status, is_host_failure, is_unreachable
         self.used = Tokens()
 
 
-def of_status(status: int, headers: Mapping[str, str], error: str) -> Trouble:
-    """The trouble that a response with an error status is; `error`: the server's own words."""
+def from_status(status: int, headers: Mapping[str, str], error: str) -> Trouble:
+    """Return the Trouble for a response with the error `status`; `error` is the server's message."""
     error = f"{status} {error}"
     wait = retry_after(headers)
     if 300 <= status < 400:
-        target = _target(headers.get("location", ""))
-        told = f"{status} to {target}, and no redirect is followed; give the address that replies as base_url"
-        return Trouble("redirected", told, status=status, again=False)
+        target = _redirect_host(headers.get("location", ""))
+        reason = f"{status} to {target}; redirects are not followed; set base_url to the final address"
+        return Trouble("redirected", reason, status=status, can_retry=False)
     if status == RATE_LIMITED:
-        return Trouble("rate limited", error, wait=wait, status=status, again="insufficient_quota" not in error)
+        return Trouble("rate limited", error, wait=wait, status=status, can_retry="insufficient_quota" not in error)
     if status >= 500:
-        return Trouble("server error", error, wait=wait, status=status, sick=True)
-    if status in FOR_NOW:
+        return Trouble("server error", error, wait=wait, status=status, is_host_failure=True)
+    if status in TEMPORARY:
         return Trouble("timed out" if status == 408 else "refused for now", error, wait=wait, status=status)
-    return Trouble("not allowed" if status in NOT_ALLOWED else "refused", error, status=status, again=False)
+    return Trouble("not allowed" if status in NOT_ALLOWED else "refused", error, status=status, can_retry=False)
 
 
-def _target(location: str) -> str:
-    """The host that a redirect leads to, and nothing else of its address, which may hold a secret."""
+def _redirect_host(location: str) -> str:
+    """Return the host of a redirect's target, without the rest of the address, which may contain a secret."""
     try:
         host = urlsplit(location).hostname
     except ValueError:
@@ -71,14 +72,16 @@ def _target(location: str) -> str:
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-    """The seconds that `Retry-After` asks for, at most LONGEST_WAIT, given in plain digits or as an HTTP date; 0 where
-    it says nothing or anything else: a header is a stranger's data."""
-    said = headers.get("retry-after", "").strip()
-    if _SECONDS.fullmatch(said):
-        return min(float(said), LONGEST_WAIT)
-    if len(said) > _LONGEST_DATE:
+    """Return the seconds in the header `Retry-After`, at most LONGEST_WAIT.
+
+    The header holds digits or an HTTP date; 0 if it is missing or malformed.
+    """
+    value = headers.get("retry-after", "").strip()
+    if _SECONDS.fullmatch(value):
+        return min(float(value), LONGEST_WAIT)
+    if len(value) > _LONGEST_DATE:
         return 0.0
     try:
-        return min(max(0.0, parsedate_to_datetime(said).timestamp() - time.time()), LONGEST_WAIT)
-    except (TypeError, ValueError, OverflowError, OSError):  # what parts of dates that are none come to
+        return min(max(0.0, parsedate_to_datetime(value).timestamp() - time.time()), LONGEST_WAIT)
+    except (TypeError, ValueError, OverflowError, OSError):  # each is raised for some malformed date
         return 0.0

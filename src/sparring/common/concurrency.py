@@ -1,40 +1,48 @@
-"""Many conversations at once, their results in the order asked for; an error that is nobody's data ends them all."""
+"""Many coroutines with a limit on their number: `together` collects results, `in_order` streams them.
+
+`together` always keeps `at_once` calls in flight. `in_order` also counts results that wait for an earlier one, so that
+its consumer decides how many calls are started ahead of the result that it handles.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from typing import Any, TypeVar
 
 from sparring.common.errors import SparringError
 
-_Asked = TypeVar("_Asked")
-_Got = TypeVar("_Got")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
-async def together(ask: Callable[[_Asked], Awaitable[_Got]], things: Iterable[_Asked], at_once: int) -> list[_Got]:
-    """`ask` of each of `things`, `at_once` at a time."""
-    places = list(enumerate(things))
-    waiting, found = iter(places), dict[int, _Got]()
+async def together(ask: Callable[[_Item], Awaitable[_Result]], items: Iterable[_Item], at_once: int) -> list[_Result]:
+    """Call `ask` on each of `items`, at most `at_once` at a time, and return the results in order.
+
+    An exception cancels the other calls. A SparringError is raised as it is, any other in its exception group.
+    """
+    indexed = list(enumerate(items))
+    remaining, results = iter(indexed), dict[int, _Result]()
 
     async def work() -> None:
-        for place, thing in waiting:
-            found[place] = await ask(thing)
-            await asyncio.sleep(0)  # where all is known already nobody waits for anything, and others want a turn
+        for index, item in remaining:
+            results[index] = await ask(item)
+            await asyncio.sleep(0)  # a call that never suspends (a cached reply) must not block other tasks
 
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(at_once, len(places))):
+            for _ in range(min(at_once, len(indexed))):
                 group.create_task(work())
     except BaseExceptionGroup as errors:
-        known = errors.subgroup(SparringError)
-        if known is None:
+        own_errors = errors.subgroup(SparringError)
+        if own_errors is None:
             raise
-        raise _first(known) from errors
-    if len(found) < len(places):
+        raise _first(own_errors) from errors
+    if len(results) < len(indexed):
         raise asyncio.CancelledError("a conversation was cancelled")
-    return [found[place] for place, _ in places]
+    return [results[index] for index, _ in indexed]
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -42,28 +50,57 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
-def wait_for(work: Coroutine[Any, Any, _Got]) -> _Got:
-    """The result of `work`, from a script or from inside a running event loop (a notebook's)."""
-    if not _in_a_loop():
-        return asyncio.run(work)
-    found: list[_Got] = []
-    failed: list[BaseException] = []
+async def in_order(
+    ask: Callable[[_Item], Awaitable[_Result]], items: Iterator[_Item], window: Callable[[], int]
+) -> AsyncGenerator[_Result]:
+    """Yield `ask` of each of `items`, in their order.
 
-    def there() -> None:
+    `window()` (at least one) is the number of calls that are in flight or done and not yet yielded. Closing the
+    generator cancels the calls in flight.
+    """
+    tasks: deque[asyncio.Task[_Result]] = deque()
+
+    async def call(item: _Item) -> _Result:
+        return await ask(item)
+
+    try:
+        while True:
+            while len(tasks) < max(1, window()):
+                try:
+                    tasks.append(asyncio.create_task(call(next(items))))
+                except StopIteration:
+                    break
+            if not tasks:
+                return
+            yield await tasks.popleft()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def wait_for(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
+    """Run `coroutine` and return its result, from a script or from within a running event loop (a notebook)."""
+    if not _is_in_loop():
+        return asyncio.run(coroutine)
+    results: list[_Result] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
         try:
-            found.append(asyncio.run(work))
+            results.append(asyncio.run(coroutine))
         except BaseException as error:
-            failed.append(error)
+            errors.append(error)
 
-    thread = threading.Thread(target=there)
+    thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    if failed:
-        raise failed[0]
-    return found[0]
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
-def _in_a_loop() -> bool:
+def _is_in_loop() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -1,7 +1,8 @@
-"""Every partner call recorded, paid once, budgeted, replayable.
+"""A record of every partner call: it is paid once, counts towards a budget, and can be replayed.
 
-A call is known by its content: the request as plain data (`attempts.Recordable`), so that a repeat is free, wherever
-it is sent and whoever asks, and K samples stay K calls. `store` holds the file, `budget` the promise, `accounts` reads.
+A call is identified by the content of its request (`attempts.Recordable`), the sample number included. So a repeated
+call is free, whichever role or host it is for. `recorded` caches calls, `store` writes the file, `budget` has the caps,
+`accounts` reads.
 """
 
 from sparring.ledger.accounts import Total, entries, export, restore, runs, totals

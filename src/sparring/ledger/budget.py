@@ -1,9 +1,9 @@
-"""A budget is a promise: calls, tokens and money, for a run and for each of its rounds.
+"""Caps on calls, tokens and money, for a run and for each of its rounds.
 
-Every request that leaves counts as a call, whatever comes of it; tokens and money count when it is answered. Nothing
-leaves once a cap is reached, so a cap is overshot by no more than what was under way; calls never are. A request that a
-kill has cut off may have been paid: from then on it counts as a call, with the most that it may have cost. What the
-ledger already holds costs nothing.
+Every request that is sent counts as a call, whatever its result. Tokens and money count when the reply arrives. Once a
+cap is reached nothing more is sent, so only tokens and money can exceed a cap, by at most what was in flight. A request
+without a result because the process was killed may have been paid: after that it counts as a call with the most that it
+may have cost. Replies from the ledger cost nothing.
 """
 
 from __future__ import annotations
@@ -21,121 +21,125 @@ from sparring.core.attempts import Serving, Tokens
 
 
 class Price(NamedTuple):
-    """What a million tokens of a model cost, in the unit of the caps."""
+    """The price of a million tokens of a model, in the unit of the caps."""
 
     input: Annotated[float, Ge(0)]
     output: Annotated[float, Ge(0)]
 
     def of(self, tokens: Tokens) -> float:
-        """The cost of `tokens`."""
+        """Return the cost of `tokens`."""
         return (tokens.prompt * self.input + tokens.completion * self.output) / 1e6
 
 
 @dataclass(frozen=True)
 class Cap:
-    """The most that may be spent; None: no limit."""
+    """Upper limits of what may be spent; None: no limit."""
 
     calls: Annotated[int, Ge(0)] | None = None
     tokens: Annotated[int, Ge(0)] | None = None
     money: Annotated[float, Ge(0)] | None = None
 
 
-def by_model(table: Any, name: str = "") -> Any:
-    """The prices in `table` by the whole names of the models: TOML reads the dots of a name without quotes, as in
-    `gpt-4.1-mini = [0.4, 1.6]`, as tables within tables. What is no price is left for the validator to name."""
+def flatten_prices(table: Any, name: str = "") -> Any:
+    """Return the prices in `table` by the full names of the models.
+
+    TOML parses the dots of an unquoted name, as in `gpt-4.1-mini = [0.4, 1.6]`, into nested tables. Malformed prices
+    stay as they are: the validator reports them.
+    """
     if not isinstance(table, Mapping):
         return table
-    own = {key: amount for key, amount in table.items() if key in Price._fields and not isinstance(amount, Mapping)}
-    found = {name: own} if name and (own or not table) else {}
+    price = {key: amount for key, amount in table.items() if key in Price._fields and not isinstance(amount, Mapping)}
+    prices = {name: price} if name and (price or not table) else {}
     for part, inner in table.items():
-        if part not in own or not name:
-            whole = f"{name}.{part}" if name else part
-            found |= by_model(inner, whole) if isinstance(inner, Mapping) else {whole: inner}
-    return found
+        if part not in price or not name:
+            full_name = f"{name}.{part}" if name else part
+            prices |= flatten_prices(inner, full_name) if isinstance(inner, Mapping) else {full_name: inner}
+    return prices
 
 
 @dataclass(frozen=True)
 class Budget:
-    """The caps of a run and of each of its rounds, and the prices that money is counted with, by model."""
+    """The caps of a run and of each of its rounds, and the prices of the models."""
 
     run: Cap = Cap()
     round: Cap = Cap()
-    prices: Annotated[Mapping[str, Price], BeforeValidator(by_model)] = field(default_factory=dict)
+    prices: Annotated[Mapping[str, Price], BeforeValidator(flatten_prices)] = field(default_factory=dict)
 
     def cost(self, model: str, tokens: Tokens) -> float:
-        """What `tokens` of `model` cost; 0 where the table has no price."""
+        """Return the cost of `tokens` of `model`, 0 if the model has no price."""
         return self.prices[model].of(tokens) if model in self.prices else 0.0
 
 
 @dataclass
 class Spent:
-    """What has been spent so far."""
+    """The calls, tokens and money spent so far."""
 
     calls: int = 0
     tokens: int = 0
     money: float = 0.0
 
     def __str__(self) -> str:
-        return f"{self.calls:,} calls, {self.tokens:,} tokens, {_told(self.money)} in money"
+        return f"{self.calls:,} calls, {self.tokens:,} tokens, {_format_amount(self.money)} in money"
 
 
 class BudgetReached(RunStopped):
-    """A cap is reached: says what was spent, the cap, and how to go on.
+    """A cap is reached.
 
-    What was spent is told as it is when the words are read: what is under way at the cap is waited for and counts.
+    The message shows what is spent at the time it is read, since calls in flight at the cap still count afterwards.
     """
 
-    def __init__(self, scope: str, unit: str, cap: float, spent: Spent, in_all: Spent) -> None:
+    def __init__(self, scope: str, unit: str, cap: float, spent: Spent, total: Spent) -> None:
         super().__init__(scope, unit, cap)
-        self._spent, self._in_all = spent, in_all
+        self._spent, self._total = spent, total
 
     def __str__(self) -> str:
         scope, unit, cap = self.args
         return (
-            f"this {scope} has spent {_told(getattr(self._spent, unit))} of its budget of {_told(cap)} {unit} "
-            f"(in all: {self._in_all}); raise budget.{scope}.{unit} and go on: what is recorded is not paid again"
+            f"this {scope} has spent {_format_amount(getattr(self._spent, unit))} of its budget of "
+            f"{_format_amount(cap)} {unit} (in all: {self._total}); raise budget.{scope}.{unit} and resume: "
+            "recorded calls are not paid again"
         )
 
 
 class Meter:
-    """What a run spends, held against its budget."""
+    """Counts what a run spends and checks it against its budget."""
 
-    def __init__(self, budget: Budget, before: Iterable[tuple[str, int, Spent]] = ()) -> None:
-        """`before`: what earlier sittings of the run spent, by phase and round."""
+    def __init__(self, budget: Budget, earlier: Iterable[tuple[str, int, Spent]] = ()) -> None:
+        """`earlier`: what the run spent before it was resumed, by phase and round."""
         self.budget = budget
         self.run = Spent()
         self._rounds: defaultdict[tuple[str, int], Spent] = defaultdict(Spent)
-        for phase, round_, spent in before:
+        for phase, round_, spent in earlier:
             self.count(Serving(phase, round_), spent)
 
     def check(self, serving: Serving) -> None:
-        """Raises BudgetReached where a cap allows no further request."""
-        self._hold("run", self.run, self.budget.run)
-        self._hold("round", self._rounds[serving.phase, serving.round], self.budget.round)
+        """Raise BudgetReached if a cap allows no further request."""
+        self._check_cap("run", self.run, self.budget.run)
+        self._check_cap("round", self._rounds[serving.phase, serving.round], self.budget.round)
 
     def admit(self, model: str, serving: Serving) -> None:
-        """Counts a request that is about to leave; raises BudgetReached, or ConfigError where no price is known."""
-        limited = self.budget.run.money is not None or self.budget.round.money is not None
-        if limited and model not in self.budget.prices:
+        """Count a request that is about to be sent; raises BudgetReached, or ConfigError if a price is missing."""
+        limits_money = self.budget.run.money is not None or self.budget.round.money is not None
+        if limits_money and model not in self.budget.prices:
             raise ConfigError(
-                f"a budget of money needs the price of {model!r}: add it to budget.prices (0 if it is free)"
+                f"a budget of money needs the price of {model!r}; add it to budget.prices (0 if it is free)"
             )
         self.check(serving)
         self.count(serving, Spent(calls=1))
 
     def count(self, serving: Serving, more: Spent) -> None:
-        """Adds `more` to what has been spent."""
+        """Add `more` to what is spent in the run and in the round of `serving`."""
         for spent in (self.run, self._rounds[serving.phase, serving.round]):
             spent.calls += more.calls
             spent.tokens += more.tokens
             spent.money += more.money
 
-    def _hold(self, scope: str, spent: Spent, cap: Cap) -> None:
+    def _check_cap(self, scope: str, spent: Spent, cap: Cap) -> None:
         for unit in ("calls", "tokens", "money"):
-            most = getattr(cap, unit)
-            if most is not None and getattr(spent, unit) >= most:
-                raise BudgetReached(scope, unit, most, spent, self.run)
+            limit = getattr(cap, unit)
+            if limit is not None and getattr(spent, unit) >= limit:
+                raise BudgetReached(scope, unit, limit, spent, self.run)
 
 
-def _told(amount: float) -> str:
+def _format_amount(amount: float) -> str:
     return f"{amount:,}" if isinstance(amount, int) else f"{amount:,.6g}"

@@ -1,7 +1,7 @@
-"""Opening the SQLite file of a ledger, and what a disk may have against it, in one clear line.
+"""Opening a ledger's SQLite file, with one-line errors for disk problems.
 
-Write-ahead logging needs memory that all processes share, which network file systems do not offer: there SQLite fails
-late or corrupts the file, so they are refused by name before anything is paid.
+Write-ahead logging needs memory shared by all processes. Network file systems do not offer it: SQLite fails late there
+or corrupts the file. So known network file systems are rejected before anything is paid.
 """
 
 from __future__ import annotations
@@ -18,69 +18,71 @@ from sparring.common.errors import ConfigError, RunStopped
 from sparring.common.files import writing
 from sparring.ledger import schema
 
-BUSY = 60.0  # seconds to wait for another process that is writing
+BUSY_TIMEOUT = 60.0  # seconds to wait while another process writes
 _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "fuse.sshfs")
 _MOUNTS = Path("/proc/self/mounts")
 
 
 def file_system(path: Path, mounts: Path = _MOUNTS) -> str:
-    """The kind of file system that `path` lies on ("" where this machine does not tell)."""
+    """Return the type of the file system of `path`, "" if this machine does not list its mounts."""
     if not mounts.exists():
         return ""
-    place, best, kind = path.resolve(), -1, ""
+    target, best_depth, kind = path.resolve(), -1, ""
     for line in mounts.read_text(errors="replace").splitlines():
-        _, point, found, *_ = line.split()
-        folder = Path(point.replace("\\040", " "))
-        if (place == folder or folder in place.parents) and len(folder.parts) >= best:
-            best, kind = len(folder.parts), found
+        _, mount_point, mount_kind, *_ = line.split()
+        folder = Path(mount_point.replace("\\040", " "))
+        if (target == folder or folder in target.parents) and len(folder.parts) >= best_depth:
+            best_depth, kind = len(folder.parts), mount_kind
     return kind
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
-    """A connection to the ledger at `path`, made where there is none, in WAL mode; raises ConfigError."""
+    """Open the ledger at `path` in WAL mode, creating it if it is missing; raises ConfigError."""
     if (kind := file_system(path)) in _NETWORK:
-        raise ConfigError(_on_a_network(path, kind))
+        raise ConfigError(_unsuitable_disk(path, kind))
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    with refusing(path):
-        connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+    with sqlite_errors(path):
+        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
         try:
-            schema.is_made(connection, path)  # before anything is changed in a file that is not ours
-            mode = _write_ahead(connection)
+            schema.has_tables(connection, path)  # raises before anything is changed in a file that is no ledger
+            mode = _enable_wal(connection)
             if mode != "wal":
-                raise ConfigError(_on_a_network(path, f"its journal stays {mode!r}"))
-            schema.make(connection, path)
+                raise ConfigError(_unsuitable_disk(path, f"its journal stays {mode!r}"))
+            schema.create_tables(connection, path)
         except BaseException:
             connection.close()
             raise
     return connection
 
 
-def _write_ahead(connection: sqlite3.Connection) -> str:
-    """Turns write-ahead logging on; the mode that is then set. Where several open a new file at the same moment SQLite
-    refuses all but one at once, without waiting as it does elsewhere."""
-    until = time.monotonic() + BUSY
+def _enable_wal(connection: sqlite3.Connection) -> str:
+    """Turn write-ahead logging on and return the journal mode that is then set.
+
+    If several processes open a new file at once, SQLite rejects all but one without waiting; the others retry here.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT
     while True:
         try:
             (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
             return str(mode)
         except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > until:
+            if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(random.uniform(0.001, 0.01))
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
-    """A connection that cannot write, on any file system; raises ConfigError where there is no ledger."""
+    """Open the ledger at `path` read-only, on any file system; raises ConfigError if there is none."""
     if not path.exists():
-        raise ConfigError(f"there is no ledger at {path}")
-    # where nobody can write, SQLite cannot make the side files that it reads a WAL file with, and needs none
-    still = "" if os.access(path.parent, os.W_OK) else "&immutable=1"
-    with refusing(path):
-        address = f"{path.resolve().as_uri()}?mode=ro{still}"
-        connection = sqlite3.connect(address, uri=True, timeout=BUSY, isolation_level=None, check_same_thread=False)
+        raise ConfigError(f"there is no ledger at {path}; name an existing file")
+    # in a read-only folder SQLite cannot create the side files of WAL mode, and no writer needs them
+    immutable = "" if os.access(path.parent, os.W_OK) else "&immutable=1"
+    with sqlite_errors(path):
+        uri = f"{path.resolve().as_uri()}?mode=ro{immutable}"
+        connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
         try:
-            if not schema.is_made(connection, path):
+            if not schema.has_tables(connection, path):
                 raise ConfigError(f"there is no ledger at {path} (the file is empty); name another file")
         except BaseException:
             connection.close()
@@ -90,17 +92,18 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 
 
 @contextmanager
-def refusing(path: Path) -> Iterator[None]:
-    """Turns what SQLite has against `path` into one line."""
+def sqlite_errors(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors about the ledger at `path` into RunStopped or ConfigError with one line."""
     try:
         yield
-    except sqlite3.OperationalError as error:  # full, read-only, locked for a minute, a share
+    except sqlite3.OperationalError as error:  # full, read-only, locked for too long, on a network share
         raise RunStopped(
-            f"the ledger {path} cannot be used: {error}; it needs a local disk with room, locked by nobody else"
+            f"cannot use the ledger {path}: {error}; put it on a local disk with free space, and end other processes "
+            "that lock it"
         ) from error
     except sqlite3.DatabaseError as error:
-        raise ConfigError(f"{path} is no ledger that can be read ({error}); name another file") from error
+        raise ConfigError(f"{path} is not a readable ledger ({error}); name another file") from error
 
 
-def _on_a_network(path: Path, reason: str) -> str:
-    return f"the ledger {path} lies on a file system that cannot hold it ({reason}): put it on a disk of this machine"
+def _unsuitable_disk(path: Path, reason: str) -> str:
+    return f"the ledger {path} is on a file system that cannot hold it ({reason}); put it on a disk of this machine"

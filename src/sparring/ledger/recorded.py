@@ -1,11 +1,11 @@
-"""A speaker whose replies are paid once.
+"""A speaker whose calls are recorded and paid once.
 
-A reply that the ledger holds is given without a call; identical calls under way are one call; a reply is on the disk
-before it is used, and what is used is what the disk holds, so that a replay cannot differ. A failure is recorded and
-never given as a reply: the next run asks again, and only a replay fails as the recorded run did.
+If the ledger has a reply, it is returned without a call. Equal calls in flight share one call. A reply is written to
+the disk before it is used and is read back from there, so that a replay cannot differ. A failure is recorded and never
+returned as a reply: the next run makes the call again, and a replay raises the recorded failure.
 
-Each request is written down before it leaves. So a run that is killed knows afterwards which of its calls may have been
-paid, and its caps hold; they are asked again. The module `store` says what this is safe from.
+Each request is recorded before it is sent. So after a kill the run knows which of its calls may have been paid, and its
+caps still hold; those calls are made again. `store` says which crashes this survives.
 """
 
 from __future__ import annotations
@@ -30,23 +30,25 @@ from sparring.core.chat import Chat
 from sparring.core.speaker import Reply, Sampling
 from sparring.ledger.accounts import totals
 from sparring.ledger.budget import Budget, Meter, Spent
-from sparring.ledger.store import Entry, Sent, Store
+from sparring.ledger.schema import Entry
+from sparring.ledger.store import Store
 
 Mode = Literal["record", "replay", "off"]
 _REPLY = adapter(Reply)
-_KINDS = {kind.__name__: kind for kind in (CutOff, Skipped, TooLong, Unreadable)}  # others are an endpoint's own words
-PREPARED = 16  # calls made ready between two looks at the network: of thousands asked at once the first leave early
+# outcomes that are errors of their own; every other one (an endpoint's "timed out", …) is Unavailable in a replay
+_ERRORS = {kind.__name__: kind for kind in (CutOff, Skipped, TooLong, Unreadable)}
+PREPARED_AT_ONCE = 16  # calls; preparing thousands of calls in one go would delay sending the first ones
 
 
 class NotRecorded(RunStopped):
-    """A call that a replay has no reply for."""
+    """A replay needs a reply that the ledger does not have."""
 
 
 class Ledger:
-    """The ledger of one run, in a file that it may share with others, which knows it by its id, `run`.
+    """The ledger of the run with the id `run`, in a file that it may share with other runs.
 
-    `mode`: "record" asks for what is not there; "replay" never asks; "off" neither reads nor writes. The budget holds
-    in all of them, and what earlier sittings of `run` spent counts.
+    `mode` "record" makes calls that are not in the ledger; "replay" makes none; "off" neither reads nor writes. The
+    budget holds in all modes and includes what `run` spent before it was resumed.
     """
 
     def __init__(
@@ -59,63 +61,63 @@ class Ledger:
         used: Path | None = None,
         name: str = "",
     ) -> None:
-        """`used`: a file to which the keys of the calls are added that the run makes, held or not; `name`: what the
-        run is called when it is shown."""
+        """`used`: a file to which the keys of the run's calls are appended, cached ones included. `name`: the name of
+        the run in reports."""
         self.path, self.run, self.mode = path, run, mode
-        self.store = None if mode == "off" else Store(path, reading=mode == "replay")
+        self.store = None if mode == "off" else Store(path, read_only=mode == "replay")
         if self.store is not None:
             self.store.name(run, name or run)
-        before = totals(path, run) if self.store else []
+        earlier = totals(path, run) if self.store else []
         self.meter = Meter(
             budget or Budget(),
-            [(t.phase, t.round, Spent(t.calls, t.prompt_tokens + t.completion_tokens, t.cost)) for t in before],
+            [(t.phase, t.round, Spent(t.calls, t.prompt_tokens + t.completion_tokens, t.cost)) for t in earlier],
         )
-        self._used, self._noted = used, set[bytes]()
-        self._under_way: dict[tuple[asyncio.AbstractEventLoop, bytes], tuple[_Call, asyncio.Task[Reply]]] = {}
+        self._used_path, self._used_keys = used, set[bytes]()
+        self._in_flight: dict[tuple[asyncio.AbstractEventLoop, bytes], tuple[_Call, asyncio.Task[Reply]]] = {}
         self._preparing: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
-        self.asks_first: set[type] = set()  # the kinds of speakers that ask `admit` before they send
-        self.settling = False
+        self.admitting_speakers: set[type] = set()  # types of speakers that were seen to call `attempts.admit`
+        self.is_settling = False
 
     async def reply(self, speaker: Recordable, role: str, chat: Chat, sampling: Sampling, sample: int) -> Reply:
-        """The reply that is held, or that of the same call under way, or that of a new call."""
-        async with self._preparing.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(PREPARED)):
+        """Return the recorded reply, or that of an equal call in flight, or that of a new call."""
+        async with self._preparing.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(PREPARED_AT_ONCE)):
             call = _Call(self, speaker, role, speaker.request(chat, sampling, sample), sample)
             await asyncio.sleep(0)
-        ask = partial(self._ask, call, partial(speaker.reply, chat, sampling, sample))
+        make = partial(self._make, call, partial(speaker.reply, chat, sampling, sample))
         if self.store is None:
-            return await ask()
-        self._note(call.key)
-        place = (asyncio.get_running_loop(), call.key)
-        if place not in self._under_way:
-            if held := self._held(self.store, call.key):
-                return held
+            return await make()
+        self._note_used(call.key)
+        loop_key = (asyncio.get_running_loop(), call.key)
+        if loop_key not in self._in_flight:
+            if recorded := self._recorded_reply(self.store, call.key):
+                return recorded
             if self.mode == "replay":
-                raise self._not_held(self.store, call)
-            task = asyncio.create_task(ask())
-            self._under_way[place] = (call, task)
-            task.add_done_callback(partial(self._ended, place))
-        # one that waits may be cancelled; the call is paid and goes on, for others and for the ledger
-        return await asyncio.shield(self._under_way[place][1])
+                raise self._missing(self.store, call)
+            task = asyncio.create_task(make())
+            self._in_flight[loop_key] = (call, task)
+            task.add_done_callback(partial(self._finish, loop_key))
+        # shielded: if one waiting task is cancelled, the call is paid and continues for others and for the ledger
+        return await asyncio.shield(self._in_flight[loop_key][1])
 
-    def _ended(self, place: tuple[asyncio.AbstractEventLoop, bytes], task: asyncio.Task[Reply]) -> None:
-        del self._under_way[place]
+    def _finish(self, loop_key: tuple[asyncio.AbstractEventLoop, bytes], task: asyncio.Task[Reply]) -> None:
+        del self._in_flight[loop_key]
         if not task.cancelled():
-            task.exception()  # those who waited have it, or wait no longer: asyncio is not to complain
+            task.exception()  # retrieved, so that asyncio logs no warning if nobody waits for it any more
 
-    async def _ask(self, call: _Call, speak: Callable[[], Awaitable[Reply]]) -> Reply:
-        """A new call: admitted, recorded whatever comes of it, and read back from the disk."""
+    async def _make(self, call: _Call, speak: Callable[[], Awaitable[Reply]]) -> Reply:
+        """Make a new call: admit it, record its result whatever that is, and read the reply back from the disk."""
         self.meter.check(call.serving)
-        if not call.announced:
-            await call.leave(Tokens())
+        if not call.speaker_admits:
+            await call.send(Tokens())
         start = time.monotonic()
         with attempts.listening(call):
             try:
                 reply = await speak()
             except asyncio.CancelledError:
-                raise  # what it came to is not known: it stays open
+                raise  # the result is unknown, so the call stays open on the ledger
             except BaseException as error:
-                reports_nothing = call.last is None and isinstance(error, ConversationError)
-                if call.admitted or reports_nothing:
+                failed_unreported = call.last is None and isinstance(error, ConversationError)
+                if call.is_admitted or failed_unreported:
                     call.record(Attempt(type(error).__name__, time.monotonic() - start, error=str(error)))
                 raise
         if call.last is None or call.last.reply is not reply:
@@ -124,42 +126,45 @@ class Ledger:
         if self.store is None or call.written is None:
             return reply
         await asyncio.shield(asyncio.wrap_future(call.written))
-        return self._held(self.store, call.key) or reply
+        return self._recorded_reply(self.store, call.key) or reply
 
     async def settle(self) -> None:
-        """Waits until what was sent is answered and recorded, since it is being paid; what still waits for its turn is
-        given up, and nothing more is sent."""
-        here = asyncio.get_running_loop()
-        under_way = [found for (loop, _), found in self._under_way.items() if loop is here]
-        self.settling = True
-        try:
-            for call, task in under_way:
-                if call.waits:
-                    task.cancel()
-            await asyncio.gather(*(task for _, task in under_way), return_exceptions=True)
-        finally:
-            self.settling = False
+        """Wait until all sent requests are answered and recorded, since they are paid; cancel calls not yet sent.
 
-    def _note(self, key: bytes) -> None:
-        if self._used is not None and key not in self._noted:
-            self._noted.add(key)
-            with writing(self._used), self._used.open("a") as file:
+        Nothing more is sent meanwhile.
+        """
+        loop = asyncio.get_running_loop()
+        in_flight = [call_and_task for (other, _), call_and_task in self._in_flight.items() if other is loop]
+        self.is_settling = True
+        try:
+            for call, task in in_flight:
+                if call.is_waiting:
+                    task.cancel()
+            await asyncio.gather(*(task for _, task in in_flight), return_exceptions=True)
+        finally:
+            self.is_settling = False
+
+    def _note_used(self, key: bytes) -> None:
+        if self._used_path is not None and key not in self._used_keys:
+            self._used_keys.add(key)
+            with writing(self._used_path), self._used_path.open("a") as file:
                 file.write(f"{key.hex()}\n")
 
-    def _held(self, store: Store, key: bytes) -> Reply | None:
+    def _recorded_reply(self, store: Store, key: bytes) -> Reply | None:
         text = store.reply(key)
         return None if text is None else _REPLY.validate_json(text)
 
-    def _not_held(self, store: Store, call: _Call) -> NotRecorded | ConversationError:
-        if failed := store.failure(call.key):
-            kind = _KINDS.get(failed.outcome, Unavailable)
-            return kind(f"{call.model}: {failed.outcome}: {failed.error} (as recorded)")
+    def _missing(self, store: Store, call: _Call) -> NotRecorded | ConversationError:
+        """Return the error of a replay for a call without a reply: its recorded failure, or NotRecorded."""
+        if failure := store.failure(call.key):
+            kind = _ERRORS.get(failure.outcome, Unavailable)
+            return kind(f"{call.model}: {failure.outcome}: {failure.error} (as recorded)")
         return NotRecorded(
-            f"the ledger {self.path} has no reply for {call}, and a replay asks nobody; use mode = 'record' to ask"
+            f"the ledger {self.path} has no reply for {call}, and a replay makes no calls; use mode = 'record'"
         )
 
     def close(self) -> None:
-        """Writes what is left to write and closes the file."""
+        """Write what is pending and close the file."""
         if self.store is not None:
             self.store.close()
 
@@ -171,100 +176,93 @@ class Ledger:
 
 
 class _Call:
-    """One call on its way; it is told of its attempts, charges them and writes them down."""
+    """One call; receives its attempts (`attempts.AttemptSink`), charges and records them."""
 
     def __init__(self, ledger: Ledger, speaker: Recordable, role: str, request: Mapping[str, Any], sample: int) -> None:
-        self._ledger, self._speaker, self._role, self._sample = ledger, type(speaker), role, sample
-        self.announced = attempts.admits(speaker)  # it says itself when a request leaves
-        self.model = str(request["model"])
+        self._ledger, self._speaker = ledger, type(speaker)
+        self.speaker_admits = attempts.admits(speaker)  # otherwise the call counts as sent at once
         self.serving = attempts.serving.get()
-        self._request = clean(json.dumps(request, sort_keys=True, ensure_ascii=False))
-        self.key = bytes.fromhex(digest(self._request))
+        text = clean(json.dumps(request, sort_keys=True, ensure_ascii=False))
+        self._entry = Entry(  # without a result
+            key=bytes.fromhex(digest(text)),
+            request=text,
+            run=ledger.run,
+            role=role,
+            phase=self.serving.phase,
+            round=self.serving.round,
+            problem=self.serving.problem,
+            model=str(request["model"]),
+            sample=sample,
+        )
+        self.key, self.model = self._entry.key, self._entry.model
         self.last: Attempt | None = None
         self.written: Future[None] | None = None
-        self.admitted = False
+        self.is_admitted = False
         self._sent: int | None = None
 
     def __str__(self) -> str:
-        asked = json.loads(self._request).get("messages") or [{"content": self._request}]
-        of = self.serving
+        entry = self._entry
+        messages = json.loads(entry.request).get("messages") or [{"content": entry.request}]
         return (
-            f"sample {self._sample} of {self._role} at {self.model}, problem {of.problem!r} in round {of.round} of "
-            f"phase {of.phase!r}, which ends in {asked[-1]['content'][-60:]!r} (key {self.key.hex()})"
+            f"sample {entry.sample} of {entry.role} at {entry.model}, problem {entry.problem!r} in round {entry.round} "
+            f"of phase {entry.phase!r}, which ends in {messages[-1]['content'][-60:]!r} (key {entry.key.hex()})"
         )
 
     @property
-    def waits(self) -> bool:
-        """Whether it is known not to have been sent, or to be between two tries."""
-        return self._speaker in self._ledger.asks_first and not self.admitted
+    def is_waiting(self) -> bool:
+        """Whether the speaker is known to admit its requests and none of this call is in flight."""
+        return self._speaker in self._ledger.admitting_speakers and not self.is_admitted
 
     async def admit(self, most: Tokens) -> None:
         """See `attempts.AttemptSink`."""
-        self._ledger.asks_first.add(self._speaker)
-        if not self.admitted:  # as it is where the ledger took the speaker for one that does not ask
-            await self.leave(most)
+        self._ledger.admitting_speakers.add(self._speaker)
+        if not self.is_admitted:  # it is if the speaker does not declare `admits`: then `_make` counted it as sent
+            await self.send(most)
 
-    async def leave(self, most: Tokens) -> None:
-        """Counts a request that may be billed for `most`, and returns when it is written down and may leave."""
+    async def send(self, most: Tokens) -> None:
+        """Count a request that may be billed for `most`; returns when it is recorded and may be sent."""
         meter, store = self._ledger.meter, self._ledger.store
-        if self._ledger.settling:
-            raise RunStopped("the run is stopping, and nothing more is sent; go on with --resume")
+        if self._ledger.is_settling:
+            raise RunStopped("the run is stopping and sends nothing more; continue with --resume")
         meter.admit(self.model, self.serving)
-        self.admitted = True
+        self.is_admitted = True
         if store is None:
             return
-        sent = self._about_to_leave(most, meter.budget.cost(self.model, most))
+        id_ = secrets.randbits(63)
+        entry = replace(
+            self._entry,
+            at=time.time(),
+            prompt_tokens=most.prompt,
+            completion_tokens=most.completion,
+            cost=meter.budget.cost(self.model, most),
+        )
         try:
-            await asyncio.shield(asyncio.wrap_future(store.send(sent)))
+            await asyncio.shield(asyncio.wrap_future(store.send(id_, entry)))
         except BaseException:
-            store.withdraw(sent.id)
+            store.withdraw(id_)
             meter.count(self.serving, Spent(calls=-1))
-            self.admitted = False
+            self.is_admitted = False
             raise
-        self._sent = sent.id
+        self._sent = id_
 
     def record(self, attempt: Attempt) -> None:
         """See `attempts.AttemptSink`."""
         meter = self._ledger.meter
-        if not self.admitted:
+        if not self.is_admitted:
             meter.count(self.serving, Spent(calls=1))
         sent, self._sent = self._sent, None
-        self.admitted, self.last = False, attempt
+        self.is_admitted, self.last = False, attempt
         cost = meter.budget.cost(self.model, attempt.tokens)
         meter.count(self.serving, Spent(0, attempt.tokens.prompt + attempt.tokens.completion, cost))
         if self._ledger.store is not None:
-            self.written = self._ledger.store.add(self._entry(attempt, cost), sent)
+            self.written = self._ledger.store.add(self._result(attempt, cost), sent)
 
-    def _about_to_leave(self, most: Tokens, cost: float) -> Sent:
-        return Sent(
-            id=secrets.randbits(63),
-            key=self.key,
-            request=self._request,
-            at=time.time(),
-            run=self._ledger.run,
-            role=self._role,
-            phase=self.serving.phase,
-            round=self.serving.round,
-            model=self.model,
-            prompt_tokens=most.prompt,
-            completion_tokens=most.completion,
-            cost=cost,
-        )
-
-    def _entry(self, attempt: Attempt, cost: float) -> Entry:
+    def _result(self, attempt: Attempt, cost: float) -> Entry:
         reply = attempt.reply and _clean(attempt.reply)
-        return Entry(
-            key=self.key,
-            request=self._request,
+        return replace(
+            self._entry,
             reply=_REPLY.dump_json(reply, exclude_defaults=True).decode() if reply else None,
             at=time.time(),
-            run=self._ledger.run,
-            role=self._role,
-            phase=self.serving.phase,
-            round=self.serving.round,
-            problem=self.serving.problem,
-            model=self.model,
-            sample=self._sample,
             host=attempt.host,
             answered_by=attempt.answered_by,
             outcome=attempt.outcome,
@@ -284,12 +282,12 @@ def _clean(reply: Reply) -> Reply:
 
 @dataclass(frozen=True)
 class Recorded:
-    """`speaker` in `role`, recorded in `ledger`."""
+    """A speaker in a role, with its calls recorded in `ledger`."""
 
     speaker: Recordable
     ledger: Ledger
     role: str
 
     async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
-        """See `speaker.Speaker`; raises BudgetReached at a cap and NotRecorded in a replay."""
+        """See `speaker.Speaker`; raises BudgetReached at a cap, and NotRecorded if a replay has no reply."""
         return await self.ledger.reply(self.speaker, self.role, chat, sampling, sample)

@@ -1,29 +1,67 @@
-"""The tables of a ledger's file, and the number that says which tables they are.
+"""The columns of an attempt, the tables of a ledger's file, and their version.
 
-`call` holds each request once, under the digest of its content, with its one reply; `attempt` grows by a row with every
-try; `total` is kept by a trigger, so that sums over a million attempts are there at once. `sent` holds the requests
-that have left and whose result is not written down yet; `run` the names of the runs, which are known by their ids.
+`call` holds each request once, under the digest of its content, with its one reply. `attempt` has a row for each try.
+`total` holds sums over the attempts, kept by a trigger, so that reading them is fast. `sent` holds the requests that
+were sent and have no recorded result yet. `run` maps the ids of the runs to their names.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from sparring.common.errors import ConfigError
 
-VERSION = 2  # 1 had no number, and knew runs by their folders' names
-_OURS = {"call", "attempt", "total"}  # in every version
+VERSION = 2  # version 1 had no number, and named runs by their folders
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One attempt; before its request is sent, the same without a result, with the most that it may be billed for.
+
+    `key`, `request` (JSON) and `reply` (JSON; None: no reply) go into the table `call`. Each other field is a column of
+    `attempt` with its name, in this order. A change here is a new VERSION.
+    """
+
+    key: bytes
+    request: str
+    reply: str | None = None
+    at: float = 0.0  # Unix time in seconds
+    run: str
+    role: str
+    phase: str
+    round: int
+    problem: str
+    model: str
+    sample: int
+    host: str = ""
+    answered_by: str = ""
+    outcome: str = ""
+    finish: str = ""
+    error: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    thought_tokens: int = 0
+    cost: float = 0.0
+    seconds: float = 0.0
+
+
+_SQL_TYPES = {"float": "REAL", "int": "INTEGER", "str": "TEXT"}
+_TYPES = {field.name: _SQL_TYPES.get(str(field.type), "") for field in fields(Entry)}
+ATTEMPT_COLUMNS = tuple(name for name in _TYPES if name not in ("key", "request", "reply"))
+SENT_COLUMNS = ("at", "run", "role", "phase", "round", "model", "prompt_tokens", "completion_tokens", "cost")
+
+
+def _declarations(columns: Iterable[str]) -> str:
+    return ", ".join(f"{name} {_TYPES[name]} NOT NULL" for name in columns)
+
 
 _TABLES = (
     "CREATE TABLE call (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, request TEXT NOT NULL, reply TEXT)",
-    """CREATE TABLE attempt (
-        id INTEGER PRIMARY KEY, call INTEGER NOT NULL REFERENCES call(id), at REAL NOT NULL, run TEXT NOT NULL,
-        role TEXT NOT NULL, phase TEXT NOT NULL, round INTEGER NOT NULL, problem TEXT NOT NULL,
-        model TEXT NOT NULL, sample INTEGER NOT NULL, host TEXT NOT NULL, answered_by TEXT NOT NULL,
-        outcome TEXT NOT NULL, finish TEXT NOT NULL, error TEXT NOT NULL,
-        prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, thought_tokens INTEGER NOT NULL,
-        cost REAL NOT NULL, seconds REAL NOT NULL)""",
+    f"""CREATE TABLE attempt (
+        id INTEGER PRIMARY KEY, call INTEGER NOT NULL REFERENCES call(id), {_declarations(ATTEMPT_COLUMNS)})""",
     "CREATE INDEX failed ON attempt(call) WHERE outcome != 'replied'",
     """CREATE TABLE total (
         run TEXT, role TEXT, phase TEXT, round INTEGER, model TEXT, calls INTEGER, failed INTEGER,
@@ -39,24 +77,27 @@ _TABLES = (
             thought_tokens = thought_tokens + excluded.thought_tokens,
             cost = cost + excluded.cost, seconds = seconds + excluded.seconds;
     END""",
-    """CREATE TABLE sent (
-        id INTEGER PRIMARY KEY, call INTEGER NOT NULL REFERENCES call(id), at REAL NOT NULL, run TEXT NOT NULL,
-        role TEXT NOT NULL, phase TEXT NOT NULL, round INTEGER NOT NULL, model TEXT NOT NULL,
-        prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, cost REAL NOT NULL)""",
+    f"""CREATE TABLE sent (
+        id INTEGER PRIMARY KEY, call INTEGER NOT NULL REFERENCES call(id), {_declarations(SENT_COLUMNS)})""",
     "CREATE TABLE run (id TEXT PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID",
 )
+_ALL_VERSIONS = {"call", "attempt", "total"}  # tables that every version has
 
 
-def is_made(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether the ledger at `path` has its tables; ConfigError where it has those of something else."""
+def has_tables(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether the database at `path` has a ledger's tables.
+
+    False if it is empty; raises ConfigError if it is another database or a ledger of another version.
+    """
     names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-    ((version,),) = connection.execute("PRAGMA user_version").fetchall()  # second: another may make them meanwhile
-    if version == VERSION and (not names or names >= _OURS):
+    # the version is read after the names: another process may create the tables in between
+    ((version,),) = connection.execute("PRAGMA user_version").fetchall()
+    if version == VERSION and (not names or names >= _ALL_VERSIONS):
         return True
     if not names and not version:
         return False
-    if not names >= _OURS:
-        raise ConfigError(f"{path} is no ledger (it is a data base of something else); name another file")
+    if not names >= _ALL_VERSIONS:
+        raise ConfigError(f"{path} is not a ledger (it is another database); name another file")
     age = "a newer" if version > VERSION else "an older"
     raise ConfigError(
         f"the ledger {path} was written by {age} version of sparring (schema {version or 1}, and this version uses "
@@ -64,13 +105,13 @@ def is_made(connection: sqlite3.Connection, path: Path) -> bool:
     )
 
 
-def make(connection: sqlite3.Connection, path: Path) -> None:
-    """Makes the tables where there are none; of several that open a new file one makes them."""
-    if is_made(connection, path):
+def create_tables(connection: sqlite3.Connection, path: Path) -> None:
+    """Create the tables if they are missing; of several processes that open a new file, one creates them."""
+    if has_tables(connection, path):
         return
     connection.execute("BEGIN IMMEDIATE")
     with connection:
-        if not is_made(connection, path):
+        if not has_tables(connection, path):
             for statement in _TABLES:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {VERSION}")

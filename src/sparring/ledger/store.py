@@ -1,193 +1,155 @@
-"""The file of a ledger, open: calls and attempts in SQLite.
+"""Reading and writing the calls and attempts of a ledger in SQLite.
 
-One thread writes: what is handed in while a commit is on its way to the disk goes there together with the next.
-Attempts are safe from a loss of power. The mark of a request that is sent is safe from the death of this process
-(`kill -9`, a crash, the out-of-memory killer), and from a loss of power only with the next attempt that is written:
-each request would otherwise wait for the disk, which costs more than the few calls that such a loss may forget.
+One thread writes. What is handed in during a commit goes into the next one, so that many attempts share a commit.
 
-Not here: the tables (`schema`), what a call costs, what is in flight, what a mode allows.
+A recorded attempt survives a power failure. The mark of a request that is about to be sent survives the death of this
+process (`kill -9`, a crash, the out-of-memory killer). It survives a power failure only after the next attempt is
+recorded, since otherwise each request would wait for the disk.
 """
 
 from __future__ import annotations
 
-import sqlite3
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
+from sqlite3 import Connection
 from threading import Lock
 from typing import NamedTuple
 
-from sparring.ledger.disk import open_for_reading, open_for_writing, refusing
+from sparring.ledger.disk import open_for_reading, open_for_writing, sqlite_errors
+from sparring.ledger.schema import ATTEMPT_COLUMNS, SENT_COLUMNS, Entry
 
-SAFE, QUICK = "FULL", "NORMAL"  # SQLite's words: a commit has reached the disk; it has reached the operating system
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One attempt as it is written. `key`, `request` and `reply` are of its call: JSON; None: there was no reply."""
-
-    key: bytes
-    request: str
-    reply: str | None
-    at: float
-    run: str
-    role: str
-    phase: str
-    round: int
-    problem: str
-    model: str
-    sample: int
-    host: str
-    answered_by: str
-    outcome: str
-    finish: str
-    error: str
-    prompt_tokens: int
-    completion_tokens: int
-    thought_tokens: int
-    cost: float
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Sent:
-    """A request that is about to leave, under an `id` of its own, and the most that it may be billed for."""
-
-    id: int
-    key: bytes
-    request: str
-    at: float
-    run: str
-    role: str
-    phase: str
-    round: int
-    model: str
-    prompt_tokens: int
-    completion_tokens: int
-    cost: float
+# values of SQLite's `synchronous`: a commit waits for the disk; a commit waits for the operating system only
+_WAIT_FOR_DISK, _WAIT_FOR_SYSTEM = "FULL", "NORMAL"
 
 
 class Failed(NamedTuple):
-    """What became of a try that brought no reply."""
+    """The outcome of a try that brought no reply."""
 
     outcome: str
     error: str
 
 
-_OF_ATTEMPT = [column.name for column in fields(Entry)][3:]
-_OF_SENT = [column.name for column in fields(Sent)][3:]
+def _placeholders(columns: Iterable[str]) -> str:
+    return ", ".join(f":{name}" for name in columns)
+
+
 _ADD_CALL = """INSERT INTO call (key, request, reply) VALUES (:key, :request, :reply) ON CONFLICT (key)
     DO UPDATE SET reply = excluded.reply WHERE reply IS NULL AND excluded.reply IS NOT NULL"""
-_ADD_ATTEMPT = f"""INSERT INTO attempt (call, {", ".join(_OF_ATTEMPT)})
-    VALUES ((SELECT id FROM call WHERE key = :key), {", ".join(f":{name}" for name in _OF_ATTEMPT)})"""
-_ADD_SENT = f"""INSERT INTO sent (id, call, {", ".join(_OF_SENT)})
-    VALUES (:id, (SELECT id FROM call WHERE key = :key), {", ".join(f":{name}" for name in _OF_SENT)})"""
+_ADD_ATTEMPT = f"""INSERT INTO attempt (call, {", ".join(ATTEMPT_COLUMNS)})
+    VALUES ((SELECT id FROM call WHERE key = :key), {_placeholders(ATTEMPT_COLUMNS)})"""
+_ADD_SENT = f"""INSERT INTO sent (id, call, {", ".join(SENT_COLUMNS)})
+    VALUES (:id, (SELECT id FROM call WHERE key = :key), {_placeholders(SENT_COLUMNS)})"""
 _NAME_RUN = "INSERT INTO run VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET name = excluded.name"
 
 
 @dataclass
-class _Group:
-    """What is written in one commit."""
+class _Changes:
+    """The content of one commit. `sent` maps the ids of requests to their entries."""
 
-    sent: list[Sent] = field(default_factory=list)
-    entries: list[Entry] = field(default_factory=list)
-    settled: list[int] = field(default_factory=list)  # ids of requests whose result is known, or that never left
+    sent: dict[int, Entry] = field(default_factory=dict)
+    attempts: list[Entry] = field(default_factory=list)
+    settled: list[int] = field(default_factory=list)  # ids of requests whose result is known or that were never sent
 
     def __bool__(self) -> bool:
-        return bool(self.sent or self.entries or self.settled)
+        return bool(self.sent or self.attempts or self.settled)
 
-    def take(self, later: _Group) -> _Group:
-        """Itself, with what `later` holds put behind."""
-        self.sent += later.sent
-        self.entries += later.entries
+    def extend(self, later: _Changes) -> _Changes:
+        """Append `later` to these changes and return them."""
+        self.sent |= later.sent
+        self.attempts += later.attempts
         self.settled += later.settled
         return self
 
-    def write(self, connection: sqlite3.Connection) -> None:
-        """Writes all of it, in an order in which what is settled is there."""
-        told = [vars(entry) for entry in self.entries]
-        leaving = [{**vars(sent), "reply": None} for sent in self.sent]
-        connection.executemany(_ADD_CALL, leaving + told)
-        connection.executemany(_ADD_SENT, leaving)
-        connection.executemany(_ADD_ATTEMPT, told)
+    def write(self, connection: Connection) -> None:
+        """Write all changes; rows of `sent` are added before they are deleted."""
+        sent = [{**vars(entry), "id": id_} for id_, entry in self.sent.items()]
+        attempts = [vars(entry) for entry in self.attempts]
+        connection.executemany(_ADD_CALL, sent + attempts)
+        connection.executemany(_ADD_SENT, sent)
+        connection.executemany(_ADD_ATTEMPT, attempts)
         connection.executemany("DELETE FROM sent WHERE id = ?", [(id_,) for id_ in self.settled])
 
 
 class Store:
-    """The open file. `reading`: nothing is ever written, and the file must be there."""
+    """An open ledger file. `read_only`: nothing is written, and the file must exist."""
 
-    def __init__(self, path: Path, reading: bool = False) -> None:
+    def __init__(self, path: Path, read_only: bool = False) -> None:
         self.path = path
-        self._writing = None if reading else open_for_writing(path)
-        self._reading = open_for_reading(path)
-        self._waiting = _Group()
-        self._next: Future[None] | None = None  # the commit that will take along what waits
-        self._changing = Lock()
+        self._write_connection = None if read_only else open_for_writing(path)
+        self._read_connection = open_for_reading(path)
+        self._pending = _Changes()
+        self._next_commit: Future[None] | None = None  # the commit that will include what is pending
+        self._lock = Lock()
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
 
     def name(self, run: str, name: str) -> None:
-        """Writes down what the run with the id `run` is called now."""
-        if self._writing is not None:
-            with refusing(self.path):
-                self._writing.execute(_NAME_RUN, (run, name))
+        """Store `name` as the current name of the run with the id `run`."""
+        if self._write_connection is not None:
+            with sqlite_errors(self.path):
+                self._write_connection.execute(_NAME_RUN, (run, name))
 
     def reply(self, key: bytes) -> str | None:
-        """The reply of the call `key`, None while it has none."""
-        with refusing(self.path):
-            row = self._reading.execute("SELECT reply FROM call WHERE key = ?", (key,)).fetchone()
+        """Return the reply (JSON) to the call `key`, None if it has none."""
+        with sqlite_errors(self.path):
+            row = self._read_connection.execute("SELECT reply FROM call WHERE key = ?", (key,)).fetchone()
         return row["reply"] if row else None
 
     def failure(self, key: bytes) -> Failed | None:
-        """The last failure of the call `key`, None if it never failed."""
+        """Return the last failure of the call `key`, None if it never failed."""
         query = """SELECT outcome, error FROM attempt WHERE outcome != 'replied'
             AND call = (SELECT id FROM call WHERE key = ?) ORDER BY id DESC LIMIT 1"""
-        with refusing(self.path):
-            row = self._reading.execute(query, (key,)).fetchone()
+        with sqlite_errors(self.path):
+            row = self._read_connection.execute(query, (key,)).fetchone()
         return Failed(row["outcome"], row["error"]) if row else None
 
-    def send(self, sent: Sent) -> Future[None]:
-        """Hands in that a request is about to leave; done when that is written, and it may leave."""
-        return self._hand_in(_Group(sent=[sent]))
+    def send(self, id_: int, entry: Entry) -> Future[None]:
+        """Record that a request is about to be sent, under a new `id_`; it may be sent once the future is done."""
+        return self._hand_in(_Changes(sent={id_: entry}))
 
-    def withdraw(self, sent: int) -> Future[None]:
-        """Takes back a request that was handed in by `send`, and did not leave."""
-        return self._hand_in(_Group(settled=[sent]))
+    def withdraw(self, id_: int) -> Future[None]:
+        """Remove the request `id_`, which was recorded by `send` and never sent."""
+        return self._hand_in(_Changes(settled=[id_]))
 
     def add(self, entry: Entry, sent: int | None = None) -> Future[None]:
-        """Hands `entry` in, what came of the request `sent`; done when it is on the disk. Where its call has a reply
-        already, that one stays."""
-        return self._hand_in(_Group(entries=[entry], settled=[] if sent is None else [sent]))
+        """Record the attempt `entry`, the result of the request with the id `sent`; done when it is on the disk.
 
-    def _hand_in(self, group: _Group) -> Future[None]:
-        with self._changing:
-            self._waiting.take(group)
-            if self._next is None:
-                self._next = self._writer.submit(self._commit)
-            return self._next
+        If the call has a reply already, it keeps that one.
+        """
+        return self._hand_in(_Changes(attempts=[entry], settled=[] if sent is None else [sent]))
+
+    def _hand_in(self, changes: _Changes) -> Future[None]:
+        with self._lock:
+            self._pending.extend(changes)
+            if self._next_commit is None:
+                self._next_commit = self._writer.submit(self._commit)
+            return self._next_commit
 
     def _commit(self) -> None:
-        """Writes all that waits; what cannot be written goes on waiting."""
-        with self._changing:
-            group, self._waiting, self._next = self._waiting, _Group(), None
-        if not group or self._writing is None:
+        """Write everything pending; if that fails, it stays pending."""
+        with self._lock:
+            changes, self._pending, self._next_commit = self._pending, _Changes(), None
+        if not changes or self._write_connection is None:
             return
         try:
-            with refusing(self.path):
-                self._writing.execute(f"PRAGMA synchronous = {SAFE if group.entries else QUICK}")
-                with self._writing:
-                    self._writing.execute("BEGIN IMMEDIATE")
-                    group.write(self._writing)
+            with sqlite_errors(self.path):
+                level = _WAIT_FOR_DISK if changes.attempts else _WAIT_FOR_SYSTEM
+                self._write_connection.execute(f"PRAGMA synchronous = {level}")
+                with self._write_connection:
+                    self._write_connection.execute("BEGIN IMMEDIATE")
+                    changes.write(self._write_connection)
         except BaseException:
-            with self._changing:
-                self._waiting = group.take(self._waiting)
+            with self._lock:
+                self._pending = changes.extend(self._pending)
             raise
 
     def close(self) -> None:
-        """Writes what waits and closes the file."""
+        """Write what is pending and close the file."""
         try:
             self._writer.submit(self._commit).result()
         finally:
             self._writer.shutdown()
-            self._reading.close()
-            if self._writing is not None:
-                self._writing.close()
+            self._read_connection.close()
+            if self._write_connection is not None:
+                self._write_connection.close()

@@ -1,1 +1,1 @@
-"""One partner a file. The folder is the register: a file dropped in here is found by its name."""
+"""One partner per module; `config.factory` finds a module in this folder by its name."""

@@ -1,8 +1,8 @@
-"""A critic that is a speaker: asked for the first wrong step, its part and the reason, and read strictly.
+"""A critic that asks a speaker for the first wrong step, the wrong part and the reason.
 
-A reason is learnt, so it must not state the gold answer (`leakage`): one that does is asked for once more. If the next
-one does so too, the fault is kept without a reason. The right value of a last step is the gold answer as well; to write
-it is the editor's part. Gold that stands in the steps before the fault, or in the part that is quoted, is known.
+The learner trains on the reason, so it must not state the gold answer (`core.leakage`). If it does, the critic asks
+once more; if the second reason does so too, the fault keeps no reason. The correct value of the last step is the gold
+answer too: writing it is the editor's task. Gold in the steps before the fault or in the quoted part is no leak.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sparring.parsing.steps import LINES, Fault, StepFormat
 
 @dataclass(frozen=True)
 class Example:
-    """A question, somebody's `answer` to it, and the `feedback` that is to be given, in the form asked for."""
+    """A question, an `answer` to it, and the expected `feedback` in the requested form."""
 
     question: str
     answer: str
@@ -33,9 +33,11 @@ class Example:
 
 @dataclass(frozen=True)
 class ModelCritic:
-    """Asks a speaker where an attempt first goes wrong. With `told_gold` it is shown the right answer, to decide
-    *whether* something is wrong. A prompt has the attempt as numbered `{steps}`, or as it is, in `{answer}`.
-    `examples`, a text or a list of them, stand before the question."""
+    """Asks a speaker where an attempt first goes wrong.
+
+    With `told_gold` the prompt shows the right answer, to decide *whether* something is wrong. A custom `prompt` gets
+    the attempt as numbered `{steps}` or unchanged as `{answer}`. `examples` (a text or a list) precede the question.
+    """
 
     name: ClassVar[str] = "model_critic"
     needs: ClassVar[frozenset[Offer]] = frozenset()
@@ -51,25 +53,25 @@ class ModelCritic:
     def __post_init__(self) -> None:
         check_blanks(self.prompt or "", ("question", "steps", "answer", "gold", "examples"))
         if self.examples and "examples" not in blanks(self.prompt or CRITIC_PROMPT):
-            raise ConfigError("the prompt of the critic has no place for its examples; put the blank {examples} in it")
-        self._shown()  # says what is wrong with them
+            raise ConfigError("the prompt of the critic has no blank for its examples; add {examples} to it")
+        self._format_examples()  # raises if an example is invalid
 
     async def feedback(self, problem: Problem, attempt: str, rng: random.Random) -> Fault | None:
-        """The first fault; the part it quotes must stand in the step it names."""
-        layout, refused = self.task.layout, 0
+        """Return the first fault, whose quoted part must occur in the named step; None if all steps are correct."""
+        layout, leaks = self.task.layout, 0
 
         def read(reply: str) -> Fault | None:
-            nonlocal refused
+            nonlocal leaks
             fault = _read(reply, layout, attempt)
             if fault is None:
                 return None
-            known = layout.before(attempt, fault.step) + fault.part
-            if states_gold(self.task, problem, fault.reason, known):
-                refused += 1
-                if refused == 1:
+            shown = layout.before(attempt, fault.step) + fault.part
+            if states_gold(self.task, problem, fault.reason, shown):
+                leaks += 1
+                if leaks == 1:
                     raise Unreadable("the reason states the final answer; say what is wrong without it")
                 fault = replace(fault, reason="")
-            return replace(fault, leaked=refused > 0)
+            return replace(fault, leaked=leaks > 0)
 
         prompt = fill(
             self.prompt or CRITIC_PROMPT,
@@ -77,26 +79,26 @@ class ModelCritic:
             answer=attempt,
             steps=_numbered(layout, attempt),
             gold=fill(CRITIC_GOLD, gold=problem.gold) if self.told_gold and problem.gold is not None else "",
-            examples=self._shown(),
+            examples=self._format_examples(),
         )
         return await ask(self.speaker, prompt, read, Sampling(self.temperature, max_tokens=self.max_tokens))
 
-    def _shown(self) -> str:
-        """The examples in the words of the prompt; ConfigError where the feedback of one would be refused."""
+    def _format_examples(self) -> str:
+        """Return the examples as text for the prompt; ConfigError if the critic would reject an example's feedback."""
         if isinstance(self.examples, str):
             return f"\n{self.examples.strip()}\n" if self.examples.strip() else ""
-        words = ""
+        text = ""
         for number, example in enumerate(self.examples, start=1):
             steps = _numbered(self.task.layout, example.answer)
             try:
                 _read(example.feedback, self.task.layout, example.answer)
             except Unreadable as error:
                 raise ConfigError(
-                    f"example {number} of the critic has feedback that it would refuse: {error}"
+                    f"example {number} of the critic has feedback that the critic would reject: {error}"
                 ) from error
-            told = {"number": str(number), "question": example.question, "steps": steps, "feedback": example.feedback}
-            words += fill(EXAMPLE, **told)
-        return words + NOW if words else ""
+            values = {"number": str(number), "question": example.question, "steps": steps, "feedback": example.feedback}
+            text += fill(EXAMPLE, **values)
+        return text + NOW if text else ""
 
 
 def _numbered(layout: StepFormat, attempt: str) -> str:
@@ -104,7 +106,7 @@ def _numbered(layout: StepFormat, attempt: str) -> str:
 
 
 def _read(reply: str, layout: StepFormat, attempt: str) -> Fault | None:
-    """The fault that `reply` names in `attempt`; raises Unreadable."""
+    """Return the fault in `attempt` that `reply` names; raises Unreadable."""
     fault = LINES.read(reply)
     return None if fault is None else layout.located(attempt, fault)
 

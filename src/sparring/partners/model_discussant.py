@@ -1,4 +1,4 @@
-"""A discussant that is a speaker: any model, endpoint, command or person, asked to support or to attack."""
+"""A discussant that asks a speaker for a remark that supports or challenges the learner."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ from sparring.core.task import Offer, Problem
 
 @dataclass(frozen=True)
 class ModelDiscussant:
-    """Asks a speaker for a remark. With `told_gold` the speaker knows the right answer, so that a hint can be true and
-    a claim false; with `sees_thoughts` it is shown the learner's thoughts as well."""
+    """Asks a speaker for a remark.
+
+    With `told_gold` the prompt shows the right answer, so that a hint can be true and a claim false. With
+    `sees_thoughts` it shows the learner's thoughts too.
+    """
 
     name: ClassVar[str] = "model_discussant"
     needs: ClassVar[frozenset[Offer]] = frozenset()
@@ -37,7 +40,7 @@ class ModelDiscussant:
             check_blanks(prompt or "", ("question", "answer", "gold"))
 
     async def remark(self, problem: Problem, chat: Chat, stance: Stance, rng: random.Random) -> str:
-        """A remark on the newest answer, with what was said before in view."""
+        """Return a remark on the last answer; the prompt includes the conversation before it."""
         supportive = self.supportive_prompt or SUPPORTIVE
         adversarial = self.adversarial_prompt or ADVERSARIAL
         prompt = fill(

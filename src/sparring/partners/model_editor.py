@@ -1,4 +1,4 @@
-"""An editor that is a speaker: it is given the steps before the fault and asked to go on from there."""
+"""An editor that asks a speaker to continue an attempt from the first wrong step on."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ from sparring.parsing.steps import Fault
 
 @dataclass(frozen=True)
 class ModelEditor:
-    """Asks a speaker to finish an attempt. The steps before the fault are kept verbatim, whatever the speaker does to
-    them; an update that does not change the faulty step is refused."""
+    """Asks a speaker to finish an attempt.
+
+    The steps before the fault stay verbatim even if the speaker rewrites them. An update that does not change the
+    faulty step is rejected.
+    """
 
     name: ClassVar[str] = "model_editor"
     needs: ClassVar[frozenset[Offer]] = frozenset()
@@ -35,13 +38,14 @@ class ModelEditor:
         check_blanks(self.prompt or "", ("question", "kept", "step", "wrong", "reason"))
 
     async def improve(self, problem: Problem, attempt: str, fault: Fault, rng: random.Random) -> str:
-        """The kept steps and the speaker's continuation."""
+        """Return the steps before the fault followed by the speaker's continuation."""
         layout = self.task.layout
-        kept = layout.before(attempt, fault.step)
+        prefix = layout.before(attempt, fault.step)
 
         def read(reply: str) -> str:
-            words = _unwrapped(reply)
-            update = words if kept and words.lstrip().startswith(kept.strip()) else kept + words
+            text = _unwrapped(reply)
+            has_prefix = bool(prefix) and text.lstrip().startswith(prefix.strip())
+            update = text if has_prefix else prefix + text
             if reason := layout.refusal(attempt, fault, update):
                 raise Unreadable(f"the update is refused: {reason}")
             return update
@@ -49,7 +53,7 @@ class ModelEditor:
         prompt = fill(
             self.prompt or EDITOR_PROMPT,
             question=conversation(problem.chat, "student"),
-            kept=kept.rstrip() or "(none: start from the beginning)",
+            kept=prefix.rstrip() or "(none: start from the beginning)",
             step=fault.step,
             wrong=fault.part,
             reason=fault.reason or "none given",
@@ -58,9 +62,9 @@ class ModelEditor:
 
 
 def _unwrapped(reply: str) -> str:
-    """`reply` without what stands around it; its first line stays indented, as code may be, by more than a space."""
-    words = re.sub(r"\A(?:[^\S\n]*\n)+", "", reply).rstrip()
-    return words if words.startswith(("  ", "\t")) else words.lstrip()
+    """Strip blank lines and trailing space; keep the first line's indentation if it is more than one space (code)."""
+    text = re.sub(r"\A(?:[^\S\n]*\n)+", "", reply).rstrip()
+    return text if text.startswith(("  ", "\t")) else text.lstrip()
 
 
 EDITOR_PROMPT = """A student's answer goes wrong at step ({step}): the part "{wrong}" is incorrect. Reason: {reason}.

@@ -1,4 +1,4 @@
-"""A judge that is a speaker: a score for each answer, or verdicts on pairs in both orders."""
+"""A judge that asks a speaker for a score of each answer, or for verdicts on pairs in both orders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sparring.core.task import Offer, Problem
 from sparring.parsing.answers import MATCHED
 from sparring.parsing.thought import Answer
 
-# The number alone on its line, but for marks that change nothing: no other sign, no comparison, no second number.
+# "score" and a number on a line with nothing else but spaces and punctuation: no comparison, no second number
 _SCORE = r"""(?im)^[^\w\n]*+score(?:[^\S\n]|[:=*_`"'(\[])*+([+-]?[0-9]++(?:\.[0-9]++)?)(?:[^\S\n]|[*_`"')\].!])*+$"""
 _VERDICTS: dict[str, Verdict] = {"A": "first", "B": "second", "C": "tie"}
 
@@ -27,10 +27,10 @@ _VERDICTS: dict[str, Verdict] = {"A": "first", "B": "second", "C": "tie"}
 class ModelJudge:
     """Asks a speaker how good responses are.
 
-    `mode` pointwise: `pattern` has one group, a number from `lowest` to `highest`; pairwise: one group, A, B or C for a
-    tie. The pattern must match exactly once, in a reply of at most 20,000 characters. `schedule` says which pairs meet:
-    "all" of them, or with fewer calls ("swiss") those that stand alike, in `swiss_rounds` rounds (None: as many as a
-    knock-out has, and one). `prior` is the wins added each way in Bradley-Terry.
+    `mode` "pointwise": the group of `pattern` is a number from `lowest` to `highest`. "pairwise": it is A, B, or C for
+    a tie. The pattern must match exactly once, in a reply of at most 20,000 characters. `schedule` "all" compares all
+    pairs; "swiss" makes fewer calls: it compares answers with similar scores, in `swiss_rounds` rounds (None: one more
+    than a knock-out needs). `prior`: wins added in each direction before Bradley-Terry.
     """
 
     name: ClassVar[str] = "model_judge"
@@ -53,33 +53,39 @@ class ModelJudge:
             self.prompt or "", ("question", "response") if self.mode == "pointwise" else ("question", "a", "b")
         )
         if self.lowest >= self.highest:
-            raise ConfigError(f"lowest = {self.lowest} is not below highest = {self.highest}; give a scale")
+            raise ConfigError(
+                f"lowest must be below highest (got lowest = {self.lowest}, highest = {self.highest}); give a scale"
+            )
         try:
             groups = re.compile(self.pattern or "()").groups
         except re.error as error:
-            raise ConfigError(f"pattern = {self.pattern!r} is not a regular expression: {error}") from error
+            raise ConfigError(
+                f"pattern is not a regular expression (got {self.pattern!r}): {error}; correct it"
+            ) from error
         if groups != 1:
-            raise ConfigError(f"pattern = {self.pattern!r} has {groups} groups; one group is to hold the verdict")
+            raise ConfigError(
+                f"pattern has {groups} groups (got {self.pattern!r}); use exactly one group, for the verdict"
+            )
 
     async def score(self, problem: Problem, answers: Sequence[Answer], rng: random.Random) -> Scores:
-        """A score for each answer; equal answers are asked about once and score the same."""
+        """Return a score for each answer; equal answers are judged once and share a score."""
         if self.mode == "pointwise":
-            return await self._points(problem, answers)
+            return await self._score_each(problem, answers)
         distinct = list(dict.fromkeys(answers))
-        scores = await self._pairs(problem, distinct, rng)
-        found = dict(zip(distinct, scores.values, strict=True))
-        return Scores(tuple(found[answer] for answer in answers), scores.failures)
+        scores = await self._score_pairs(problem, distinct, rng)
+        by_answer = dict(zip(distinct, scores.values, strict=True))
+        return Scores(tuple(by_answer[answer] for answer in answers), scores.failures)
 
-    async def _points(self, problem: Problem, answers: Sequence[Answer]) -> Scores:
-        async def one(answer: Answer) -> float:
-            prompt = fill(self.prompt or POINTWISE, question=_asked(problem), response=answer.text)
+    async def _score_each(self, problem: Problem, answers: Sequence[Answer]) -> Scores:
+        async def score(answer: Answer) -> float:
+            prompt = fill(self.prompt or POINTWISE, question=_question(problem), response=answer.text)
             return await ask(self.speaker, prompt, self._number, self._sampling)
 
-        return await one_by_one(one, answers)
+        return await one_by_one(score, answers)
 
-    async def _pairs(self, problem: Problem, answers: Sequence[Answer], rng: random.Random) -> Scores:
+    async def _score_pairs(self, problem: Problem, answers: Sequence[Answer], rng: random.Random) -> Scores:
         async def compare(first: Answer, second: Answer) -> Verdict:
-            prompt = fill(self.prompt or PAIRWISE, question=_asked(problem), a=first.text, b=second.text)
+            prompt = fill(self.prompt or PAIRWISE, question=_question(problem), a=first.text, b=second.text)
             return await ask(self.speaker, prompt, self._verdict, self._sampling)
 
         if self.schedule == "swiss":
@@ -102,16 +108,17 @@ class ModelJudge:
             raise Unreadable(f"the verdict {verdict!r} is not A, B or C")
         return _VERDICTS[verdict]
 
-    def _only(self, usual: str, reply: str) -> str:
+    def _only(self, default: str, reply: str) -> str:
+        """Return the group of the only match of `pattern` (None: `default`) in `reply`; raises Unreadable."""
         if self.pattern is not None and len(reply) > MATCHED:
             raise Unreadable(f"a pattern is tried on at most {MATCHED:,} characters, and there are {len(reply):,}")
-        found: list[str] = re.findall(self.pattern or usual, reply)
-        if len(found) != 1:
-            raise Unreadable(f"the verdict was found {len(found)} times, not once")
-        return found[0]
+        matches: list[str] = re.findall(self.pattern or default, reply)
+        if len(matches) != 1:
+            raise Unreadable(f"the verdict was found {len(matches)} times, not once")
+        return matches[0]
 
 
-def _asked(problem: Problem) -> str:
+def _question(problem: Problem) -> str:
     return conversation(problem.chat, "assistant")
 
 

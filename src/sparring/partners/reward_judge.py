@@ -1,4 +1,4 @@
-"""A judge that is a scalar reward model: a response is shown as what was said, not asked about."""
+"""A judge that is a scalar reward model: it gets each response as the last message of the chat, without a prompt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sparring.parsing.thought import Answer
 
 @dataclass(frozen=True)
 class RewardJudge:
-    """Scores each response by the number that a reward model gives it as the reply to the question."""
+    """Scores each response by a reward model, as the reply to the question."""
 
     name: ClassVar[str] = "reward_judge"
     needs: ClassVar[frozenset[Offer]] = frozenset()
@@ -24,10 +24,10 @@ class RewardJudge:
     speaker: Speaker
 
     async def score(self, problem: Problem, answers: Sequence[Answer], rng: random.Random) -> Scores:
-        """A score for each answer; equal answers are scored once."""
+        """Return a score for each answer; equal answers are scored once."""
 
-        async def one(answer: Answer) -> float:
+        async def score(answer: Answer) -> float:
             reply = await self.speaker.reply(problem.chat.say(LEARNER, answer.text), Sampling())
             return read_score(reply.whole().text.strip())
 
-        return await one_by_one(one, answers)
+        return await one_by_one(score, answers)

@@ -1,4 +1,4 @@
-"""A critic that is a program: the first wrong step, found by the task's checker."""
+"""A critic that finds the first wrong step with the task's checker."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from sparring.parsing.steps import Fault
 
 
 class _Checking(Checks, Task, Protocol):
-    """A task that can check."""
+    """A task with a checker."""
 
 
 @dataclass(frozen=True)
 class TaskCritic:
-    """Names the first fault; in a share `wrong` of its calls some other step of the attempt."""
+    """Names the first fault; in a fraction `wrong` of its calls another step of the attempt, at random."""
 
     name: ClassVar[str] = "task_critic"
     needs: ClassVar[frozenset[Offer]] = frozenset({"first_error"})
@@ -27,7 +27,7 @@ class TaskCritic:
     wrong: Annotated[float, Interval(ge=0, le=1)] = 0.0
 
     async def feedback(self, problem: Problem, attempt: str, rng: random.Random) -> Fault | None:
-        """The first wrong step of `attempt`."""
+        """Return the first wrong step of `attempt`, None if all steps are correct."""
         fault = self.task.first_error(problem, attempt)
         if rng.random() >= self.wrong:
             return fault

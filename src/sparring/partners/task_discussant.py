@@ -1,4 +1,4 @@
-"""A discussant that is a program: true hints and plausible false claims, computed by the task."""
+"""A discussant that makes true hints and plausible false claims with the task's own functions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sparring.core.task import Claims, Offer, Problem
 
 @dataclass(frozen=True)
 class TaskDiscussant:
-    """Supports with a true hint and attacks with a false claim; the other way round in a share `wrong` of its calls."""
+    """Supports with a true hint and attacks with a false claim; the reverse in a fraction `wrong` of its calls."""
 
     name: ClassVar[str] = "task_discussant"
     needs: ClassVar[frozenset[Offer]] = frozenset({"claims"})
@@ -24,7 +24,7 @@ class TaskDiscussant:
     wrong: Annotated[float, Interval(ge=0, le=1)] = 0.0
 
     async def remark(self, problem: Problem, chat: Chat, stance: Stance, rng: random.Random) -> str:
-        """A remark on the newest answer."""
-        truly = (stance == "supportive") != (rng.random() < self.wrong)
-        say = self.task.hint if truly else self.task.false_claim
-        return say(problem, chat.text, rng)
+        """Return a remark on the last answer."""
+        is_truthful = (stance == "supportive") != (rng.random() < self.wrong)
+        remark = self.task.hint if is_truthful else self.task.false_claim
+        return remark(problem, chat.text, rng)

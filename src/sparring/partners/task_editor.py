@@ -1,4 +1,4 @@
-"""An editor that is a program: the task's solver goes on from the steps before the fault."""
+"""An editor that completes the steps before the fault with the task's solver."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from sparring.parsing.steps import Fault
 
 
 class _Solving(Solves, Task, Protocol):
-    """A task that can solve."""
+    """A task with a solver."""
 
 
 @dataclass(frozen=True)
 class TaskEditor:
-    """Keeps what stands before the fault and finishes rightly; in a share `wrong` of its calls with a wrong end."""
+    """Keeps the steps before the fault and completes them; in a fraction `wrong` of its calls with a wrong answer."""
 
     name: ClassVar[str] = "task_editor"
     needs: ClassVar[frozenset[Offer]] = frozenset({"solution"})
@@ -28,21 +28,21 @@ class TaskEditor:
     wrong: Annotated[float, Interval(ge=0, le=1)] = 0.0
 
     async def improve(self, problem: Problem, attempt: str, fault: Fault, rng: random.Random) -> str:
-        """The mended attempt."""
-        kept = self.task.layout.before(attempt, fault.step)
-        mended = self.task.solve(problem, kept)
-        return self._with_slip(problem, mended, rng) if rng.random() < self.wrong else mended
+        """Return the corrected attempt."""
+        prefix = self.task.layout.before(attempt, fault.step)
+        solution = self.task.solve(problem, prefix)
+        return self._with_slip(problem, solution, rng) if rng.random() < self.wrong else solution
 
-    def _with_slip(self, problem: Problem, mended: str, rng: random.Random) -> str:
-        """`mended` with one character of its last step miswritten, so that it does not end right any more."""
-        last = self.task.layout.split(mended)[-1].text
-        start = mended.rindex(last)
-        places = [start + found.start() for found in re.finditer(r"\d", last)]
+    def _with_slip(self, problem: Problem, solution: str, rng: random.Random) -> str:
+        """Replace one character of the last step of `solution` so that the answer is wrong."""
+        last_step = self.task.layout.split(solution)[-1].text
+        start = solution.rindex(last_step)
+        indices = [start + match.start() for match in re.finditer(r"\d", last_step)]
         alphabet = "0123456789"
-        if not places:
-            places = [start + found.start() for found in re.finditer(r"[a-z]", last)]
+        if not indices:
+            indices = [start + match.start() for match in re.finditer(r"[a-z]", last_step)]
             alphabet = "abcdefghijklmnopqrstuvwxyz"
-        slips = [(place, character) for place in places for character in alphabet if character != mended[place]]
+        slips = [(index, character) for index in indices for character in alphabet if character != solution[index]]
         rng.shuffle(slips)
-        miswritten = (mended[:place] + character + mended[place + 1 :] for place, character in slips)
-        return next((text for text in miswritten if not self.task.is_right(problem, text)), mended)
+        changed = (solution[:index] + character + solution[index + 1 :] for index, character in slips)
+        return next((text for text in changed if not self.task.is_right(problem, text)), solution)

@@ -1,4 +1,4 @@
-"""A judge that is a program: a response that ends in the right answer is better than one that does not."""
+"""A judge that compares the final answers with the gold answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sparring.parsing.thought import Answer
 
 @dataclass(frozen=True)
 class TaskJudge:
-    """Scores 1 for right and 0 for wrong, answer by answer or by pairs; mistaken in a share `wrong` of its calls."""
+    """Scores 1 for right and 0 for wrong, answer by answer or by pairs; errs in a fraction `wrong` of its calls."""
 
     name: ClassVar[str] = "task_judge"
     needs: ClassVar[frozenset[Offer]] = frozenset({"gold"})
@@ -26,14 +26,14 @@ class TaskJudge:
     wrong: Annotated[float, Interval(ge=0, le=1)] = 0.0
 
     async def score(self, problem: Problem, answers: Sequence[Answer], rng: random.Random) -> Scores:
-        """A score for each answer."""
-        right = {answer: self.task.is_right(problem, answer.text) for answer in answers}
+        """Return a score for each answer."""
+        is_right = {answer: self.task.is_right(problem, answer.text) for answer in answers}
         if self.mode == "pointwise":
-            return Scores(tuple(float(right[answer] != (rng.random() < self.wrong)) for answer in answers))
+            return Scores(tuple(float(is_right[answer] != (rng.random() < self.wrong)) for answer in answers))
 
         async def compare(first: Answer, second: Answer) -> Verdict:
-            if right[first] == right[second]:
+            if is_right[first] == is_right[second]:
                 return "tie"
-            return "first" if right[first] != (rng.random() < self.wrong) else "second"
+            return "first" if is_right[first] != (rng.random() < self.wrong) else "second"
 
         return await by_pairs(compare, answers)

@@ -1,1 +1,1 @@
-"""One kind of speaker a file. The folder is the register: a file dropped in here is found by its name."""
+"""One kind of speaker per module; `config.factory` finds a module or package in this folder by its name."""

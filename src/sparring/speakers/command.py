@@ -1,11 +1,11 @@
-"""Any program as a speaker: a question as JSON on its standard input, the reply as JSON on its standard output.
+"""A program as a speaker: it reads a question as JSON from standard input and prints its reply as JSON.
 
-It is told `{"messages": [{"role", "content"}, …], "sample": 0, "temperature": 0.0, "max_tokens": 512, …}` and prints
-`{"text": "…"}`. Whatever else comes of it is no reply: another form, an exit status that is not 0, too long a wait.
-So pytest, a compiler, a database or a proof checker can stand in any role.
+The input is `{"messages": [{"role", "content"}, …], "sample": 0, "temperature": 0.0, "max_tokens": 512, …}`, the output
+`{"text": "…"}`. Other output, a nonzero exit status and a timeout raise `Unavailable`. With this, pytest, a compiler, a
+database or a proof checker can fill any role.
 
-Not here: a sandbox. The program is the user's own choice, runs with the user's rights and in the user's environment,
-and is started anew for each reply; what it does with the words of a model is up to it.
+There is no sandbox. The program runs with the user's rights and environment and is started anew for each reply. It must
+guard itself against what a model writes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from sparring.core.chat import Chat
 from sparring.core.speaker import PARTNER, Reply, Sampling, text_reply
 
 LARGEST_OUTPUT = 2**20  # bytes
-_TAIL = 300  # characters of the standard error that are told
+_STDERR_TAIL = 300  # characters of the standard error that go into error messages
 _STDIN, _STDERR = 0, 2
 
 
@@ -42,10 +42,10 @@ _STDIN, _STDERR = 0, 2
 class Command:
     """A program of yours that reads a chat as JSON and prints a reply as JSON.
 
-    `command` is the program and its arguments, started as they are: no shell reads them. `timeout`: seconds for one
-    reply; `at_once`: programs that run at a time. What it has started is killed when it ends, is late or is no longer
-    wanted, but for what left its process group on purpose. The ledger knows a reply again by the command and by what
-    it was told: after a change to the program itself, change the command too (an argument will do).
+    `command` is the program and its arguments; no shell is involved. `timeout`: seconds for one reply. `at_once`: the
+    number of programs that run at a time. When the program ends, times out or is cancelled, its process group is
+    killed. The ledger identifies a reply by the command and its input. So if you change the program itself, change the
+    command too (an extra argument is enough).
     """
 
     name: ClassVar[str] = "command"
@@ -57,28 +57,28 @@ class Command:
 
     def __post_init__(self) -> None:
         if not self.command:
-            raise ConfigError('command = []: give a program and its arguments, such as ["python", "critic.py"]')
+            raise ConfigError('command is empty; give a program and its arguments, such as ["python", "critic.py"]')
 
     def ready(self) -> None:
-        """ConfigError where there is no such program. A replay needs none."""
+        """Raise ConfigError if the program does not exist. A replay skips this check."""
         if shutil.which(self.command[0]) is None:
             raise ConfigError(
-                f"command = {list(self.command)}: {self.command[0]!r} is no program that can be run; "
+                f"command = {list(self.command)}: {self.command[0]!r} is not an executable program; "
                 "give one that is on the PATH, or the path of an executable file"
             )
 
     def request(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Mapping[str, Any]:
-        """The command and all that it is told (see `attempts.Recordable`)."""
-        return {"model": shlex.join(self.command), **_told(chat, sampling, sample)}
+        """Return the command and its input (see `attempts.Recordable`)."""
+        return {"model": shlex.join(self.command), **_input(chat, sampling, sample)}
 
     async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
-        """What the program says; raises Unavailable where that is no reply, ConfigError where it cannot be run."""
-        told = json.dumps(_told(chat, sampling, sample)).encode()
-        async with self._room():
+        """Return the program's reply; raises Unavailable if it fails and ConfigError if it cannot be started."""
+        stdin = json.dumps(_input(chat, sampling, sample)).encode()
+        async with self._slots():
             await attempts.admit()
             start = time.monotonic()
             try:
-                reply = text_reply(_read(await self._output(told)), PARTNER)
+                reply = text_reply(_read(await self._run(stdin)), PARTNER)
             except Trouble as trouble:
                 attempts.report(Attempt(trouble.outcome, time.monotonic() - start, error=trouble.error))
                 raise Unavailable(f"{shlex.join(self.command)}: {trouble}") from None
@@ -86,106 +86,106 @@ class Command:
             return reply
 
     @cached_property
-    def _rooms(self) -> WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]:
+    def _slots_by_loop(self) -> WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]:
         return WeakKeyDictionary()
 
-    def _room(self) -> asyncio.Semaphore:
-        """Room for `at_once` programs in the running loop."""
-        return self._rooms.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(self.at_once))
+    def _slots(self) -> asyncio.Semaphore:
+        """Return the semaphore of the running loop, with `at_once` slots."""
+        return self._slots_by_loop.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(self.at_once))
 
-    async def _output(self, told: bytes) -> bytes:
-        """What the program prints when it is `told` this; raises Trouble."""
+    async def _run(self, stdin: bytes) -> bytes:
+        """Run the program with `stdin` as its input and return its output; raises Trouble."""
         loop = asyncio.get_running_loop()
         try:
-            # a session of its own: one signal reaches it and all its children, and the terminal's Ctrl-C does not
-            transport, program = await loop.subprocess_exec(_Program, *self.command, start_new_session=True)
+            # a session of its own: one signal reaches all its children, and the terminal's Ctrl-C reaches none
+            transport, process = await loop.subprocess_exec(_Process, *self.command, start_new_session=True)
         except (FileNotFoundError, PermissionError) as error:
-            raise ConfigError(f"{shlex.join(self.command)} cannot be run: {error.strerror}; mend the command") from None
-        except OSError as error:  # no more processes, memory or files for now; or nothing that this machine runs
+            raise ConfigError(f"cannot run {shlex.join(self.command)}: {error.strerror}; correct the command") from None
+        except OSError as error:  # out of processes, memory or file descriptors; or not an executable format
             raise Trouble("not started", error.strerror or str(error)) from None
         try:
             async with asyncio.timeout(self.timeout):
-                program.hear(told)
-                await program.gone.wait()
+                process.send(stdin)
+                await process.has_ended.wait()
         except TimeoutError:
-            raise Trouble("timed out", f"no reply within {self.timeout:g} s{program.complaint}") from None
+            raise Trouble("timed out", f"no reply within {self.timeout:g} s{process.stderr_suffix}") from None
         finally:
-            if not program.gone.is_set():
-                program.kill()
+            if not process.has_ended.is_set():
+                process.kill()
                 transport.close()
-                await program.gone.wait()
-        return program.printed(transport.get_returncode())
+                await process.has_ended.wait()
+        return process.output(transport.get_returncode())
 
 
-class _Program(asyncio.SubprocessProtocol):
-    """One program that runs: what it printed, and an end to it."""
+class _Process(asyncio.SubprocessProtocol):
+    """A running program: its input, its output, and how to kill it."""
 
     def __init__(self) -> None:
-        self.gone = asyncio.Event()
-        self._said = bytearray()
-        self._complained = b""
+        self.has_ended = asyncio.Event()
+        self._stdout = bytearray()
+        self._stderr = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.BaseProtocol."""
         assert isinstance(transport, asyncio.SubprocessTransport)
         self._transport = transport
 
-    def hear(self, told: bytes) -> None:
-        """Gives it `told`, whether or not it listens."""
-        stdin = self._transport.get_pipe_transport(_STDIN)
-        assert isinstance(stdin, asyncio.WriteTransport)
-        stdin.write(told)
-        stdin.write_eof()
+    def send(self, stdin: bytes) -> None:
+        """Write `stdin` to the program and close its input."""
+        pipe = self._transport.get_pipe_transport(_STDIN)
+        assert isinstance(pipe, asyncio.WriteTransport)
+        pipe.write(stdin)
+        pipe.write_eof()
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
-        """Keeps what it prints up to the limit, and the end of what it complains of."""
+        """Store standard output up to its limit and the end of standard error; kill the program beyond the limit."""
         if fd == _STDERR:
-            self._complained = (self._complained + data)[-4 * _TAIL :]
-        elif len(self._said) <= LARGEST_OUTPUT:
-            self._said += data
+            self._stderr = (self._stderr + data)[-4 * _STDERR_TAIL :]
+        elif len(self._stdout) <= LARGEST_OUTPUT:
+            self._stdout += data
         else:
             self.kill()
 
     def process_exited(self) -> None:
-        """Ends its children too: they may hold its output open."""
+        """Kill the program's children too: they may keep its output open."""
         self.kill()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It has ended, and all that it printed is here."""
-        self.gone.set()
+        """Note that the program has ended and that all its output has arrived."""
+        self.has_ended.set()
 
     def kill(self) -> None:
-        """Kills it and its children."""
-        with suppress(ProcessLookupError, PermissionError):  # all of them are gone (macOS says it in the second way)
+        """Kill the program and its children."""
+        with suppress(ProcessLookupError, PermissionError):  # all have ended (macOS raises PermissionError)
             os.killpg(self._transport.get_pid(), signal.SIGKILL)
 
     @property
-    def complaint(self) -> str:
-        """The end of its standard error, to be put behind a reason."""
-        words = " ".join(self._complained.decode(errors="replace").split())[-_TAIL:]
-        return f": {words}" if words else ""
+    def stderr_suffix(self) -> str:
+        """The end of standard error, for the end of an error message; "" if there is none."""
+        text = " ".join(self._stderr.decode(errors="replace").split())[-_STDERR_TAIL:]
+        return f": {text}" if text else ""
 
-    def printed(self, status: int | None) -> bytes:
-        """All of its output; raises Trouble if it is too long or it did not end well."""
-        if len(self._said) > LARGEST_OUTPUT:
-            raise Trouble("too large", f"an output of more than {LARGEST_OUTPUT // 2**20} MB{self.complaint}")
+    def output(self, status: int | None) -> bytes:
+        """Return the standard output; raises Trouble if it is too long or the exit `status` is not 0."""
+        if len(self._stdout) > LARGEST_OUTPUT:
+            raise Trouble("too large", f"an output of more than {LARGEST_OUTPUT // 2**20} MB{self.stderr_suffix}")
         if status:
-            how = f"exit status {status}" if status > 0 else f"killed by signal {-status}"
-            raise Trouble("failed", f"{how}{self.complaint}")
-        return bytes(self._said)
+            reason = f"exit status {status}" if status > 0 else f"killed by signal {-status}"
+            raise Trouble("failed", f"{reason}{self.stderr_suffix}")
+        return bytes(self._stdout)
 
 
-def _told(chat: Chat, sampling: Sampling, sample: int) -> dict[str, Any]:
-    """What a program reads, as plain data."""
+def _input(chat: Chat, sampling: Sampling, sample: int) -> dict[str, Any]:
+    """Return what the program reads, as plain data."""
     return {"messages": attempts.as_messages(chat, PARTNER), "sample": sample, **asdict(sampling)}
 
 
 def _read(output: bytes) -> str:
-    """The text in `output`; raises Trouble if it holds anything else."""
+    """Return the text in `output`; raises Trouble if `output` is not `{"text": "…"}`."""
     try:
-        found = json.loads(output.decode())
+        reply = json.loads(output.decode())
     except (ValueError, RecursionError):
         raise Trouble("not JSON", f"the output is {output[:60]!r}") from None
-    if not (isinstance(found, dict) and list(found) == ["text"] and isinstance(found["text"], str)):
+    if not (isinstance(reply, dict) and list(reply) == ["text"] and isinstance(reply["text"], str)):
         raise Trouble("wrong fields", f'the output is {output[:60]!r}, not {{"text": "…"}}')
-    return attempts.clean(found["text"])
+    return attempts.clean(reply["text"])

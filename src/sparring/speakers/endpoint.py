@@ -1,10 +1,10 @@
-"""Any OpenAI-compatible chat endpoint as a speaker, and when it is worth asking again.
+"""An OpenAI-compatible chat endpoint as a speaker, with its retries.
 
-Several base URLs are one pool. A reply that was not had is Unavailable with the last reason; a key that is not taken
-is the user's to mend. Every try is admitted before it leaves and reported afterwards, to whoever listens.
+Several base URLs form one pool. If all tries fail: `Unavailable` with the last failure. If the key is rejected:
+`ConfigError`. Every try is admitted before it is sent and reported afterwards (`core.attempts`).
 
-Not here: the connection (`wire`), remembering and paying (`ledger`). An endpoint answers; it does not go on with a
-message that it has begun, since servers do not agree on how to ask for that.
+The connection is in `client`, caching and budgets are in `ledger`. An endpoint cannot continue a message of its own,
+because servers do not agree on a request for that.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from urllib.parse import urlsplit
 
 from annotated_types import Ge, Gt, Le
 
-from sparring.client.completion import ServerQuirks, estimate_tokens, most, read_completion
-from sparring.client.connection import Connection, Lines
+from sparring.client.completion import ServerQuirks, estimate_tokens, max_usage, read_completion
+from sparring.client.connection import Connection, Connections
 from sparring.client.hosts import Host, Hosts
 from sparring.client.rate_limiter import RateLimiter
-from sparring.client.trouble import FORM_REFUSED, NOT_ALLOWED, RATE_LIMITED, Trouble
+from sparring.client.trouble import FORM_REJECTED, NOT_ALLOWED, RATE_LIMITED, Trouble
 from sparring.common.errors import ConfigError, Unavailable
 from sparring.common.seeds import stream
 from sparring.core import attempts
@@ -35,51 +35,51 @@ from sparring.core.attempts import REPLIED, Attempt, Tokens
 from sparring.core.chat import Chat
 from sparring.core.speaker import Reply, Sampling
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between the tries of one call; they double
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between the tries of one call; each pause doubles the last
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-MAX_SERVER_WAIT = 300.0  # seconds; a server that asks for more (a daily quota, say) is not waited for
+MAX_SERVER_WAIT = 300.0  # seconds; a call fails if the server asks for more (a daily quota, say)
 
 
 class _State(NamedTuple):
-    """What an endpoint holds and learns while it runs."""
+    """The connections, host health, learnt quirks and rate limits of a running endpoint."""
 
-    lines: Lines
+    connections: Connections
     hosts: Hosts
-    dialect: ServerQuirks
-    requests: RateLimiter
-    tokens: RateLimiter
+    quirks: ServerQuirks
+    request_rate: RateLimiter
+    token_rate: RateLimiter
 
 
-class _Patience:
-    """How often and how long one call is tried. A rate limit is waited out and uses up no retry."""
+class _RetryPolicy:
+    """Decides how often one call is tried. Waiting for a rate limit uses up no retry."""
 
     def __init__(self, retries: int) -> None:
         self.tries = 0
-        self._left = retries
+        self._retries_left = retries
         self._limited_since = math.inf
 
-    def ends_with(self, trouble: Trouble) -> bool:
-        """Whether `trouble` is the last one."""
+    def gives_up(self, trouble: Trouble) -> bool:
+        """Count a try that failed with `trouble` and say whether it was the last one."""
         self.tries += 1
         if trouble.status == RATE_LIMITED:
             now = time.monotonic()
             self._limited_since = min(self._limited_since, now)
-            return not trouble.again or now - self._limited_since + trouble.wait > MAX_SERVER_WAIT
-        self._left -= 1
-        return not trouble.again or self._left < 0 or trouble.wait > MAX_SERVER_WAIT
+            return not trouble.can_retry or now - self._limited_since + trouble.wait > MAX_SERVER_WAIT
+        self._retries_left -= 1
+        return not trouble.can_retry or self._retries_left < 0 or trouble.wait > MAX_SERVER_WAIT
 
     def pause(self) -> float:
-        """Seconds until the next try: doubling, and never the same for two calls."""
+        """Return the seconds until the next try: exponential backoff with random jitter."""
         return random.uniform(0.5, 1) * min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self.tries - 1, 30))
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A model behind an OpenAI-compatible chat endpoint, or several servers of it.
+    """A model behind an OpenAI-compatible chat endpoint, on one server or several.
 
-    The key is read from the environment variable `key_variable`; servers that ask for none need none. `timeout`:
-    seconds for one try; `retries`: further tries; `in_flight`: tries under way at once, over all hosts, as are the two
-    limits by the minute. `seed`: sample k is asked for with a seed of its own, drawn from it.
+    The API key is read from the environment variable `key_variable`; servers without a key need none. `timeout`:
+    seconds for one try. `retries`: tries after the first. `in_flight`: concurrent tries over all hosts; the two limits
+    per minute hold over all hosts too. `seed`: sample k is requested with its own seed, derived from this one.
     """
 
     name: ClassVar[str] = "endpoint"
@@ -100,25 +100,26 @@ class Endpoint:
     def __post_init__(self) -> None:
         for url in self.urls or ("",):
             if not _is_address(url):
-                shown = "…" if "@" in url or "?" in url else url[:200]  # no secret is repeated
+                shown = "…" if "@" in url or "?" in url else url[:200]  # these may contain a secret
                 raise ConfigError(
-                    f"base_url = {shown!r} cannot be used: give http(s)://host:port/v1, without a password or a query"
+                    f"base_url is not a server address (got {shown!r}); "
+                    "give http(s)://host:port/v1, without a password or a query"
                 )
-        if not _VARIABLE.fullmatch(self.key_variable):  # not repeated either: it may be the key itself
+        if not _VARIABLE.fullmatch(self.key_variable):  # the value is not shown: it may be the key itself
             raise ConfigError(
-                "key_variable is no name of a variable; put the key into an environment variable, and give its name"
+                "key_variable is not a variable name; put the key into an environment variable and give that "
+                "variable's name"
             )
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """The base URLs of the pool."""
+        """The base URLs, always as a tuple."""
         return (self.base_url,) if isinstance(self.base_url, str) else tuple(self.base_url)
 
     @cached_property
     def _state(self) -> _State:
-        lines = Lines(self.in_flight, self.timeout, self.key_variable)
         return _State(
-            lines,
+            Connections(self.in_flight, self.timeout, self.key_variable),
             Hosts(self.urls),
             ServerQuirks(),
             RateLimiter(self.requests_per_minute),
@@ -126,7 +127,10 @@ class Endpoint:
         )
 
     def request(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Mapping[str, Any]:
-        """All that decides a reply; what is not set is left out, so that a later setting changes no old call."""
+        """Return everything that determines a reply (see `attempts.Recordable`).
+
+        Settings that are None are omitted, so that a setting added later does not change the keys of earlier calls.
+        """
         settings = {"extra_body": attempts.withheld(self.extra_body) or None, "seed": self.seed}
         return {
             "model": self.model,
@@ -137,10 +141,11 @@ class Endpoint:
         }
 
     def _body(self, chat: Chat, sampling: Sampling, sample: int) -> dict[str, Any]:
-        """The request as chat-completion servers want it, before it is put in the dialect of this one."""
+        """Return the chat-completion request, before it is adapted to the quirks of this server."""
         if chat.messages and chat.last.open and chat.last.author == self.author:
-            raise ConfigError(f"{self.model}: an endpoint cannot go on with a message it has begun; use by = 'local'")
-        seed = None if self.seed is None else stream("endpoint", self.seed, sample) % 2**31  # what all servers take
+            raise ConfigError(f"an endpoint cannot continue its own message (model {self.model}); use by = 'local'")
+        # all servers accept seeds below 2^31
+        seed = None if self.seed is None else stream("endpoint", self.seed, sample) % 2**31
         optional = {"top_k": sampling.top_k or None, "stop": list(sampling.stop) or None, "seed": seed}
         return {
             "model": self.model,
@@ -153,76 +158,76 @@ class Endpoint:
         }
 
     async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
-        """The reply to `chat`; raises Unavailable where there is none, and ConfigError where the key is not taken."""
-        body, patience = self._body(chat, sampling, sample), _Patience(self.retries)
-        line = await self._state.lines.here()
+        """Return the reply to `chat`; raises Unavailable if all tries fail and ConfigError if the key is rejected."""
+        body, policy = self._body(chat, sampling, sample), _RetryPolicy(self.retries)
+        connection = await self._state.connections.current()
         while True:
-            sent = self._state.dialect.word(body)
-            async with line.room:
+            adapted = self._state.quirks.apply(body)
+            async with connection.slots:
                 host = self._state.hosts.next()
                 try:
-                    return await self._try(line, host, sent, sampling)
+                    return await self._try(connection, host, adapted, sampling)
                 except Trouble as error:
                     trouble = error
-            if trouble.status in FORM_REFUSED:
-                self._state.dialect.learn(trouble.error)
-                if self._state.dialect.word(body) != sent:
+            if trouble.status in FORM_REJECTED:
+                self._state.quirks.learn(trouble.error)
+                if self._state.quirks.apply(body) != adapted:
                     continue
-            if patience.ends_with(trouble):
-                raise self._given_up(trouble, host, patience.tries)
-            if not self._state.hosts.well_besides(host):
-                await asyncio.sleep(patience.pause())
+            if policy.gives_up(trouble):
+                raise self._failure(trouble, host, policy.tries)
+            if not self._state.hosts.has_other_healthy(host):
+                await asyncio.sleep(policy.pause())
 
-    async def _try(self, line: Connection, host: Host, sent: Mapping[str, Any], sampling: Sampling) -> Reply:
-        """One exchange, admitted before and reported after; raises Trouble."""
-        expected = estimate_tokens(sent["messages"]) + sampling.max_tokens
-        await host.open()
-        await self._state.requests.wait()
-        await self._state.tokens.wait(expected)
-        await attempts.admit(most(sent, sampling))
+    async def _try(self, connection: Connection, host: Host, body: Mapping[str, Any], sampling: Sampling) -> Reply:
+        """Make one exchange, admitted before and reported after; raises Trouble."""
+        expected_tokens = estimate_tokens(body["messages"]) + sampling.max_tokens
+        await host.wait_until_open()
+        await self._state.request_rate.wait()
+        await self._state.token_rate.wait(expected_tokens)
+        await attempts.admit(max_usage(body, sampling))
         start, used = time.monotonic(), Tokens()
         try:
-            found = read_completion(await line.post(host.url, sent), sent["messages"], sampling, self.author)
-            used = found.used
+            response = await connection.post(host.url, body)
+            completion = read_completion(response, body["messages"], sampling, self.author)
+            used = completion.used
         except Trouble as trouble:
             used = trouble.used
             _report(host, start, used, trouble.outcome, error=trouble.error)
-            self._note(host, trouble)
+            self._update_health(host, trouble)
             raise
-        except Exception as error:  # a fault of ours: what was sent is paid all the same
+        except Exception as error:  # a bug here: the request was sent and is billed, so it is reported too
             _report(host, start, used, type(error).__name__, error=str(error))
             raise
         finally:
-            self._state.tokens.correct(used.prompt + used.completion - expected)
+            self._state.token_rate.correct(used.prompt + used.completion - expected_tokens)
         host.answered()
-        _report(host, start, used, REPLIED, reply=found.reply, answered_by=found.model)
-        return found.reply
+        _report(host, start, used, REPLIED, reply=completion.reply, answered_by=completion.model)
+        return completion.reply
 
-    def _note(self, host: Host, trouble: Trouble) -> None:
-        """Draws the conclusions about `host`."""
-        if trouble.sick:
-            host.failed(trouble.unreachable)
+    def _update_health(self, host: Host, trouble: Trouble) -> None:
+        if trouble.is_host_failure:
+            host.failed(trouble.is_unreachable)
         if trouble.wait:
             host.close_for(min(trouble.wait, MAX_SERVER_WAIT))
 
-    def _given_up(self, trouble: Trouble, host: Host, tries: int) -> ConfigError | Unavailable:
+    def _failure(self, trouble: Trouble, host: Host, tries: int) -> ConfigError | Unavailable:
         if trouble.status in NOT_ALLOWED:
             unset = "" if os.environ.get(self.key_variable) else ", which is not set"
             return ConfigError(
-                f"{host.url} does not accept the key in the environment variable {self.key_variable}{unset}: "
-                f"{trouble.error}; set it and go on"
+                f"{host.url} rejects the key in the environment variable {self.key_variable}{unset}: "
+                f"{trouble.error}; set the variable and resume"
             )
         return Unavailable(f"{self.model}: {trouble}" + (f" (tried {tries} times)" if tries > 1 else ""))
 
 
 def _is_address(url: str) -> bool:
-    """Whether `url` is the address of a server, and holds nothing else."""
+    """Whether `url` is a server address without a password or a query."""
     try:
         parts = urlsplit(url)
-        well_formed = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # half a bracket of an IPv6 address, a port of more than 65535
+        is_well_formed = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # an unclosed bracket of an IPv6 address, or a port above 65535
         return False
-    return well_formed and "@" not in url and "?" not in url
+    return is_well_formed and "@" not in url and "?" not in url
 
 
 def _report(host: Host, start: float, used: Tokens, outcome: str, **rest: Any) -> None:

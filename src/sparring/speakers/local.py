@@ -1,7 +1,7 @@
-"""A frozen model in this process: a partner that costs nothing but time.
+"""A frozen model in this process as a speaker.
 
-Partners that name the same model share its weights and its queue. It is loaded when it is first asked. On a device that
-is too small for two models it takes turns with the learner (`offload`).
+The model is loaded at its first call. Partners with the same model and settings share its weights and its queue. On a
+device that is too small for two models it takes turns with the learner (`offload`).
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Local:
-    """A causal language model by folder or hub id; the settings are the learner's. `offload`: its weights are on the
-    device only while it decodes, and the learner's then are not."""
+    """A causal language model by folder or hub id; its settings are named as the learner's.
+
+    `offload`: keep its weights on the device only while it decodes, and the learner's off the device meanwhile.
+    """
 
     name: ClassVar[str] = "local"
     admits: ClassVar[bool] = True  # nothing leaves this process
@@ -45,11 +47,11 @@ class Local:
 
     def __post_init__(self) -> None:
         if self.model == "tiny":
-            raise ConfigError("model = 'tiny': a tiny model is made for each run and knows nothing; give a trained one")
+            raise ConfigError("model = 'tiny' is untrained: it is created anew for each run; give a trained model")
         self._source()
 
     def ready(self) -> None:
-        """ConfigError where the model is meant for a folder and is none. A replay needs none."""
+        """Raise ConfigError if `model` looks like a folder and is not there. A replay skips this check."""
         check_place(self.model)
 
     @cached_property
@@ -59,19 +61,19 @@ class Local:
         return Voice(_shared(self._source(), self.offload), PARTNER, ("local", self.seed))
 
     def _source(self) -> ModelSource:
-        """The model, and how it is loaded; ConfigError where it cannot be."""
+        """Return the model and how to load it; ConfigError if the settings do not fit each other."""
         own = ("seed", "offload", "_voice")
         return ModelSource(**{key: setting for key, setting in vars(self).items() if key not in own})
 
     def request(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Mapping[str, Any]:
-        """All that decides a reply (see `attempts.Recordable`)."""
-        how = {key: getattr(self, key) for key in ("chat_template", "thinking", "dtype", "quantization", "seed")}
+        """Return everything that determines a reply (see `attempts.Recordable`)."""
+        settings = {key: getattr(self, key) for key in ("chat_template", "thinking", "dtype", "quantization", "seed")}
         messages = as_messages(chat, PARTNER)
         kwargs = dict(self.chat_template_kwargs)
-        return {"model": self.model, **how, **kwargs, "messages": messages, **asdict(sampling), "sample": sample}
+        return {"model": self.model, **settings, **kwargs, "messages": messages, **asdict(sampling), "sample": sample}
 
     async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
-        """The model's reply, decoded together with the others it is asked for."""
+        """Return the model's reply, decoded in a batch with other requests."""
         return await self._voice.reply(chat, sampling, sample)
 
 

@@ -1,6 +1,6 @@
-"""A scalar reward model in this process, as a speaker whose reply is a number.
+"""A scalar reward model in this process as a speaker whose reply is a score.
 
-Not here: computing the number (`scorer`), judging by a prompt, and what the number is used for. Those are partners'.
+The score is computed by `inference/reward_model` and used by `partners/reward_judge`.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 class Reward:
     """A scalar reward model by folder or hub id: the judge's reply is the score of a response, as a number.
 
-    `revision` is a branch, a tag or a commit of a hub id. `trust_remote_code` runs code that comes with the model, and
-    takes a commit: what was read is what runs. `batch_tokens` padded tokens are scored at once.
+    `revision` is a branch, tag or commit of a hub id. `trust_remote_code` runs code from the model's repository and
+    requires a commit, so that only reviewed code runs. `batch_tokens`: padded tokens in one batch.
     """
 
     name: ClassVar[str] = "reward"
@@ -46,34 +46,37 @@ class Reward:
     batch_tokens: Annotated[int, Gt(0)] = 16_384
 
     def __post_init__(self) -> None:
-        ModelSource(self.model, device=self.device)  # says what is wrong with the device
-        folder = os.path.exists(self.model)
-        if folder and self.trust_remote_code:
+        ModelSource(self.model, device=self.device)  # validates the device
+        is_folder = os.path.exists(self.model)
+        if is_folder and self.trust_remote_code:
             raise ConfigError(
-                f"trust_remote_code = true with model = {self.model!r}: code in a folder may change at any time; "
+                f"trust_remote_code = true with the folder {self.model!r}: code in a folder may change at any time; "
                 "give a hub id, and its commit as revision"
             )
-        if folder and self.revision is not None:
-            raise ConfigError(f"revision = {self.revision!r}: the folder {self.model!r} has none; leave it out")
+        if is_folder and self.revision is not None:
+            raise ConfigError(f"a folder has no revision (got {self.revision!r} for {self.model!r}); remove it")
         if self.trust_remote_code and not _COMMIT.fullmatch(self.revision or ""):
             raise ConfigError(
-                f"trust_remote_code = true with revision = {self.revision!r}: code may only be run from one commit; "
-                "give its 40 hexadecimal digits as revision"
+                f"trust_remote_code = true needs a commit as revision (got {self.revision!r}); "
+                "give its 40 hexadecimal digits"
             )
 
     def ready(self) -> None:
-        """ConfigError where the model is none that scores, as far as can be told without its weights. A replay needs
-        none."""
+        """Raise ConfigError if the model cannot score, as far as its files show without loading the weights.
+
+        A replay skips this check.
+        """
         from sparring.inference.reward_model import tokenizer_of  # noqa: PLC0415 - slow to start, and a recipe is read without it
 
-        tokenizer_of(self.model, self._how())
+        tokenizer_of(self.model, self._load_kwargs())
 
-    def _how(self) -> dict[str, Any]:
-        """How the parts of the model are loaded, in the words of the library."""
-        how: dict[str, Any] = {"trust_remote_code": self.trust_remote_code}
+    def _load_kwargs(self) -> dict[str, Any]:
+        """Return the keyword arguments of `from_pretrained`."""
+        kwargs: dict[str, Any] = {"trust_remote_code": self.trust_remote_code}
         if self.revision is not None:
-            how |= {"revision": self.revision, "code_revision": self.revision}  # code of another repository included
-        return how
+            # code_revision pins the code even if it lies in another repository
+            kwargs |= {"revision": self.revision, "code_revision": self.revision}
+        return kwargs
 
     @cached_property
     def _scorer(self) -> Scorer:
@@ -82,24 +85,24 @@ class Reward:
         name = repr(self)
         if name not in _LOADED:
             source = ModelSource(self.model, dtype=self.dtype, device=self.device)
-            _LOADED[name] = load_reward_model(source, self.batch_tokens, self._how())
+            _LOADED[name] = load_reward_model(source, self.batch_tokens, self._load_kwargs())
         return _LOADED[name]
 
     def request(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Mapping[str, Any]:
-        """All that decides a score (see `attempts.Recordable`); nothing is drawn."""
-        how = {"revision": self.revision, "dtype": self.dtype}
-        return {"model": self.model, **how, "messages": as_messages(chat, LEARNER)}
+        """Return everything that determines a score (see `attempts.Recordable`); sampling does not."""
+        settings = {"revision": self.revision, "dtype": self.dtype}
+        return {"model": self.model, **settings, "messages": as_messages(chat, LEARNER)}
 
     async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
-        """The score of the last message, which is the learner's.
+        """Return the score of the chat's last message, the learner's, as a decimal number.
 
-        Raises TooLong for a chat that is longer than the model, Unavailable where the score is no number, and
-        ConfigError for a chat that ends in a question.
+        Raises TooLong if the chat exceeds the model's length and Unavailable if the score is NaN or infinite.
+        ConfigError if the last message is not the learner's.
         """
         if not chat.messages or chat.last.author != LEARNER:
             raise ConfigError(
-                'by = "reward": a reward model scores responses and cannot reply to a prompt; it can only be a judge, '
-                'as in [phase.judge] with by = "reward"'
+                'by = "reward": a reward model scores responses and cannot reply to a prompt; it can only be a judge; '
+                'use it as [phase.judge] with by = "reward"'
             )
         ids = self._scorer.ids(chat)
         score = await self._scorer.score(ids)
@@ -108,4 +111,4 @@ class Reward:
         return replace(text_reply(repr(score), PARTNER), prompt_tokens=len(ids))
 
 
-_LOADED: dict[str, Scorer] = {}  # judges with the same settings share it
+_LOADED: dict[str, Scorer] = {}  # by settings: equal judges share a model

@@ -1,4 +1,4 @@
-"""A speaker with its lines written beforehand: for tests, for trying a recipe without paying, for examples."""
+"""A speaker with fixed replies, for tests, examples and free trials of a recipe."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sparring.core.speaker import Reply, Sampling, text_reply
 
 @dataclass(frozen=True)
 class Scripted:
-    """Says its `replies` in turn, and with `loop` begins again when they are used up."""
+    """Gives its `replies` in turn; with `loop` it starts again after the last one."""
 
     name: ClassVar[str] = "scripted"
 
@@ -22,12 +22,12 @@ class Scripted:
 
     def __post_init__(self) -> None:
         if not self.replies:
-            raise ConfigError("replies = []: a scripted speaker has at least one line; give one")
+            raise ConfigError("a scripted speaker needs replies (got replies = []); give at least one")
 
     async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
-        """The next line."""
-        place = len(self.heard)
-        if place >= len(self.replies) and not self.loop:
-            raise Unavailable(f"the script has only {len(self.replies)} lines")
+        """Return the next reply; raises Unavailable after the last one without `loop`."""
+        index = len(self.heard)
+        if index >= len(self.replies) and not self.loop:
+            raise Unavailable(f"the script has only {len(self.replies)} replies")
         self.heard.append(chat)
-        return text_reply(self.replies[place % len(self.replies)], self.name)
+        return text_reply(self.replies[index % len(self.replies)], self.name)

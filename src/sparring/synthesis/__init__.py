@@ -1,10 +1,12 @@
-"""Data that a speaker writes: new instructions, and the worked answers that a data set lacks.
+"""Writing training data with a speaker: new instructions, and rationales for problems that lack them.
 
-A `WritingOrder` says what is wanted, of whom and for which task; `write_data` has it written in a folder, every call on
-the ledger. What is kept follows from the replies and the seed, never from the order in which they arrive.
+A `SynthesisRecipe` names the task, the speaker and the kind of data; `synthesize` writes the data into a folder, with
+every call on the ledger. The data depends on the replies and the seed, not on the order in which replies arrive.
 """
 
-from sparring.synthesis.order import WritingOrder
-from sparring.synthesis.writing import Written, write_data
+from sparring.synthesis.recipe import SynthesisRecipe
+from sparring.synthesis.writing import SynthesisResult, synthesize
 
-__all__ = ["WritingOrder", "Written", "write_data"]
+WritingOrder, write_data = SynthesisRecipe, synthesize  # the names that cli/write.py and docs/data.md still use
+
+__all__ = ["SynthesisRecipe", "SynthesisResult", "WritingOrder", "synthesize", "write_data"]

@@ -1,11 +1,11 @@
-"""New instructions in the manner of a few that are shown: Self-Instruct (Wang et al., arXiv 2212.10560).
+"""New instructions similar to given examples: Self-Instruct (Wang et al., arXiv 2212.10560).
 
-As for "Thinking LLMs" (arXiv 2410.10630), eight are shown, drawn anew for each reply. Those that are shown are all
-seeds; Self-Instruct shows two of its own among them (departure of ours), which would make each reply wait for those
-before it. New ones are kept unless they are too short, too long, or nearly one that is there: of the task, held-out
-problems among them, or new.
+As in "Thinking LLMs" (arXiv 2410.10630), each prompt shows eight examples, drawn anew. All examples are seeds.
+Self-Instruct also shows two generated ones; that would make each reply wait for the ones before it (departure of ours).
+A new instruction is dropped if it is too short, too long, or nearly the same as a known one. The known ones are the
+task's, held-out problems included, and the new ones.
 
-Not here: whether an instruction is any good.
+The quality of an instruction is not judged.
 """
 
 from __future__ import annotations
@@ -20,22 +20,23 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Gt, Interval
 
+from sparring.common.concurrency import in_order
 from sparring.common.errors import ConfigError, Failure, RunStopped, Unreadable
 from sparring.common.seeds import named_rng
 from sparring.core.chat import question
 from sparring.core.prompt import check_blanks, fill
 from sparring.core.speaker import Sampling, Speaker
 from sparring.core.task import Task
-from sparring.synthesis.output import Output, ask_speaker, in_order, serve
-from sparring.synthesis.overlap import Known, split_words
+from sparring.synthesis.output import Output, ask_speaker, set_serving
+from sparring.synthesis.overlap import KnownTexts, split_words
 
-BARREN = 100  # replies in a row that bring nothing new: the speaker has no more to say
+MAX_BARREN_REPLIES = 100  # consecutive replies without a new instruction, after which the writing stops
 _ITEM = re.compile(r"([0-9]{1,4})[.)]\s+(\S.*)")
 
 
 @dataclass(frozen=True)
-class Instruction:
-    """A row of the file: the instruction, and the number of the reply that it stood in (`problem` on the ledger)."""
+class InstructionRow:
+    """A row of the file: an instruction, and the number of the reply that contained it (`problem` on the ledger)."""
 
     instruction: str
     reply: int
@@ -43,21 +44,21 @@ class Instruction:
 
 @dataclass(frozen=True)
 class InstructionWriter:
-    """Has `count` new instructions written, `per_reply` at a time, after `shots` of the task's training problems.
+    """Writes `count` new instructions, `per_reply` in a reply, from prompts with `shots` training problems of the task.
 
-    `shortest` and `longest` are in words, for seeds and new ones alike; `similarity` is the ROUGE-L F1 with a known one
-    above which a new one is dropped. `at_once` replies are asked for at a time.
+    `shortest` and `longest` are in words and apply to seeds and new instructions. `similarity` is the ROUGE-L F1 with a
+    known instruction above which a new one is dropped. `at_once` is the number of concurrent calls.
     """
 
     name: ClassVar[str] = "instructions"
-    row: ClassVar[type] = Instruction
-    extent: ClassVar[tuple[str, ...]] = ("count", "max_failures", "at_once")
+    row_type: ClassVar[type] = InstructionRow
+    changeable: ClassVar[tuple[str, ...]] = ("count", "max_failures", "at_once")
 
     count: Annotated[int, Gt(0)] = 1000
     per_reply: Annotated[int, Gt(0)] = 4
     shots: Annotated[int, Gt(0)] = 8  # "Thinking LLMs"
-    shortest: Annotated[int, Gt(0)] = 4  # Self-Instruct, as published in code: more than 3 words
-    longest: Annotated[int, Gt(0)] = 150  # the same
+    shortest: Annotated[int, Gt(0)] = 4  # authors' code of Self-Instruct: more than 3 words
+    longest: Annotated[int, Gt(0)] = 150  # as above
     similarity: Annotated[float, Interval(gt=0, le=1)] = 0.7  # Self-Instruct
     temperature: Annotated[float, Ge(0)] = 0.7
     top_p: Annotated[float, Interval(gt=0, le=1)] = 0.95
@@ -70,53 +71,56 @@ class InstructionWriter:
     def __post_init__(self) -> None:
         check_blanks(self.prompt or "", ("examples", "count"))
         if self.shortest > self.longest:
-            raise ConfigError(f"shortest = {self.shortest} is above longest = {self.longest}; give a range of words")
+            raise ConfigError(
+                f"shortest must not be above longest (got shortest = {self.shortest}, longest = {self.longest}); "
+                "give a range of words"
+            )
 
     def total(self, task: Task) -> int:
-        """How many rows there are to be; ConfigError if too few of `task`'s instructions can be shown."""
-        found = len(self._seeds(task))
-        if found < self.shots:
+        """Return the number of rows to write; ConfigError if `task` has too few problems to show."""
+        seeds = len(self._seeds(task))
+        if seeds < self.shots:
             raise ConfigError(
-                f"shots = {self.shots}, but [task] has {found} training problems of {self.shortest} to {self.longest} "
-                "words to show; give more (development_size = 0 and test_size = 0 keep none back), or fewer shots"
+                f"shots = {self.shots}, but [task] has only {seeds} training problems of {self.shortest} to "
+                f"{self.longest} words; give more (development_size = 0 and test_size = 0 hold none out) or lower shots"
             )
         return self.count
 
     async def write(self, task: Task, speaker: Speaker, output: Output) -> None:
-        """Adds rows to `output` until there are `count`; RunStopped where nothing new comes any more."""
-        seeds, known = self._seeds(task), self._known(task)
+        """Add rows to `output` until there are `count`; RunStopped if replies stop bringing new instructions."""
+        seeds, known = self._seeds(task), self._known_texts(task)
         sampling = Sampling(self.temperature, self.top_p, max_tokens=self.max_tokens)
 
         async def ask(number: int) -> tuple[int, list[str] | Failure]:
-            serve(self.name, str(number))
+            set_serving(self.name, str(number))
             return number, await ask_speaker(
                 speaker, question(self._prompt(seeds, number)), sampling, number, parse_list
             )
 
-        def ahead() -> int:  # no more than are needed if all of them are new
+        def window() -> int:  # at most the calls that are needed if every instruction is new
             return min(self.at_once, math.ceil((self.count - len(output.rows)) / self.per_reply))
 
         barren = 0
-        async with aclosing(in_order(ask, numbers(), ahead)) as replies:
+        async with aclosing(in_order(ask, numbers(), window)) as replies:
             async for number, items in replies:
-                there = len(output.rows)
+                rows_before = len(output.rows)
                 self._take(items, number, known, output)
-                barren = 0 if len(output.rows) > there else barren + 1
+                barren = 0 if len(output.rows) > rows_before else barren + 1
                 if len(output.rows) == self.count:
                     return
-                if barren == BARREN:
+                if barren == MAX_BARREN_REPLIES:
                     raise RunStopped(
-                        f"the last {BARREN} replies brought no new instruction, after {there}; give more or "
-                        "other seeds, a higher temperature or similarity, or a lower count"
+                        f"the last {MAX_BARREN_REPLIES} replies brought no new instruction (got {rows_before} of "
+                        f"{self.count}); give more or other seeds, raise temperature or similarity, or lower count"
                     )
 
     def _seeds(self, task: Task) -> list[str]:
-        """What may be shown, each in one line."""
-        asked = (" ".join(problem.chat.text.split()) for problem in task.problems("train"))
-        return [text for text in asked if self.shortest <= len(split_words(text)) <= self.longest]
+        """Return the training problems that may be shown, each on one line."""
+        texts = (" ".join(problem.chat.text.split()) for problem in task.problems("train"))
+        return [text for text in texts if self.shortest <= len(split_words(text)) <= self.longest]
 
-    def _known(self, task: Task) -> Known:
-        known = Known(self.similarity)
+    def _known_texts(self, task: Task) -> KnownTexts:
+        known = KnownTexts(self.similarity)
         for problem in (*task.problems("train"), *task.problems("development"), *task.problems("test")):
             known.add(split_words(problem.chat.text))
         return known
@@ -126,43 +130,45 @@ class InstructionWriter:
         examples = "\n".join(f"- {text}" for text in shown)
         return fill(self.prompt or INSTRUCTION_PROMPT, examples=examples, count=str(self.per_reply))
 
-    def _take(self, items: list[str] | Failure, number: int, known: Known, output: Output) -> None:
-        """Keeps what is new of one reply, and counts all of it."""
-        output.reply(items if isinstance(items, Failure) else "read")
+    def _take(self, items: list[str] | Failure, number: int, known: KnownTexts, output: Output) -> None:
+        """Count the instructions of one reply and keep the new ones."""
+        output.count_reply(items if isinstance(items, Failure) else "read")
         for text in [] if isinstance(items, Failure) else items:
             if len(output.rows) == self.count:
                 return
-            fault = self._fault(text, known)
-            output.found[fault or "new"] += 1
-            if fault is None:
+            rejection = self._rejection(text, known)
+            output.items[rejection or "new"] += 1
+            if rejection is None:
                 known.add(split_words(text))
-                output.add(Instruction(text, number))
-                output.advanced(1)
+                output.add(InstructionRow(text, number))
+                output.on_progress(1)
 
-    def _fault(self, text: str, known: Known) -> str | None:
-        """Why `text` is not kept."""
-        said_in = split_words(text)
-        if len(said_in) < self.shortest:
+    def _rejection(self, text: str, known: KnownTexts) -> str | None:
+        """Return why `text` is dropped, None if it is kept."""
+        words = split_words(text)
+        if len(words) < self.shortest:
             return "too short"
-        if len(said_in) > self.longest:
+        if len(words) > self.longest:
             return "too long"
-        if said_in in known:
+        if words in known:
             return "repeated"
-        return "similar" if known.similar(said_in) else None
+        return "similar" if known.has_similar(words) else None
 
 
 def parse_list(reply: str) -> list[str]:
-    """The items of a numbered list, each in one line; a line before it that ends in a colon is passed over. Unreadable
-    if there is anything else, or the numbers do not follow one another from 1."""
+    """Return the items of a numbered list, one per line, after an optional first line that ends in a colon.
+
+    Raises Unreadable if there is anything else, or if the numbers are not 1, 2, 3, ….
+    """
     lines = [line.strip() for line in reply.splitlines() if line.strip()]
     if lines and lines[0].endswith(":") and not _ITEM.fullmatch(lines[0]):
         lines = lines[1:]
     items = []
-    for place, line in enumerate(lines, start=1):
-        item = _ITEM.fullmatch(line)
-        if item is None or int(item[1]) != place:
-            raise Unreadable(f"item {place} of a numbered list was expected, not {line[:60]!r}")
-        items.append(item[2])
+    for number, line in enumerate(lines, start=1):
+        match = _ITEM.fullmatch(line)
+        if match is None or int(match[1]) != number:
+            raise Unreadable(f"item {number} of a numbered list was expected, not {line[:60]!r}")
+        items.append(match[2])
     if not items:
         raise Unreadable("there is no numbered list")
     return items

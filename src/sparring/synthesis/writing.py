@@ -1,8 +1,8 @@
-"""An order carried out in a folder that can be gone on with.
+"""Runs a synthesis in a folder, where it can be resumed.
 
-`recipe.toml` (the order, resolved) · `run.json` (status and counts) · `instructions.jsonl` or `rationales.jsonl` ·
-`ledger.sqlite`. The rows are written whole, at the end or where the writing stopped. A writing that is gone on with
-puts them together anew from what the ledger holds, which is not paid again.
+The folder holds `recipe.toml` (all settings), `run.json` (status and counts), `ledger.sqlite`, and the rows in
+`instructions.jsonl` or `rationales.jsonl`. The rows are written in one go at the end or when the synthesis stops. A
+resumed synthesis rebuilds them from the ledger, where recorded calls are free.
 """
 
 from __future__ import annotations
@@ -27,118 +27,123 @@ from sparring.core.attempts import Recordable
 from sparring.ledger import Ledger, Recorded
 from sparring.runs.recording import STATUS, USED, Prepared, identity, place
 from sparring.speakers.human import Human
-from sparring.synthesis.order import WritingOrder
 from sparring.synthesis.output import WRITER, Output
+from sparring.synthesis.recipe import SynthesisRecipe
 
 
 @dataclass(frozen=True)
-class Written:
-    """A finished writing: its file, how many rows that has, and the counts of replies and of what was in them."""
+class SynthesisResult:
+    """A finished synthesis: its file, the number of rows, and the counts of replies and of the items in them."""
 
     file: Path
     rows: int
     counts: dict[str, dict[str, int]]
 
-    def told(self) -> str:
-        """Itself in three lines."""
-        replies, found = (_listed(self.counts[kind]) for kind in ("replies", "found"))
-        return f"{self.rows:,} rows in {self.file}\nreplies: {replies}\nfound: {found}"
+    def summary(self) -> str:
+        """Return the file and the counts in three lines."""
+        replies, items = (_list_counts(self.counts[kind]) for kind in ("replies", "found"))
+        return f"{self.rows:,} rows in {self.file}\nreplies: {replies}\nfound: {items}"
+
+    told = summary  # the name that cli/write.py still uses
 
 
-def write_data(
-    order: WritingOrder, run: str | Path, *, resume: bool = False, console: Console | None = None
-) -> Written:
-    """Carries out `order` in the folder `run`, or goes on with what stands there. Works in a notebook too."""
-    return wait_for(_carried_out(order, Path(run), resume, console or Terminal(stderr=True)))
+def synthesize(
+    recipe: SynthesisRecipe, run: str | Path, *, resume: bool = False, console: Console | None = None
+) -> SynthesisResult:
+    """Run the synthesis `recipe` in the folder `run`, or resume it there. Works in a notebook too."""
+    return wait_for(_run(recipe, Path(run), resume, console or Terminal(stderr=True)))
 
 
-async def _carried_out(order: WritingOrder, folder: Path, resume: bool, console: Console) -> Written:
-    _check(order, folder, resume)
-    run = identity(folder, place(order.ledger.path, folder))
-    total = order.writer.total(order.task)
-    if order.ledger.mode != "replay" and isinstance(order.speaker, Prepared):
-        order.speaker.ready()
-    shown = console.is_terminal and not isinstance(order.speaker, Human)  # a bar would write over a person's words
-    with _bar(order.writer.name, total, console, shown) as bar:
-        output = Output(order.writer.max_failures)
-        output.advanced = lambda steps: bar.update(bar.task_ids[0], advance=steps, told=_listed(output.replies))
+async def _run(recipe: SynthesisRecipe, folder: Path, resume: bool, console: Console) -> SynthesisResult:
+    _check_folder(recipe, folder, resume)
+    run = identity(folder, place(recipe.ledger.path, folder))
+    total = recipe.writer.total(recipe.task)
+    if recipe.ledger.mode != "replay" and isinstance(recipe.speaker, Prepared):
+        recipe.speaker.ready()
+    shows_bar = console.is_terminal and not isinstance(recipe.speaker, Human)  # a bar would overwrite a person's input
+    with _progress_bar(recipe.writer.name, total, console, shows_bar) as bar:
+        output = Output(recipe.writer.max_failures)
+        output.on_progress = lambda steps: bar.update(
+            bar.task_ids[0], advance=steps, replies=_list_counts(output.replies)
+        )
         try:
-            await _ask(order, folder, run, output)
+            await _write(recipe, folder, run, output)
             output.check()
         except (SparringError, KeyboardInterrupt, asyncio.CancelledError) as error:
-            if (folder / "recipe.toml").exists():  # otherwise nothing was begun
-                _save(order, folder, output, "stopped", run, reason=str(error) or "interrupted")
+            if (folder / "recipe.toml").exists():  # otherwise nothing was started
+                _save(recipe, folder, output, "stopped", run, reason=str(error) or "interrupted")
             raise
-    return Written(_save(order, folder, output, "finished", run), len(output.rows), output.counts())
+    return SynthesisResult(_save(recipe, folder, output, "finished", run), len(output.rows), output.counts())
 
 
-async def _ask(order: WritingOrder, folder: Path, run: str, output: Output) -> None:
-    """Has it written, every call on the ledger; what is under way at the end is waited for, as it is being paid."""
-    if not isinstance(order.speaker, Recordable):
-        write_whole(folder / "recipe.toml", order.toml())
-        await order.writer.write(order.task, order.speaker, output)
+async def _write(recipe: SynthesisRecipe, folder: Path, run: str, output: Output) -> None:
+    """Write all rows, with every call on the ledger; in the end wait for calls in flight, since they are paid."""
+    if not isinstance(recipe.speaker, Recordable):
+        write_whole(folder / "recipe.toml", recipe.toml())
+        await recipe.writer.write(recipe.task, recipe.speaker, output)
         return
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    path, name = place(order.ledger.path, folder), folder.resolve().name
-    with Ledger(path, run, order.ledger.mode, order.budget, used=folder / USED, name=name) as ledger:
+    path, name = place(recipe.ledger.path, folder), folder.resolve().name
+    with Ledger(path, run, recipe.ledger.mode, recipe.budget, used=folder / USED, name=name) as ledger:
         write_json(folder / STATUS, {"id": run, "status": "running"})
-        write_whole(folder / "recipe.toml", order.toml())  # now that nothing is left to be mended in it
+        write_whole(folder / "recipe.toml", recipe.toml())  # only now: a synthesis that cannot start leaves none
         try:
-            await order.writer.write(order.task, Recorded(order.speaker, ledger, WRITER), output)
+            await recipe.writer.write(recipe.task, Recorded(recipe.speaker, ledger, WRITER), output)
         finally:
             await ledger.settle()
 
 
-def _check(order: WritingOrder, folder: Path, resume: bool) -> None:
-    """ConfigError if the folder holds something that may not be gone on with."""
+def _check_folder(recipe: SynthesisRecipe, folder: Path, resume: bool) -> None:
+    """Raise ConfigError if the folder holds a run that may not be resumed with `recipe`."""
     path = folder / "recipe.toml"
     if not path.exists():
         return
     if not resume:
-        raise ConfigError(f"{folder} holds a run already; go on with it by --resume, or choose another folder")
-    begun = tomlkit.parse(path.read_text()).unwrap()
-    if changed := differences(_decisive(order, begun), _decisive(order, order.table())):
+        raise ConfigError(f"{folder} holds a run already; resume it with --resume, or choose another folder")
+    saved = tomlkit.parse(path.read_text()).unwrap()
+    if changed := differences(_fixed_settings(recipe, saved), _fixed_settings(recipe, recipe.table())):
         raise ConfigError(
-            f"{folder} was begun otherwise ({'; '.join(changed[:5])}); go on with the same, or choose another folder"
+            f"{folder} was started with other settings ({'; '.join(changed[:5])}); resume with the same, or choose "
+            "another folder"
         )
 
 
-def _decisive(order: WritingOrder, table: TomlTable) -> dict[str, Any]:
-    """`table` without what may change from one sitting to the next."""
-    kept = {name: told for name, told in table.items() if name not in ("budget", "ledger")}
-    own = kept.get(order.writer.name, {})
-    return {**kept, order.writer.name: {key: own[key] for key in own if key not in order.writer.extent}}
+def _fixed_settings(recipe: SynthesisRecipe, table: TomlTable) -> dict[str, Any]:
+    """Return `table` without the settings that may change on resume."""
+    fixed = {name: settings for name, settings in table.items() if name not in ("budget", "ledger")}
+    own = fixed.get(recipe.writer.name, {})
+    return {**fixed, recipe.writer.name: {key: own[key] for key in own if key not in recipe.writer.changeable}}
 
 
-def _save(order: WritingOrder, folder: Path, output: Output, status: str, run: str, **more: Any) -> Path:
-    path = folder / f"{order.writer.name}.jsonl"
-    if status == "finished" or len(output.rows) >= _lines(path):  # or it was further before it was stopped again
-        write_jsonl(path, output.rows, order.writer.row)
-    write_json(folder / STATUS, {"id": run, "status": status, "rows": _lines(path), **output.counts(), **more})
+def _save(recipe: SynthesisRecipe, folder: Path, output: Output, status: str, run: str, **more: Any) -> Path:
+    path = folder / f"{recipe.writer.name}.jsonl"
+    if status == "finished" or len(output.rows) >= _count_lines(path):  # keeps the file if an earlier stop had more
+        write_jsonl(path, output.rows, recipe.writer.row_type)
+    write_json(folder / STATUS, {"id": run, "status": status, "rows": _count_lines(path), **output.counts(), **more})
     return path
 
 
-def _lines(path: Path) -> int:
+def _count_lines(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-# ---- what is shown
+# ---- progress
 
 
 @contextmanager
-def _bar(name: str, total: int, console: Console, shown: bool) -> Iterator[Progress]:
+def _progress_bar(name: str, total: int, console: Console, shows_bar: bool) -> Iterator[Progress]:
     columns = (
         TextColumn("[bold]{task.description}"),
         BarColumn(bar_width=12),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[told]}"),
+        TextColumn("{task.fields[replies]}"),
     )
-    with Progress(*columns, console=console, transient=True, disable=not shown) as bar:
-        bar.add_task(name, total=total, told="")
+    with Progress(*columns, console=console, transient=True, disable=not shows_bar) as bar:
+        bar.add_task(name, total=total, replies="")
         yield bar
 
 
-def _listed(counts: Mapping[str, int]) -> str:
+def _list_counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "none"

@@ -1,7 +1,7 @@
-"""What is to be written, of whom and for which task: a TOML file, as a recipe is.
+"""The settings of a synthesis: a TOML file, like a recipe.
 
-Its tables are `[task]`, `[speaker]`, one of the name of what is written (`[instructions]`, `[rationales]`), `[ledger]`
-and `[budget]`. All of it is checked before a call is paid.
+Its tables are `[task]`, `[speaker]`, `[instructions]` or `[rationales]`, `[ledger]` and `[budget]`. All of them are
+validated before the first call.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ WritingKind = Literal["instructions", "rationales"]
 
 
 class Writer(Protocol):
-    """One kind of data to be written: a frozen dataclass whose fields are its settings."""
+    """Writes one kind of data: a frozen dataclass whose fields are its settings."""
 
     name: ClassVar[str]
-    row: ClassVar[type]
-    extent: ClassVar[tuple[str, ...]]  # settings that change how far it goes, and nothing of what it has written
+    row_type: ClassVar[type]
+    changeable: ClassVar[tuple[str, ...]]  # settings that may change on resume: the rows so far do not depend on them
 
     @property
     def max_failures(self) -> float:
-        """The share of replies that may fail."""
+        """The fraction of replies that may fail."""
         ...
 
     def total(self, task: Task) -> int:
-        """How many things there are to do; ConfigError if `task` lacks what is needed."""
+        """Return the number of steps for the progress bar; ConfigError if `task` lacks what is needed."""
         ...
 
     async def write(self, task: Task, speaker: Speaker, output: Output) -> None:
-        """Fills `output`."""
+        """Write rows into `output`."""
         ...
 
 
@@ -52,8 +52,8 @@ WRITERS: dict[str, type[Any]] = {writer.name: writer for writer in (InstructionW
 
 
 @dataclass(frozen=True)
-class WritingOrder:
-    """All that a writing is made of."""
+class SynthesisRecipe:
+    """The settings of a synthesis."""
 
     task: Task
     speaker: Speaker
@@ -62,22 +62,22 @@ class WritingOrder:
     budget: Budget = field(default_factory=Budget)
 
     @classmethod
-    def read(cls, kind: WritingKind, source: str | Path | TomlTable, settings: Sequence[str] = ()) -> WritingOrder:
-        """The order in a file, or in a table of the same shape; `settings` are changes, each `key.path=value`."""
+    def read(cls, kind: WritingKind, source: str | Path | TomlTable, settings: Sequence[str] = ()) -> SynthesisRecipe:
+        """Read a file, or a table of the same shape; `settings` are changes to it, each `key.path=value`."""
         table = source if isinstance(source, Mapping) else load_table(str(source))
         return cls.of(kind, with_settings(table, settings))
 
     @classmethod
-    def of(cls, kind: WritingKind, table: TomlTable) -> WritingOrder:
-        """The order that `table` tells."""
+    def of(cls, kind: WritingKind, table: TomlTable) -> SynthesisRecipe:
+        """Build the settings from `table`; raises ConfigError."""
         if kind not in WRITERS:
             raise nearest("kind of data", kind, WRITERS)
-        known = ("task", "speaker", kind, "ledger", "budget")
-        for name, told in table.items():
-            if name not in known:
-                raise nearest(f"table for writing {kind}", name, known)
-            if not isinstance(told, Mapping):
-                raise ConfigError(f"{name} = {told!r} is not a table; give its keys under [{name}]")
+        names = ("task", "speaker", kind, "ledger", "budget")
+        for name, value in table.items():
+            if name not in names:
+                raise nearest(f"table for writing {kind}", name, names)
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{name} must be a table (got {value!r}); give its keys under [{name}]")
         return cls(
             make_task(table.get("task", {})),
             _speaker(table.get("speaker", {})),
@@ -87,7 +87,7 @@ class WritingOrder:
         )
 
     def table(self) -> dict[str, Any]:
-        """The order as a table with nothing left to default."""
+        """Return the settings as a table, defaults included."""
         return {
             "task": {"kind": name_of(self.task), **plain(self.task)},
             "speaker": {"by": name_of(self.speaker), **plain(self.speaker)},
@@ -97,14 +97,14 @@ class WritingOrder:
         }
 
     def toml(self) -> str:
-        """The same as a TOML file."""
+        """Return the same table as TOML."""
         return tomlkit.dumps(self.table())
 
 
 def _speaker(table: TomlTable) -> Speaker:
     by = table.get("by")
     if not isinstance(by, str):
-        raise ConfigError(f"in [speaker]: the key by is missing; give one of {', '.join(SPEAKERS)}")
-    if made_for := [role for role in ROLES.values() if f"{by}_{role}" in PARTNERS.modules()]:
-        raise ConfigError(f"in [speaker]: by = {by!r} can only be a {' or a '.join(made_for)}; let another write")
+        raise ConfigError(f"in [speaker]: the key by is missing; choose from {', '.join(SPEAKERS)}")
+    if roles := [role for role in ROLES.values() if f"{by}_{role}" in PARTNERS.modules()]:
+        raise ConfigError(f"in [speaker]: by = {by!r} can only be a {' or a '.join(roles)}; choose another speaker")
     return make_speaker(by, {key: setting for key, setting in table.items() if key != "by"}, "[speaker]")
