@@ -38,6 +38,7 @@ class ModelCritic:
     `examples`, a text or a list of them, stand before the question."""
 
     name: ClassVar[str] = "model_critic"
+    by: ClassVar[str] = "speaker"
     needs: ClassVar[frozenset[Offer]] = frozenset()
 
     speaker: Speaker

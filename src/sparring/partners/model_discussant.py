@@ -22,6 +22,7 @@ class ModelDiscussant:
     a claim false; with `sees_thoughts` it is shown the learner's thoughts as well."""
 
     name: ClassVar[str] = "model_discussant"
+    by: ClassVar[str] = "speaker"
     needs: ClassVar[frozenset[Offer]] = frozenset()
 
     speaker: Speaker

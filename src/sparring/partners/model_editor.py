@@ -23,6 +23,7 @@ class ModelEditor:
     them; an update that does not change the faulty step is refused."""
 
     name: ClassVar[str] = "model_editor"
+    by: ClassVar[str] = "speaker"
     needs: ClassVar[frozenset[Offer]] = frozenset()
 
     speaker: Speaker

@@ -19,6 +19,7 @@ class RewardJudge:
     """Scores each response by the number that a reward model gives it as the reply to the question."""
 
     name: ClassVar[str] = "reward_judge"
+    by: ClassVar[str] = "reward"
     needs: ClassVar[frozenset[Offer]] = frozenset()
 
     speaker: Speaker

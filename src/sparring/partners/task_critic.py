@@ -21,6 +21,7 @@ class TaskCritic:
     """Names the first fault; in a share `wrong` of its calls some other step of the attempt."""
 
     name: ClassVar[str] = "task_critic"
+    by: ClassVar[str] = "task"
     needs: ClassVar[frozenset[Offer]] = frozenset({"first_error"})
 
     task: _Checking

@@ -22,6 +22,7 @@ class TaskEditor:
     """Keeps what stands before the fault and finishes rightly; in a share `wrong` of its calls with a wrong end."""
 
     name: ClassVar[str] = "task_editor"
+    by: ClassVar[str] = "task"
     needs: ClassVar[frozenset[Offer]] = frozenset({"solution"})
 
     task: _Solving
