@@ -235,7 +235,7 @@ def test_what_is_read_is_counted_whatever_a_header_says(tmp_path):
 def test_a_name_that_leads_elsewhere_or_is_none_is_refused(plain, tmp_path, name):
     path = tarred(tmp_path / "b.tar.gz", (member("manifest.json"), b"{}"), (member(name), b"here"))
     told = refusal(path, tmp_path / "deep" / "run")
-    assert "a forbidden name" in told
+    assert "a forbidden file name" in told
     assert told.isprintable()
     assert not [found for found in tmp_path.rglob("*escaped*") if found.is_file()]
     assert not Path("/escaped").exists()

@@ -169,7 +169,7 @@ def test_a_recipe_that_is_missing_or_no_toml_is_named(tmp_path, mistaken):
     mistaken(path=tmp_path / "no.toml", says=("no.toml", "No such file", "give a TOML file"))
     broken = tmp_path / "broken.toml"
     broken.write_text("[learner]\nmodel = tiny\n")
-    mistaken(path=broken, says=("broken.toml", "not TOML", "line 2"))
+    mistaken(path=broken, says=("broken.toml", "not valid TOML", "line 2"))
     broken.write_bytes(b"\xff\xfe")
     mistaken(path=broken, says=("broken.toml", "UTF-8"))
     mistaken(path=tmp_path, says=(str(tmp_path), "directory"))
