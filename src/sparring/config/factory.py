@@ -38,7 +38,9 @@ def make_task(table: TomlTable) -> Task:
     rest = {name: setting for name, setting in table.items() if name != "kind"}
     task = build(TASKS[table["kind"]], rest, f"[task] ({table['kind']})")
     if not isinstance(task, Task):
-        raise ConfigError(f"in [task]: {table['kind']!r} is not a task: it has no {_missing(task, Task)}")
+        raise ConfigError(
+            f"in [task]: {table['kind']!r} is not a task (it has no {_missing(task, Task)}); add what is missing"
+        )
     return task
 
 
@@ -56,7 +58,9 @@ def make_method(
             raise ConfigError(f"in {where}: {nearest('key', key, [*settings, *roles, *others])}")
     method = build(kind, table, where, **roles)
     if not isinstance(method, Method):
-        raise ConfigError(f"in {where}: {name!r} is not a method: it has no {_missing(method, Method)}")
+        raise ConfigError(
+            f"in {where}: {name!r} is not a method (it has no {_missing(method, Method)}); add what is missing"
+        )
     return method
 
 
@@ -99,7 +103,9 @@ def make_partner(role: str, kind: Any, table: TomlTable, task: Task, where: str)
         given["speaker"] = _own_speaker(by, partner_class, kind, settings.pop("speaker"), where)
     partner = build(partner_class, settings, where, **given)
     if not isinstance(partner, kind):
-        raise ConfigError(f"in {where}: {by!r} cannot be a {ROLES[kind]}: it has no {_verb(kind)}")
+        raise ConfigError(
+            f"in {where}: {by!r} cannot be a {ROLES[kind]}: it has no {_verb(kind)}; choose another partner"
+        )
     check_needs(partner, task, where)
     return partner
 
@@ -146,7 +152,9 @@ def make_speaker(by: str, table: TomlTable, where: str, others: Sequence[str] = 
             raise ConfigError(f"in {where}: {nearest('key', key, [*keys(kind), *others])}")
     speaker = build(kind, table, where)
     if not isinstance(speaker, Speaker):
-        raise ConfigError(f"in {where}: {by!r} is not a speaker: it has no {_missing(speaker, Speaker)}")
+        raise ConfigError(
+            f"in {where}: {by!r} is not a speaker (it has no {_missing(speaker, Speaker)}); add what is missing"
+        )
     return speaker
 
 

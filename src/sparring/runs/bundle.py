@@ -39,7 +39,7 @@ from sparring.ledger import export
 from sparring.models.source import ModelSource
 from sparring.runs import archive
 from sparring.runs.external_code import NAMING, texts
-from sparring.runs.recording import USED, ledger_of, spoken
+from sparring.runs.recording import USED, ledger_of, recordable_partners
 
 FORMAT = 1
 MANIFEST, RECIPE, LEDGER, METRICS, ROUNDS = "manifest.json", "recipe.toml", "ledger.jsonl", "metrics.jsonl", "rounds"
@@ -82,7 +82,7 @@ def bundle(run: Path, output: Path | None = None) -> tuple[Path, Manifest]:
     members[RECIPE] = tomlkit.dumps(packing.table).encode()
     members |= {str(path.relative_to(run)): path for path in (run / ROUNDS).glob("*/*/e*.jsonl")}
     with tempfile.TemporaryDirectory() as folder:
-        if any(spoken(phase.method) for phase in recipe.phases):
+        if any(recordable_partners(phase.method) for phase in recipe.phases):
             members[LEDGER] = Path(folder) / LEDGER
             export(_ledger(run, recipe), Path(folder) / LEDGER, calls=calls(run))
             _check_requests(Path(folder) / LEDGER)
@@ -250,7 +250,7 @@ def _check_secrets(recipe: Recipe, table: Mapping[str, Any], members: Mapping[st
 
     A server's reply may repeat one.
     """
-    partners = [partner for phase in recipe.phases for partner in spoken(phase.method).values()]
+    partners = [partner for phase in recipe.phases for partner in recordable_partners(phase.method).values()]
     variables = {variable for p in partners if (variable := getattr(p.speaker, "key_variable", None))}
     secrets = {f"the key in {variable}": os.environ.get(variable, "").strip() for variable in sorted(variables)}
     secrets |= {f"the value of {k}": text for k, text in texts(table) if _SECRET.search(k) and len(text) >= _MIN_SECRET}

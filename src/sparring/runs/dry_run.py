@@ -27,7 +27,7 @@ from sparring.core.speaker import PARTNER, Reply, Sampling, Speaker, text_reply
 from sparring.core.task import Problem, Task
 from sparring.parsing.steps import Fault, StepFormat
 from sparring.parsing.thought import Answer, ThoughtFormat
-from sparring.runs.recording import spoken
+from sparring.runs.recording import recordable_partners
 from sparring.training.learner import Learner
 
 
@@ -55,7 +55,7 @@ async def dry_run(method: Method, task: Task, problems: list[Problem], learner: 
     kinds, form = role_fields(type(method)), getattr(method, "form", None)
     partners: Any = {
         name: DryPartner(partner, ROLES[kinds[name]], task.layout, _token_counter(learner), calls)
-        for name, partner in spoken(method).items()
+        for name, partner in recordable_partners(method).items()
     }
     episodes = await play(
         replace(method, **partners),  # type: ignore[type-var]  # every method is a dataclass

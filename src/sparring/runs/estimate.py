@@ -27,7 +27,7 @@ from sparring.core.method import Method
 from sparring.ledger import Price, totals
 from sparring.runs.dry_run import DryRun, dry_run
 from sparring.runs.problem_order import ProblemOrder
-from sparring.runs.recording import spoken
+from sparring.runs.recording import recordable_partners
 from sparring.training.learner import Learner
 
 
@@ -77,7 +77,7 @@ class Estimate:
 
 def estimate(recipe: Recipe, episodes: int = 8) -> Estimate:
     """Estimate the cost of a run of `recipe` from `episodes` simulated episodes of each phase; sends nothing."""
-    with_calls = [number for number, phase in enumerate(recipe.phases) if spoken(phase.method)]
+    with_calls = [number for number, phase in enumerate(recipe.phases) if recordable_partners(phase.method)]
     if not with_calls:
         return Estimate((), ("the run costs nothing: all partners are programs of the task",))
     if recipe.run.threads:
@@ -121,7 +121,9 @@ def _notes(name: str, simulated: DryRun, method: Method) -> Iterator[str]:
             "reply does not fit its prompt or pattern; the number of real retries is unknown"
         )
     kinds = role_fields(type(method))
-    for role in sorted({ROLES[kinds[role]] for role in spoken(method)} - {call.role for call in simulated.calls}):
+    for role in sorted(
+        {ROLES[kinds[role]] for role in recordable_partners(method)} - {call.role for call in simulated.calls}
+    ):
         causes = Counter(f"{f.who}: {f.kind}: {f.reason[:80]}" for e in simulated.episodes for f in e.failures)
         reason = f" ({causes.most_common(1)[0][0]})" if causes else ""
         yield f"{name}: no simulated episode reached the {role}{reason}; its calls are not counted"

@@ -18,7 +18,7 @@ from sparring.common.schema import differences
 from sparring.config.recipe import Recipe, fixed
 from sparring.runs.environment import environment
 from sparring.runs.lock import HOLDER, LOCK
-from sparring.runs.recording import STATUS, begin
+from sparring.runs.recording import STATUS, register_run
 
 RECIPE = "recipe.toml"
 
@@ -60,7 +60,7 @@ def branch(source: Path, folder: Path, recipe: Recipe) -> None:
         )
     with writing(folder):
         shutil.copytree(source, folder, ignore=shutil.ignore_patterns(LOCK, HOLDER, "evaluation.json"))
-    begin(folder)
+    register_run(folder)
     write_whole(folder / RECIPE, recipe.toml())
 
 

@@ -40,7 +40,7 @@ class Prepared(Protocol):
         ...
 
 
-def begin(folder: Path) -> str:
+def register_run(folder: Path) -> str:
     """Draw the id of a new run and write it to `folder`, before any call is paid. Return the id."""
     run = secrets.token_hex(8)
     write_json(folder / STATUS, {"id": run, "status": "running"})
@@ -85,7 +85,7 @@ def recorded(recipe: Recipe, folder: Path, run: str) -> Iterator[tuple[tuple[Pha
 
     The ledger is None if no partner has a speaker.
     """
-    if not any(spoken(phase.method) for phase in recipe.phases):
+    if not any(recordable_partners(phase.method) for phase in recipe.phases):
         yield recipe.phases, None
         return
     settings = recipe.ledger
@@ -107,21 +107,21 @@ def ledger_of(folder: Path) -> Path | None:
     return path if path.exists() else None
 
 
-def asks_a_person(recipe: Recipe) -> bool:
+def may_ask_person(recipe: Recipe) -> bool:
     """Tell whether the run may ask a person at the terminal."""
-    partners = [partner for phase in recipe.phases for partner in spoken(phase.method).values()]
+    partners = [partner for phase in recipe.phases for partner in recordable_partners(phase.method).values()]
     return recipe.ledger.mode != "replay" and any(isinstance(partner.speaker, Human) for partner in partners)
 
 
 def check_partners(recipe: Recipe) -> None:
     """Raise ConfigError if a requirement of a partner is missing; a replay calls no partner."""
     for phase in recipe.phases if recipe.ledger.mode != "replay" else ():
-        for partner in spoken(phase.method).values():
+        for partner in recordable_partners(phase.method).values():
             if isinstance(partner.speaker, Prepared):
                 partner.speaker.ready()
 
 
-def spoken(method: Method) -> dict[str, Any]:
+def recordable_partners(method: Method) -> dict[str, Any]:
     """Return the partners of a method whose calls can be recorded, by field name."""
     partners = {name: getattr(method, name) for name in role_fields(type(method))}
     return {name: p for name, p in partners.items() if isinstance(getattr(p, "speaker", None), Recordable)}
@@ -132,6 +132,6 @@ def _on_ledger(method: Method, ledger: Ledger) -> Method:
     kinds = role_fields(type(method))
     changed = {
         name: replace(partner, speaker=Recorded(partner.speaker, ledger, ROLES[kinds[name]]))
-        for name, partner in spoken(method).items()
+        for name, partner in recordable_partners(method).items()
     }
     return replace(method, **changed) if changed else method  # type: ignore[type-var]  # every method is a dataclass

@@ -41,7 +41,7 @@ from sparring.runs.display import Display
 from sparring.runs.environment import environment
 from sparring.runs.external_code import external_code
 from sparring.runs.metrics import Metrics
-from sparring.runs.recording import FILE, begin
+from sparring.runs.recording import FILE, register_run
 from sparring.runs.run import train
 
 UNPACKED = "bundle"  # subfolder of the run for the contents of the bundle
@@ -87,7 +87,7 @@ def replay(
             raise ConfigError(f"{source} contains code that its replay would run ({names}); read it, then add --trust")
         recipe = _recipe(table, bundled, manifest)
         if (bundled / LEDGER).exists():
-            _restore(folder / FILE, bundled / LEDGER, begin(folder), folder.resolve().name)
+            _restore(folder / FILE, bundled / LEDGER, register_run(folder), folder.resolve().name)
         _metrics(bundled / METRICS)
         if episodes and (bundled / ROUNDS).is_dir():
             shutil.copytree(bundled / ROUNDS, folder / ROUNDS)

@@ -32,7 +32,7 @@ from sparring.runs.folder import RECIPE, check_resumable, write_status
 from sparring.runs.lock import locked
 from sparring.runs.metrics import Metrics
 from sparring.runs.problem_order import ProblemOrder
-from sparring.runs.recording import asks_a_person, check_partners, identity, place, recorded
+from sparring.runs.recording import check_partners, identity, may_ask_person, place, recorded
 from sparring.runs.round import Round
 from sparring.runs.selection import Progress, Selection
 from sparring.training import checkpoint
@@ -73,7 +73,7 @@ class Result:
 def train(recipe: Recipe, run: str | Path, *, resume: bool = False, display: Display | None = None) -> Result:
     """Train by `recipe` in the folder `run`, or with `resume` continue the run in it. Works in a notebook too."""
     with locked(Path(run)):
-        return wait_for(Run(recipe, Path(run), resume, display or Display(live=not asks_a_person(recipe))).go())
+        return wait_for(Run(recipe, Path(run), resume, display or Display(live=not may_ask_person(recipe))).go())
 
 
 class Run:
