@@ -36,11 +36,8 @@ def make_task(table: TomlTable) -> Task:
     if not isinstance(table["kind"], str):
         raise ConfigError(f"in [task]: kind = {table['kind']!r} is not a name; choose from {', '.join(TASKS)}")
     rest = {name: setting for name, setting in table.items() if name != "kind"}
-    task = build(TASKS[table["kind"]], rest, f"[task] ({table['kind']})")
-    if not isinstance(task, Task):
-        raise ConfigError(
-            f"in [task]: {table['kind']!r} is not a task (it has no {_missing(task, Task)}); add what is missing"
-        )
+    task: Task = build(TASKS[table["kind"]], rest, f"[task] ({table['kind']})")
+    _check_protocol(task, Task, table["kind"], "[task]")
     return task
 
 
@@ -56,11 +53,8 @@ def make_method(
     for key in table:
         if key not in settings:
             raise ConfigError(f"in {where}: {nearest('key', key, [*settings, *roles, *others])}")
-    method = build(kind, table, where, **roles)
-    if not isinstance(method, Method):
-        raise ConfigError(
-            f"in {where}: {name!r} is not a method (it has no {_missing(method, Method)}); add what is missing"
-        )
+    method: Method = build(kind, table, where, **roles)
+    _check_protocol(method, Method, name, where)
     return method
 
 
@@ -150,18 +144,18 @@ def make_speaker(by: str, table: TomlTable, where: str, others: Sequence[str] = 
     for key in table:
         if key not in keys(kind):
             raise ConfigError(f"in {where}: {nearest('key', key, [*keys(kind), *others])}")
-    speaker = build(kind, table, where)
-    if not isinstance(speaker, Speaker):
-        raise ConfigError(
-            f"in {where}: {by!r} is not a speaker (it has no {_missing(speaker, Speaker)}); add what is missing"
-        )
+    speaker: Speaker = build(kind, table, where)
+    _check_protocol(speaker, Speaker, by, where)
     return speaker
 
 
-def _missing(thing: Any, protocol: Any) -> str:
-    """Return the public attributes of `protocol` that `thing` lacks, separated by commas."""
-    names = {*dir(protocol), *protocol.__annotations__}
-    return ", ".join(sorted(name for name in names if not name.startswith("_") and not hasattr(thing, name)))
+def _check_protocol(thing: Any, protocol: Any, name: str, where: str) -> None:
+    """Raise ConfigError that lists what `thing`, called `name` in the recipe, lacks of `protocol`."""
+    if not isinstance(thing, protocol):
+        names = {*dir(protocol), *protocol.__annotations__}
+        missing = ", ".join(sorted(n for n in names if not n.startswith("_") and not hasattr(thing, n)))
+        kind = protocol.__name__.lower()
+        raise ConfigError(f"in {where}: {name!r} is not a {kind} (it has no {missing}); add what is missing")
 
 
 def _verb(kind: Any) -> str:

@@ -121,9 +121,8 @@ def _notes(name: str, simulated: DryRun, method: Method) -> Iterator[str]:
             "reply does not fit its prompt or pattern; the number of real retries is unknown"
         )
     kinds = role_fields(type(method))
-    for role in sorted(
-        {ROLES[kinds[role]] for role in recordable_partners(method)} - {call.role for call in simulated.calls}
-    ):
+    roles = {ROLES[kinds[field]] for field in recordable_partners(method)}
+    for role in sorted(roles - {call.role for call in simulated.calls}):
         causes = Counter(f"{f.who}: {f.kind}: {f.reason[:80]}" for e in simulated.episodes for f in e.failures)
         reason = f" ({causes.most_common(1)[0][0]})" if causes else ""
         yield f"{name}: no simulated episode reached the {role}{reason}; its calls are not counted"
