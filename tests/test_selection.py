@@ -80,8 +80,8 @@ def test_a_best_learner_of_the_warm_up_is_said_to_be_one_everywhere(asked, tmp_p
     assert (best["accuracy"], best["origin"], final["accuracy"]) == (6 / 8, place, 2 / 8)
     assert (result.test, result.final_test) == (best, final)
     assert result.origin.plain() == place
-    assert "best learner, phase 1 (sft), round 1, step 4: test accuracy 75.0%" in said
-    assert "final learner, phase 2 (saie), round 2, step " in said
+    assert "best learner, from phase 1 (sft), round 1, step 4: test accuracy 75.0%" in said
+    assert "final learner, from phase 2 (saie), round 2, step " in said
     behind = "phase 2 (saie) never beat its start on the development problems: 37.5% at the start, at most 50.0% since"
     assert behind not in said  # it began from 3 of 8 and came to 4
     assert checkpoint.usage(result.best).origin.plain() == place
@@ -105,7 +105,7 @@ def test_the_same_learner_is_asked_once(asked, tmp_path):
     assert found["accuracy"] == found["final"]["accuracy"] == 6 / 8
     assert found["origin"] == found["final"]["origin"]
     assert said.count("test accuracy") == 1
-    assert "best learner (also the final one), phase 2 (saie), round 2, step " in said
+    assert "best learner (also the final one), from phase 2 (saie), round 2, step " in said
     assert result.test["accuracy"] == result.final_test["accuracy"]
 
 

@@ -101,12 +101,13 @@ def _print(evaluation: Evaluation) -> None:
     table = Table("bin", "accuracy", "95 % interval", "problems", box=None)
     for name, rate in {**evaluation.bins(), "all": evaluation.accuracy}.items():
         table.add_row(name, *_cells(rate))
+    failures = ", ".join(f"{count} × {kind}" for kind, count in shares["failed"].items())
     console = Terminal()
     console.print(table)
     console.print(
         f"first attempt right {shares['right_first']:.1%}, revised {shares['revised']:.1%}, "
         f"fixed by revision {shares['fixed']:.1%}, broken by revision {shares['broken']:.1%}; "
-        f"failed: {shares['failed'] or 'none'}"
+        f"failed: {failures or 'none'}"
     )
 
 

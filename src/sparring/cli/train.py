@@ -32,4 +32,4 @@ def train(
 
     result = run_recipe(parsed, run, resume=resume)
     origin = where(result.origin.plain())
-    say(f"saved the best learner ({origin}) in {result.best}; to talk to it: sparring talk {run}")
+    say(f"saved the best learner, from {origin}, in {result.best}; to talk to it: sparring talk {run}")

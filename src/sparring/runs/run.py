@@ -63,7 +63,7 @@ class Result:
             same = self.test["origin"] == self.final_test["origin"]
             for name, line in (("best", self.test), ("final", self.final_test))[: 1 if same else 2]:
                 yield (
-                    f"{name} learner{' (also the final one)' if same else ''}, {checkpoint.where(line['origin'])}: "
+                    f"{name} learner{' (also the final one)' if same else ''}, from {checkpoint.where(line['origin'])}: "
                     f"test accuracy {line['accuracy']:.1%} [{line['low']:.1%}, {line['high']:.1%}] "
                     f"on {line['problems']} problems"
                 )
@@ -178,7 +178,7 @@ class Run:
             self.position = replace(self.position, round=round_ + 1, step=0)
         if not self.selection.has_evaluated(self.origin):  # it may have, after the last step or before a resume
             await self.selection.develop(phase.method, (number + 1, phase.rounds, 0), self.origin)
-        self.display.say(f"phase {number + 1} ({method}) is done")
+        self.display.say(f"phase {number + 1} ({method}) is finished")
         self.position = Position(number + 1, 0, 0, self.position.problems)
         self._save(phase)
 
