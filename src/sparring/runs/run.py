@@ -62,8 +62,9 @@ class Result:
         if self.test is not None and self.final_test is not None:
             same = self.test["origin"] == self.final_test["origin"]
             for name, line in (("best", self.test), ("final", self.final_test))[: 1 if same else 2]:
+                origin = checkpoint.where(line["origin"])
                 yield (
-                    f"{name} learner{' (also the final one)' if same else ''}, from {checkpoint.where(line['origin'])}: "
+                    f"{name} learner{' (also the final one)' if same else ''}, from {origin}: "
                     f"test accuracy {line['accuracy']:.1%} [{line['low']:.1%}, {line['high']:.1%}] "
                     f"on {line['problems']} problems"
                 )
