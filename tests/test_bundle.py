@@ -92,7 +92,7 @@ def test_without_its_server_a_run_is_replayed_to_the_same_weights_and_figures(pa
     done, folder = again
     assert done.same
     assert weights(folder) == weights(paid / "first")
-    assert list(done.told())[1:] == ["weights: the same, to the last bit", "metrics: the same, to the last bit"]
+    assert list(done.report())[1:] == ["weights: identical, bit for bit", "metrics: identical, bit for bit"]
     assert done.replies == len((paid / "first" / "calls.txt").read_text().split()) > 20
 
 
@@ -127,7 +127,7 @@ def test_the_same_run_makes_the_same_bytes(paid, tmp_path, monkeypatch):
     monkeypatch.setattr("time.time", lambda: 2e9)  # some day
     path, _ = bundle(paid / "first", tmp_path / "again.tar.gz")
     assert path.read_bytes() == (paid / "first.tar.gz").read_bytes()
-    with pytest.raises(ConfigError, match="exists already"):
+    with pytest.raises(ConfigError, match="already exists"):
         bundle(paid / "first", path)
 
 
@@ -188,7 +188,7 @@ def test_a_ledger_holds_no_text_of_extra_body(secretive):
 def test_a_ledger_that_an_older_version_wrote_with_its_secrets_is_not_packed(secretive, tmp_path, monkeypatch):
     monkeypatch.setattr("sparring.runs.bundle.export", lambda path, to, calls: to.write_text(
         json.dumps({"request": {"model": "m", "extra_body": {"user": "x"}}}) + "\n"))  # fmt: skip
-    with pytest.raises(ConfigError, match="the ledger holds calls of 'm' with extra_body or a key as they were sent"):
+    with pytest.raises(ConfigError, match="recorded calls of 'm' on the ledger with extra_body or a key in plain text"):
         bundle(secretive / "run", tmp_path / "run.tar.gz")
     assert not (tmp_path / "run.tar.gz").exists()
 
@@ -202,7 +202,7 @@ def test_a_key_that_a_server_repeats_is_not_packed(secretive, tmp_path, monkeypa
         monkeypatch.setenv(key, KEY)
     episodes = next(run.glob("rounds/2*/*/episodes.jsonl"))
     episodes.write_text(f"{KEY if key else SECRET}\n{episodes.read_text()}")
-    with pytest.raises(ConfigError, match=rf"{what}.* would stand in rounds/\S+ of the bundle"):
+    with pytest.raises(ConfigError, match=rf"{what}.* would appear in rounds/\S+ of the bundle"):
         bundle(run, tmp_path / "run.tar.gz")
     assert not (tmp_path / "run.tar.gz").exists()
 
@@ -248,7 +248,7 @@ def test_what_is_no_bundle_is_one_line(tmp_path, content):
     path = tmp_path / "b.tar.gz"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"is no bundle (that can be read|at)") as caught:
+    with pytest.raises(ConfigError, match=r"is (not a readable bundle|no bundle at)") as caught:
         replay(path, tmp_path / "run", display=QUIET)
     assert "\n" not in str(caught.value)
 
@@ -257,7 +257,7 @@ def test_files_are_brought_along_and_a_program_that_is_absent_is_not_missed(loca
     found = members(local / "run.tar.gz")
     assert found["files/task.right/right.py"].decode() == JUDGE
     assert b'train = "bundle:task.train/rows.jsonl"' in found["recipe.toml"]
-    with pytest.raises(ConfigError, match=r"brings code .*files/task.right/right.py\): read it.*--trust"):
+    with pytest.raises(ConfigError, match=r"contains code .*files/task.right/right.py\); read it.*--trust"):
         replay(local / "run.tar.gz", tmp_path / "run", display=QUIET)
     done = replay(local / "run.tar.gz", tmp_path / "run", trust=True, display=QUIET)
     assert done.same
@@ -289,9 +289,9 @@ def test_what_comes_out_otherwise_is_said_and_the_exit_code_is_1(local, tmp_path
         main()
     out, err = capsys.readouterr()
     assert end.value.code == 1
-    assert "not as in the run: versions.torch: '1.0' →" in err
-    assert "weights: final/model.safetensors: '0000" in out
-    assert "metrics: step of phase 1, round 1, step 1: loss: 99.0 →" in out
+    assert "differs from the original run: versions.torch: '1.0' →" in err
+    assert "weights differ: final/model.safetensors: '0000" in out
+    assert "metrics differ: step of phase 1, round 1, step 1: loss: 99.0 →" in out
 
 
 def test_where_the_learner_says_something_else_the_remedy_is_named_and_helps(paid, tmp_path):
@@ -302,7 +302,7 @@ def test_where_the_learner_says_something_else_the_remedy_is_named_and_helps(pai
     told["files"]["recipe.toml"] = sha256(found["recipe.toml"])
     found["manifest.json"] = json.dumps(told).encode()
     path = repacked(found, tmp_path / "b.tar.gz")
-    with pytest.raises(NotRecorded, match=r"the replay parts from the run.*--episodes"):
+    with pytest.raises(NotRecorded, match=r"the replay diverges from the original run.*--episodes"):
         replay(path, tmp_path / "parted", display=QUIET)
     done = replay(path, tmp_path / "run", episodes=True, display=QUIET)
     assert not done.same
@@ -355,7 +355,7 @@ def test_what_the_recipe_reads_is_packed_and_what_its_speakers_read_is_not(tmp_p
     }  # fmt: skip
     assert found.table["phase"][0]["discussant"]["command"] == ["data/partner.py"]
     assert packed(learner={"model": "tiny"}).files == {}
-    with pytest.raises(ConfigError, match=r"the learner began from runs/x/final, which is not here"):
+    with pytest.raises(ConfigError, match=r"the learner's initial model runs/x/final does not exist"):
         packed(learner={"model": "runs/x/final"})
 
 
@@ -365,7 +365,7 @@ def test_adapters_of_a_base_that_lies_elsewhere_are_refused_with_the_remedy(tmp_
     (tmp_path / "adapted").mkdir()
     adapted = tmp_path / "adapted" / "adapter_config.json"
     adapted.write_text(json.dumps({"base_model_name_or_path": str(tmp_path / "base")}))
-    with pytest.raises(ConfigError, match=r"holds adapters of .*base; fold them in by sparring merge"):
+    with pytest.raises(ConfigError, match=r"holds adapters of .*base; merge them with sparring merge"):
         packed(learner={"model": "adapted"})
     adapted.write_text(json.dumps({"base_model_name_or_path": "owner/name"}))
     assert list(packed(learner={"model": "adapted"}).files) == ["files/learner.model/adapted/adapter_config.json"]
@@ -385,10 +385,10 @@ def test_what_is_on_the_hub_is_named_with_its_revision_where_that_is_known(monke
 
 
 def test_only_a_finished_run_is_packed(paid, tmp_path):
-    with pytest.raises(ConfigError, match="holds no run"):
+    with pytest.raises(ConfigError, match="contains no run"):
         bundle(tmp_path)
     (tmp_path / "run.json").write_text('{"status": "stopped"}')
-    with pytest.raises(ConfigError, match="is stopped, not finished; go on with it by --resume first"):
+    with pytest.raises(ConfigError, match="is stopped, not finished; resume it with --resume first"):
         bundle(tmp_path)
-    with pytest.raises(ConfigError, match="exists already"):
+    with pytest.raises(ConfigError, match="already exists"):
         replay(paid / "first.tar.gz", tmp_path, display=QUIET)

@@ -171,7 +171,7 @@ def _mend(folder: Path, path: Path, content: bytes, error: str) -> None:
         if "remove it and" in error:
             path.unlink(missing_ok=True)
     else:
-        assert "put that file back" in error or "go on with the same one" in error
+        assert "put that file back" in error or "restore that file" in error or "resume with the same recipe" in error
         path.write_bytes(content)
 
 

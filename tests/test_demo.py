@@ -128,13 +128,13 @@ def test_every_line_of_metrics_is_read_once(tmp_path, monkeypatch):
             yield row
 
     monkeypatch.setattr(sparring.runs.demo, "json_lines", counted)
-    watched = sparring.runs.demo.Watched(tmp_path)
-    assert not watched.look()
+    watched = sparring.runs.demo.Monitor(tmp_path)
+    assert not watched.update()
     step, line = '{"kind": "step"}\n', '{"kind": "development", "accuracy": 0.5}\n{"kind": "round"}\n'
     for text, news in ((step * 3, False), (line, True), ("", False), (step[:5], False), (step[5:] + line, True)):
         with path.open("a") as file:
             file.write(text)
-        assert watched.look() == news
+        assert watched.update() == news
     assert (watched.rounds, watched.development) == (2, 0.5)
     assert len(read) == len(set(read)) == len(path.read_text().splitlines())
 
@@ -147,7 +147,7 @@ def test_all_arms_are_the_default():
 def test_an_unknown_arm_is_named_before_anything_is_run(tmp_path):
     with pytest.raises(ConfigError, match=r"no arm of the demo is called 'tripos' .did you mean 'tripost'"):
         run_demo(tmp_path / "run", 0, ("sft", "tripos"))
-    with pytest.raises(ConfigError, match="names no arm; there is sft, saie"):
+    with pytest.raises(ConfigError, match="names no arm; choose from sft, saie"):
         run_demo(tmp_path / "run", 0, ())
     assert not list(tmp_path.iterdir())
 

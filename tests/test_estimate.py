@@ -126,7 +126,7 @@ def test_samples_that_are_alike_now_are_taken_to_differ_later():
 def test_programs_of_the_task_cost_nothing():
     found = estimate(Recipe.read("tripost"))
     assert found.lines == ()
-    assert found.notes == ("nobody is to be paid: all partners are programs of the task",)
+    assert found.notes == ("the run costs nothing: all partners are programs of the task",)
 
 
 def test_problems_that_a_method_consults_are_counted():
@@ -146,7 +146,7 @@ def test_thoughts_are_told_apart_so_that_the_judge_is_asked():
 def test_where_the_stand_in_cannot_be_read_asking_once_more_is_counted_and_said():
     found = estimate(judged(pattern="VERDICT: ([ABC])"), 2)
     assert found.lines[0].calls == 2 * 48
-    assert re.search(r"12 of the 24 dry calls of the judge ask once more", found.notes[0])
+    assert re.search(r"12 of the 24 simulated calls of the judge are retries", found.notes[0])
 
 
 def test_money_is_counted_by_the_price_table_and_a_missing_price_is_said():
@@ -160,9 +160,9 @@ def test_money_is_counted_by_the_price_table_and_a_missing_price_is_said():
     )
     unpriced = estimate(judged(table={"budget": {"run": {"money": 1.0}}}), 2).notes
     assert unpriced[0].startswith(
-        "the price of 'm' is not known, so its cost is in no sum: add it to budget.prices; with"
+        "the price of 'm' is unknown, so all costs leave it out; add it to budget.prices; because"
     )
-    assert unpriced[1] == "budget.run.money = 1.0: without all prices it is not known whether that is enough"
+    assert unpriced[1] == "budget.run.money = 1.0: prices are missing, so it is unknown whether this is enough"
 
 
 def test_where_one_price_is_not_known_nothing_is_said_as_if_it_were(monkeypatch, capsys):
@@ -177,8 +177,8 @@ def test_where_one_price_is_not_known_nothing_is_said_as_if_it_were(monkeypatch,
     assert re.search(r"critic\s+priced-1.5 .* [\d.]+ *\n", out)
     assert re.search(r"editor\s+other .* \? *\n", out)
     assert re.search(r"total .* [\d.]+ \+ \? *\n", out)
-    assert "the price of 'other' is not known" in out
-    assert "budget.run.money = 1,000,000,000.0: without all prices it is not known whether that is enough" in out
+    assert "the price of 'other' is unknown" in out
+    assert "budget.run.money = 1,000,000,000.0: prices are missing, so it is unknown whether this is enough" in out
     assert "budget.run.calls = 1,000,000 is enough" in out
     assert "priced-1.5'" not in out
 
@@ -196,10 +196,10 @@ def test_a_cap_is_reached_where_the_sums_pass_it():
     assert told(run={"calls": 299}) == ["budget.run.calls = 299 may be reached in phase 2-saie, round 3"]
     assert told(run={"calls": 300}) == ["budget.run.calls = 300 may be reached in phase 3-tripost, round 1"]
     assert told(run={"calls": 500}) == ["budget.run.calls = 500 may be reached in phase 3-tripost, round 2"]
-    assert told(run={"calls": 700}) == ["budget.run.calls = 700 is enough: 700 at most"]
+    assert told(run={"calls": 700}) == ["budget.run.calls = 700 is enough: the run uses at most 700"]
     assert told(round={"calls": 199, "tokens": 10}) == [
         "budget.round.calls = 199 may be reached in phase 3-tripost, round 1",
-        "budget.round.tokens = 10 is enough: 10 at most",
+        "budget.round.tokens = 10 is enough: the run uses at most 10",
     ]
 
 
@@ -214,8 +214,8 @@ def test_the_verb_shows_a_table_with_what_is_a_bound_and_what_a_guess(tmp_path, 
     assert end.value.code == 0
     assert re.search(r"1-response_preference\s+1\s+judge\s+m\s+48\s+[\d,]+\s+49,152\s+\?", out)
     assert re.search(r"total\s+48\s", out)
-    assert "calls ≤: a bound" in out
-    assert "tokens in ≈: a guess from 2 dry episodes" in out
+    assert "calls ≤: an upper bound" in out
+    assert "tokens in ≈: an estimate from 2 simulated episodes" in out
     assert "budget.run.calls = 40 may be reached in phase 1-response_preference, round 1" in out
 
 

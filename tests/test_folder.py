@@ -120,6 +120,6 @@ def test_a_run_stopped_by_max_dropped_goes_on_when_it_is_raised(tmp_path):
 def test_what_is_left_of_a_run_without_its_recipe_is_not_overwritten(name, tmp_path):
     (tmp_path / name).write_text("precious")
     for resume in (False, True):
-        with pytest.raises(ConfigError, match=rf"holds {name} but no recipe.toml; put that file back"):
+        with pytest.raises(ConfigError, match=rf"contains {name} but no recipe.toml; restore that file"):
             train(Recipe.of(RECIPE), tmp_path, resume=resume, display=QUIET)
     assert (tmp_path / name).read_text() == "precious"

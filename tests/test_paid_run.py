@@ -174,5 +174,5 @@ def test_the_ledger_is_shown_and_written(paid, tmp_path, capsys):
     assert all(role in told for role in ("discussant", "critic", "editor", "judge"))
     assert len((tmp_path / "calls.jsonl").read_text().splitlines()) == len(heard)
     ledger(folder / "ledger.sqlite", failures=False, output=None)
-    with pytest.raises(ConfigError, match="is neither a run nor a ledger's file"):
+    with pytest.raises(ConfigError, match="is neither a run nor a ledger file"):
         ledger(tmp_path / "nothing", failures=False, output=None)

@@ -44,7 +44,6 @@ from sparring.partners.model_editor import ModelEditor
 from sparring.partners.model_judge import ModelJudge
 from sparring.partners.reward_judge import RewardJudge
 from sparring.partners.task_discussant import TaskDiscussant
-from sparring.runs import dry_run
 from sparring.speakers import command
 from sparring.speakers.scripted import Scripted
 from sparring.synthesis import overlap, rationales
@@ -312,7 +311,6 @@ READERS: dict[str, Callable[[str], Any]] = {
     "retry": lambda text: retry_after({"retry-after": text}),
     "program": lambda text: command._read(text.encode()),
     "clean": lambda text: clean(f"{text}\ud83d"),
-    "dry": lambda text: (dry_run._STEP.findall(text), dry_run._FAULTY.search(text)),
     "sorting": lambda text: sorting.read_sorting(text, VOCABULARY),
     "stated": lambda text: sorting.stated(text, VOCABULARY),
     "named": lambda text: sorting.named(text, ["ant", "bee"]),

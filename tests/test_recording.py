@@ -13,7 +13,7 @@ from sparring.ledger import Budget, BudgetReached, Cap, Ledger, Recorded, runs, 
 from sparring.runs import run
 from sparring.runs.display import Display
 from sparring.runs.folder import branch
-from sparring.runs.recording import STATUS, USED, begin, identity
+from sparring.runs.recording import STATUS, USED, identity, register_run
 from sparring.runs.run import train
 from tests.parrot import Parrot, ask
 from tests.reward_model import save_reward_model
@@ -147,4 +147,4 @@ def test_a_branch_is_a_run_of_its_own_and_a_resumed_run_is_not(tmp_path):
 
 
 def test_ids_are_not_alike(tmp_path):
-    assert len({begin(tmp_path) for _ in range(1000)}) == 1000
+    assert len({register_run(tmp_path) for _ in range(1000)}) == 1000

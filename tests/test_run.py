@@ -99,7 +99,7 @@ def test_a_checkpoint_loads_with_plain_transformers_and_knows_its_use(finished):
     used = checkpoint.usage(final)
     assert (used.method, used.settings["samples"], used.layout) == ("response_preference", 4, "compact")
     opened = sparring.load_learner(final)
-    assert (opened.way.name, opened.way.samples, opened.layout.name) == ("response_preference", 4, "compact")
+    assert (opened.answerer.name, opened.answerer.samples, opened.layout.name) == ("response_preference", 4, "compact")
 
 
 def test_checkpoints_are_kept_as_told_and_the_newest_two_have_a_state(finished):
@@ -236,7 +236,7 @@ def test_a_resumed_run_samples_nothing_twice(finished, tmp_path, monkeypatch):
 
 
 def test_a_folder_with_a_run_is_not_overwritten_and_a_changed_recipe_is_refused(finished):
-    with pytest.raises(ConfigError, match="holds a run already; go on with it by --resume"):
+    with pytest.raises(ConfigError, match="already contains a run; add --resume to continue it"):
         train(small(), finished, display=QUIET)
     with pytest.raises(ConfigError, match=r"another recipe \(phase.2.rounds: 3 → 4\)"):
         train(small(phase__saie__rounds=4), finished, resume=True, display=QUIET)

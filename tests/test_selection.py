@@ -80,9 +80,9 @@ def test_a_best_learner_of_the_warm_up_is_said_to_be_one_everywhere(asked, tmp_p
     assert (best["accuracy"], best["origin"], final["accuracy"]) == (6 / 8, place, 2 / 8)
     assert (result.test, result.final_test) == (best, final)
     assert result.origin.plain() == place
-    assert "the best learner, from phase 1 (sft), round 1, step 4: test accuracy 75.0%" in said
-    assert "the final learner, from phase 2 (saie), round 2, step " in said
-    behind = "phase 2 (saie) never beat its start on the development problems: 37.5% at its start, 50.0% at most since"
+    assert "best learner, from phase 1 (sft), round 1, step 4: test accuracy 75.0%" in said
+    assert "final learner, from phase 2 (saie), round 2, step " in said
+    behind = "phase 2 (saie) never beat its start on the development problems: 37.5% at the start, at most 50.0% since"
     assert behind not in said  # it began from 3 of 8 and came to 4
     assert checkpoint.usage(result.best).origin.plain() == place
 
@@ -90,7 +90,7 @@ def test_a_best_learner_of_the_warm_up_is_said_to_be_one_everywhere(asked, tmp_p
 def test_a_phase_that_never_beat_its_start_is_said_in_a_line(asked, tmp_path):
     asked += [1, 2, 3, 5, 4, 5, 3, 3, 2, 6]
     _, said = go(tmp_path / "run")
-    line = "phase 2 (saie) never beat its start on the development problems: 62.5% at its start, 62.5% at most since"
+    line = "phase 2 (saie) never beat its start on the development problems: 62.5% at the start, at most 62.5% since"
     assert said.count(line) == 1
     assert told(tmp_path / "run")["development"] == [
         {"phase": 2, "method": "saie", "start": 0.625, "highest": 0.625, "beat_its_start": False}
@@ -105,7 +105,7 @@ def test_the_same_learner_is_asked_once(asked, tmp_path):
     assert found["accuracy"] == found["final"]["accuracy"] == 6 / 8
     assert found["origin"] == found["final"]["origin"]
     assert said.count("test accuracy") == 1
-    assert "the best learner (the final one), from phase 2 (saie), round 2, step " in said
+    assert "best learner (also the final one), from phase 2 (saie), round 2, step " in said
     assert result.test["accuracy"] == result.final_test["accuracy"]
 
 

@@ -31,7 +31,7 @@ def test_an_interruption_of_an_import_is_one_line(then, library, tmp_path):
         capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": paths},
     )  # fmt: skip
     assert said.returncode == 130
-    assert said.stderr in ("interrupted\n", "interrupted; a run goes on with --resume\n")
+    assert said.stderr in ("interrupted\n", "interrupted; to continue a run, add --resume\n")
     assert not (tmp_path / "run").exists()
 
 

@@ -131,7 +131,7 @@ def test_a_mistake_on_the_command_line_is_one_line(words, says, tmp_path, monkey
         ("run.threads=100000", ("threads = 100000", "1024")),
         ("phase.1.rounds=1" + 22 * "0", ("rounds", "too long a number (got 74 bits)")),
         ("run.seed=" + 5000 * "1", ("too many digits",)),
-        ("run.seed=" + 100_000 * "[", ("nested too deep",)),
+        ("run.seed=" + 100_000 * "[", ("nested too deeply",)),
         ("task.kind=..", ("no task is called '..'", "word_sorting")),
         ("task.kind=builtins.int", ("'builtins.int'", "not a dataclass")),
         ("phase.1.method=3", ("method", "3")),
@@ -169,7 +169,7 @@ def test_a_recipe_that_is_missing_or_no_toml_is_named(tmp_path, mistaken):
     mistaken(path=tmp_path / "no.toml", says=("no.toml", "No such file", "give a TOML file"))
     broken = tmp_path / "broken.toml"
     broken.write_text("[learner]\nmodel = tiny\n")
-    mistaken(path=broken, says=("broken.toml", "not TOML", "line 2"))
+    mistaken(path=broken, says=("broken.toml", "not valid TOML", "line 2"))
     broken.write_bytes(b"\xff\xfe")
     mistaken(path=broken, says=("broken.toml", "UTF-8"))
     mistaken(path=tmp_path, says=(str(tmp_path), "directory"))
@@ -224,7 +224,7 @@ def test_a_task_that_lacks_what_a_method_or_partner_needs_is_named_at_once(recip
     source = rows(tmp_path / "open.jsonl", *({"prompt": row["prompt"]} for row in GOOD))
     needs = "which the task table does not have"
     line = mistaken(path=table_of(recipe, source), says=("phase 1 (sft)", "gold answers", needs, "answer"))
-    assert "let a speaker fill the role" not in line  # sft has no role that a speaker could fill
+    assert "a speaker for this role" not in line  # sft has no role that a speaker could fill
 
     source = rows(tmp_path / "gold.jsonl", *GOOD)
     table_of(recipe, source)
@@ -240,14 +240,14 @@ def test_a_task_that_lacks_what_a_method_or_partner_needs_is_named_at_once(recip
     by_task = '[phase.{}]\nby = "task"\n'
     mistaken(
         path=with_phase("saie", by_task.format("discussant")),
-        says=("phase 1 (saie): discussant", "hints and false claims", needs, "let a speaker fill the role"),
+        says=("phase 1 (saie): discussant", "hints and false claims", needs, "a speaker for this role"),
     )
     roles = by_task.format("critic") + by_task.format("editor")
     mistaken(path=with_phase("tripost", roles), says=("critic", "first wrong step", needs))
     spoken = roles.replace('"task"', '"scripted"\nreplies = ["a"]')
     mistaken(path=with_phase("tripost", spoken), says=("phase 1 (tripost)", "rationales", needs))
     fresh = table_of(recipe, source, 'problems = "fresh"')
-    mistaken(path=fresh, says=('problems = "fresh"', "table cannot make new problems", '"fixed"'))
+    mistaken(path=fresh, says=('problems = "fresh"', "table cannot generate problems", '"fixed"'))
 
 
 @pytest.fixture

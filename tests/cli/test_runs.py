@@ -53,7 +53,7 @@ def test_questions_over_the_models_length_are_reported_not_cut(run, tmp_path):
 
 def test_a_run_that_exists_is_not_overwritten(run):
     before = tree(run)
-    refused("train", run.parent / "recipe.toml", "--run", run, says=(str(run), "holds a run already", "--resume"))
+    refused("train", run.parent / "recipe.toml", "--run", run, says=(str(run), "already contains a run", "--resume"))
     assert tree(run) == before
 
 
@@ -110,7 +110,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoi
     assert "Traceback" not in said.err
     line = said.err.splitlines()[-1]
     assert line.startswith("error: ")
-    for part in ("phase 1 (sft), round 1", " is nan in step", "rows", "the last good checkpoint"):
+    for part in ("phase 1 (sft), round 1", " is nan in step", "rows", "the last good checkpoint is"):
         assert part in line
     (saved,) = {path.parent for path in (tmp_path / "run" / "checkpoints").glob("*/state")}
     network = AutoModelForCausalLM.from_pretrained(saved)
@@ -123,7 +123,7 @@ def test_a_loss_that_is_no_number_promises_no_checkpoint_where_there_is_none(rec
     line = said.err.splitlines()[-1]
     assert " is nan in step" in line
     assert not list((tmp_path / "run").glob("checkpoints/*"))
-    assert "checkpoint is kept" not in line
+    assert "the last good checkpoint" not in line
 
 
 def test_a_script_that_runs_dry_stops_the_run_and_says_why(recipe, tmp_path):
@@ -148,5 +148,5 @@ def test_an_interruption_is_one_line_and_can_be_gone_on_with(recipe, tmp_path, m
         patch.setattr("sparring.training.trainer.Trainer.learn", interrupt)
         said = sparring_("train", recipe(), "--run", tmp_path / "run")
     assert said.code == 130
-    assert said.err.splitlines()[-1] == "interrupted; a run goes on with --resume"
+    assert said.err.splitlines()[-1] == "interrupted; to continue a run, add --resume"
     assert sparring_("train", recipe(), "--run", tmp_path / "run", "--resume").code == 0

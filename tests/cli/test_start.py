@@ -53,5 +53,5 @@ def test_an_interruption_while_a_verb_still_loads_is_one_line(tmp_path):
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
         assert process.returncode == 130, said
-        assert said.splitlines()[-1] == "interrupted; a run goes on with --resume"
+        assert said.splitlines()[-1] == "interrupted; to continue a run, add --resume"
         assert "Traceback" not in said

@@ -10,7 +10,7 @@ from sparring.common.schema import flat
 from sparring.config.factory import METHODS, TASKS, name_of
 from sparring.config.recipe import Recipe, load_table, shipped_recipes
 from sparring.runs.demo import ARMS
-from sparring.runs.run import Choice
+from sparring.runs.problem_order import ProblemOrder
 
 NAMES = ["curriculum", "response_preference", "saie", "sft", "thought_preference", "tripost"]
 
@@ -61,7 +61,7 @@ def test_what_it_says_is_what_is_meant(name):
 
 def test_its_rounds_can_be_asked(name):
     recipe = Recipe.read(name)
-    choice = Choice(recipe)
+    order = ProblemOrder(recipe)
     for number, phase in enumerate(recipe.phases):
         for round_ in {0, phase.rounds - 1}:
-            assert len(choice.round(phase, number, round_)) == choice.count(phase)
+            assert len(order.round(phase, number, round_)) == order.count(phase)

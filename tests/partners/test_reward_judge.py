@@ -62,7 +62,7 @@ def test_by_reward_is_the_judge_and_tells_the_table_that_makes_it_again():
 def test_by_reward_is_refused_in_another_role_in_a_line(role):
     with pytest.raises(ConfigError) as error:
         make(role, by="reward", model="owner/model")
-    assert str(error.value) == f"in {WHERE}: by = 'reward' can only be a judge; let another fill the {role}"
+    assert str(error.value) == f"in {WHERE}: by = 'reward' can only be a judge; choose another speaker for the {role}"
 
 
 def test_a_key_of_judges_that_are_asked_is_unknown_to_it():

@@ -12,16 +12,14 @@ from sparring.cli.shared import say
 
 def bundle(
     run: Annotated[Path, typer.Argument(help="A finished run.")],
-    output: Annotated[
-        Path | None, typer.Argument(help="The file to make; by default the run's name and .tar.gz.")
-    ] = None,
+    output: Annotated[Path | None, typer.Argument(help="File to write; default: <run>.tar.gz in this folder.")] = None,
 ) -> None:
-    """Pack a run into one file, from which anybody replays it off-line and for nothing."""
+    """Pack a run into one file that anybody can replay offline at no cost."""
     from sparring.runs.bundle import bundle as pack
 
     packed, manifest = pack(run, output)
     for name in manifest.modules:
-        say(f"not in it: the module {name}, which is to be importable where it is replayed")
+        say(f"not included: module {name}; install it where you replay the bundle")
     for key, name in manifest.hub.items():
-        say(f"not in it: {key} = {name}, from the hub")
-    say(f"{len(manifest.files)} files in {packed}; try it: sparring replay {packed} --run runs/again")
+        say(f"not included: {key} = {name}; the replay loads it from the Hugging Face hub")
+    say(f"packed {len(manifest.files)} files into {packed}; to replay it: sparring replay {packed} --run runs/again")

@@ -1,4 +1,4 @@
-"""`sparring demo`: trains a tiny model by every method, side by side."""
+"""`sparring demo`: trains a tiny model with every method, side by side."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import typer
 
 
 def demo(
-    run: Annotated[Path, typer.Option(help="Folder for the runs of the demo.")] = Path("runs/demo"),
-    seed: Annotated[int, typer.Option(help="Root seed.")] = 0,
-    methods: Annotated[str, typer.Option(help="Arms to run, by comma.")] = "all",
+    run: Annotated[Path, typer.Option(help="Folder for the demo's runs.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    methods: Annotated[str, typer.Option(help="Comma-separated methods to run, or 'all'.")] = "all",
 ) -> None:
-    """Train a tiny model by every method, side by side, on this machine's CPU; minutes, and nothing is downloaded."""
+    """Train a tiny model with every method on this machine's CPU and compare them; takes minutes, downloads nothing."""
     from sparring.runs.demo import ARMS, run_demo
 
     chosen = ARMS if methods == "all" else tuple(name.strip() for name in methods.split(",") if name.strip())

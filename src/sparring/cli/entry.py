@@ -1,7 +1,7 @@
-"""The program's entry point: an interruption is one line, from the first import on.
+"""The program's entry point: Ctrl-C prints one line, even during imports.
 
-Imports of what the verbs need take seconds. A library that an interruption meets there may make an error of its own of
-it, so whether there was one is asked of the signal itself, and nothing is run any more that could be interrupted again.
+The verbs' imports take seconds. A library that is interrupted while it loads may raise some other error instead of
+KeyboardInterrupt. So this module asks the signals themselves, and then exits without running anything else.
 """
 
 from __future__ import annotations
@@ -13,45 +13,45 @@ INTERRUPTED = 130
 
 
 def main() -> None:
-    """Runs the program."""
+    """Run the program."""
     signals = -1
     try:
-        signals = _signals()
-        from sparring.cli.main import main as program  # an interruption of this import is one line, too
+        signals = _signal_pipe()
+        from sparring.cli.main import main as program  # inside the try: Ctrl-C may come during this import
 
         program()
     except SystemExit as end:
         if end.code != INTERRUPTED:
             raise
-        _end()
+        _exit_interrupted()
     except BaseException as error:
-        if not isinstance(error, KeyboardInterrupt) and not _interrupted(signals):
+        if not isinstance(error, KeyboardInterrupt) and not _got_sigint(signals):
             raise
         sys.stderr.write("interrupted\n")
-        _end()
+        _exit_interrupted()
 
 
-def _signals() -> int:
-    """A pipe's end from which the numbers of the signals that this process gets can be read."""
-    import signal  # as above
+def _signal_pipe() -> int:
+    """Return the read end of a pipe that receives the number of each signal this process gets."""
+    import signal  # here, so that main() covers it
 
-    out, into = os.pipe()
-    os.set_blocking(out, False)
-    os.set_blocking(into, False)
-    signal.set_wakeup_fd(into, warn_on_full_buffer=False)
-    return out
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    os.set_blocking(write_end, False)
+    signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    return read_end
 
 
-def _interrupted(signals: int) -> bool:
-    import signal  # as above
+def _got_sigint(signals: int) -> bool:
+    import signal  # here, so that main() covers it
 
     try:
         return signal.SIGINT in os.read(signals, 64)
-    except OSError:  # there were none
+    except OSError:  # no signal came
         return False
 
 
-def _end() -> None:
+def _exit_interrupted() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(INTERRUPTED)

@@ -1,4 +1,4 @@
-"""`sparring estimate`: says what a run may cost at most."""
+"""`sparring estimate`: prints the most that a run may cost."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from sparring.cli.shared import RecipeArgument
 def estimate(
     recipe: RecipeArgument,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="key.path=value, over the recipe, as for train.")
+        list[str] | None, typer.Option("--set", help="Change a key of the recipe: key.path=value, as for train.")
     ] = None,
-    episodes: Annotated[int, typer.Option(min=1, help="Dry episodes of each phase.")] = 8,
+    episodes: Annotated[int, typer.Option(min=1, help="Simulated episodes per phase.")] = 8,
 ) -> None:
-    """Say what a run may cost at most, in calls, tokens and money, before anything is sent."""
+    """Estimate the most that a run may cost in calls, tokens and money, without sending anything."""
     from sparring.config.recipe import Recipe
 
-    read = Recipe.read(recipe, settings or [])
+    parsed = Recipe.read(recipe, settings or [])
     from sparring.runs.estimate import print_estimate
 
-    print_estimate(read, episodes)
+    print_estimate(parsed, episodes)

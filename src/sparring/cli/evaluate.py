@@ -1,4 +1,4 @@
-"""`sparring evaluate`: asks a saved learner held-out problems; shows a table, and writes JSON."""
+"""`sparring evaluate`: measures a saved learner on held-out problems, prints a table and writes JSON."""
 
 from __future__ import annotations
 
@@ -22,68 +22,72 @@ if TYPE_CHECKING:
 
 def evaluate(
     model: ModelArgument,
-    task: Annotated[str | None, typer.Option(help="Kind of task; for a run, by default its own.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value for the task.")] = None,
-    split: Annotated[Literal["train", "development", "test"], typer.Option(help="Which problems.")] = "test",
-    problems: Annotated[int | None, typer.Option(min=1, help="How many of them; all unless given.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Task to evaluate on; default: the task that the run was trained on.")
+    ] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Set a key of the task: key=value.")] = None,
+    split: Annotated[Literal["train", "development", "test"], typer.Option(help="Which problems to use.")] = "test",
+    problems: Annotated[int | None, typer.Option(min=1, help="Number of problems; default: all.")] = None,
     protocol: ProtocolOption = "as_trained",
-    output: Annotated[Path | None, typer.Option(help="JSON file for all figures and outcomes.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="JSON file for the results and the outcome of each problem.")
+    ] = None,
 ) -> None:
-    """Measure a model on held-out problems, with a 95 % interval and per bin."""
+    """Measure a model's accuracy on held-out problems, overall and per bin, with 95 % intervals."""
     from sparring.common.files import write_json
     from sparring.models.source import check_learner
 
     if output is not None:
-        write_json(output, {})  # a path that cannot be written is told now, not after the questions
-    asked = _task(Path(model), task, settings or [])
-    chosen = list(asked.problems(split))[:problems]
+        write_json(output, {})  # fails now, not after the evaluation, if the path cannot be written
+    target = _task(Path(model), task, settings or [])
+    chosen = list(target.problems(split))[:problems]
     if not chosen:
         raise ConfigError(f"the task has no {split} problems; choose another --split")
-    asked.is_right(chosen[0], "?")  # a ConfigError where nothing tells what is right: now, not after the questions
+    target.is_right(chosen[0], "?")  # fails now, not after the evaluation, if the task cannot check answers
     check_learner(model)
-    from sparring.runs.load import load_learner  # only now: a mistake is told before torch is imported
+    from sparring.runs.load import load_learner  # slow (torch): imported only after the arguments are checked
 
-    evaluation = _measure(asked, chosen, load_learner(model, protocol), f"{len(chosen)} {split} problems")
+    evaluation = _measure(target, chosen, load_learner(model, protocol), f"{len(chosen)} {split} problems")
     _print(evaluation)
     if output is not None:
         outcomes = [asdict(outcome) for outcome in evaluation.outcomes]
         write_json(output, {**evaluation.plain(), "outcomes": outcomes})
 
 
-def _task(place: Path, kind: str | None, settings: list[str]) -> Task:
-    """The task named, otherwise the one that the run was trained on."""
+def _task(run: Path, kind: str | None, settings: list[str]) -> Task:
+    """Make the task `kind`, or if it is None the task of the recipe in the folder `run`."""
     from sparring.config.factory import make_task
     from sparring.config.recipe import load_table, with_settings
 
     table: dict[str, object] = {"kind": kind}
     if kind is None:
-        recipe = place / "recipe.toml"
+        recipe = run / "recipe.toml"
         if not os.path.exists(recipe):
-            raise ConfigError(f"{place} is not a run, so it names no task; give one with --task")
+            raise ConfigError(f"{run} is not a run, so the task is unknown; name one with --task")
         table = {**load_table(str(recipe)).get("task", {})}
-        table.pop("problems", None)  # how a run chooses among them
+        table.pop("problems", None)  # a key of the run ("fixed" or "fresh"), not of the task
     return make_task(with_settings(table, settings))
 
 
 def _measure(task: Task, problems: Sequence[Problem], learner: SavedLearner, title: str) -> Evaluation:
-    """Asks the learner, under a progress bar."""
+    """Evaluate the learner and show a progress bar named `title`."""
     from rich.progress import Progress
 
     from sparring.common.concurrency import wait_for
     from sparring.common.terminal import Terminal
     from sparring.core.chat import LEARNER
-    from sparring.core.evaluation import evaluate as ask_all
+    from sparring.core.evaluation import evaluate as evaluate_all
     from sparring.inference.model_speaker import Voice
 
     with Progress(console=Terminal(stderr=True), transient=True) as bar:
-        asking = bar.add_task(title, total=len(problems))
+        bar_task = bar.add_task(title, total=len(problems))
         return wait_for(
-            ask_all(
+            evaluate_all(
                 task,
                 problems,
-                learner.way,
+                learner.answerer,
                 lambda problem: Voice(learner.model, LEARNER, ("evaluate", problem.id)),
-                on_outcome=lambda outcome: bar.advance(asking),
+                on_outcome=lambda outcome: bar.advance(bar_task),
             )
         )
 
@@ -97,11 +101,13 @@ def _print(evaluation: Evaluation) -> None:
     table = Table("bin", "accuracy", "95 % interval", "problems", box=None)
     for name, rate in {**evaluation.bins(), "all": evaluation.accuracy}.items():
         table.add_row(name, *_cells(rate))
+    failures = ", ".join(f"{count} × {kind}" for kind, count in shares["failed"].items())
     console = Terminal()
     console.print(table)
     console.print(
-        f"right at first {shares['right_first']:.1%}, revised {shares['revised']:.1%}, "
-        f"fixed {shares['fixed']:.1%}, broken {shares['broken']:.1%}; failed: {shares['failed'] or 'none'}"
+        f"first attempt right {shares['right_first']:.1%}, revised {shares['revised']:.1%}, "
+        f"fixed by revision {shares['fixed']:.1%}, broken by revision {shares['broken']:.1%}; "
+        f"failed: {failures or 'none'}"
     )
 
 

@@ -1,4 +1,4 @@
-"""`sparring ledger`: what a run's partners were asked, what it cost, what failed."""
+"""`sparring ledger`: lists the calls to a run's partners, their cost and their failures."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from sparring.ledger import Total
 
 OPEN = " ?"
-OPENED = """? {count:,} of the calls were sent and have no result here: they are under way, or a kill has cut them off.
-  They may have been paid, and may be asked again. They count, with the most tokens that they may be billed for."""
+OPEN_CALLS = """? {count:,} calls were sent but have no result yet: they are running, or the run was killed.
+  They may be billed, and a resumed run may repeat them. They count with the most tokens that they may be billed for."""
 
 
 def ledger(
-    run: Annotated[Path, typer.Argument(help="A run, or a ledger's file.")],
-    failures: Annotated[bool, typer.Option("--failures", help="List what went wrong, commonest first.")] = False,
-    output: Annotated[Path | None, typer.Option(help="JSONL file for every attempt.")] = None,
+    run: Annotated[Path, typer.Argument(help="A run's folder, or a ledger file.")],
+    failures: Annotated[bool, typer.Option("--failures", help="List the errors, most frequent first.")] = False,
+    output: Annotated[Path | None, typer.Option(help="JSONL file to export every attempt to.")] = None,
 ) -> None:
-    """Show what a run's partners were asked: calls, tokens, cost and failures by role, round and model."""
+    """Show the calls to a run's partners: calls, failures, tokens and cost by role, round and model."""
     from sparring.common.terminal import Terminal
     from sparring.ledger import entries, export, runs, totals
 
@@ -37,18 +37,18 @@ def ledger(
         f"{sum(total.calls for total in sums):,} calls, {sum(total.failed for total in sums):,} failed, "
         f"cost {sum(total.cost for total in sums):.4f}"
     )
-    if unknown := sum(total.open for total in sums):
-        console.print(OPENED.format(count=unknown), highlight=False)
+    if open_calls := sum(total.open for total in sums):
+        console.print(OPEN_CALLS.format(count=open_calls), highlight=False)
     if failures:
         counts = Counter((entry["outcome"], entry["error"]) for entry in entries(path, run_id, failed=True))
         for (outcome, error), count in counts.most_common():
             console.print(f"{count:>6} × {outcome}: {error}")
     if output is not None:
-        console.print(f"{export(path, output, run_id):,} entries in {output}")
+        console.print(f"wrote {export(path, output, run_id):,} entries to {output}")
 
 
 def _table(sums: Sequence[Total], names: Mapping[str, str] | None) -> Table:
-    """A row for each sum; `names`: the names of the runs by id, None where all sums are of one run."""
+    """Make a table with a row per sum. `names` maps run ids to names; None leaves out the column of runs."""
     from rich.table import Table
 
     table = Table(box=None)
@@ -65,15 +65,15 @@ def _table(sums: Sequence[Total], names: Mapping[str, str] | None) -> Table:
     return table
 
 
-def _ledger(place: Path) -> tuple[Path, str | None]:
-    """The ledger's file, and the id of the run (None: all runs that share the ledger)."""
+def _ledger(source: Path) -> tuple[Path, str | None]:
+    """Find the ledger file, and the id of the run (None: all runs that share the ledger)."""
     from sparring.runs.recording import identity, ledger_of
 
-    if place.is_file():
-        return place, None
-    if not (place / "recipe.toml").exists():
-        raise ConfigError(f"{place} is neither a run nor a ledger's file; give one of the two")
-    path = ledger_of(place)
+    if source.is_file():
+        return source, None
+    if not (source / "recipe.toml").exists():
+        raise ConfigError(f"{source} is neither a run nor a ledger file; give one of the two")
+    path = ledger_of(source)
     if path is None:
-        raise ConfigError(f"{place} has no ledger: its partners are programs, and nothing was paid")
-    return path, identity(place, path)
+        raise ConfigError(f"{source} has no ledger: its partners are programs, so no call was paid")
+    return path, identity(source, path)

@@ -1,4 +1,4 @@
-"""`sparring list`: what a recipe can name, a line each."""
+"""`sparring list`: lists what a recipe can name, one per line."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Kind = Literal["methods", "tasks", "partners", "speakers", "protocols", "recipes
 
 
 def list_names(
-    kind: Annotated[Kind | None, typer.Argument(help="What to list; everything unless given.")] = None,
+    kind: Annotated[Kind | None, typer.Argument(help="What to list; default: everything.")] = None,
 ) -> None:
-    """Show what a recipe can name."""
+    """List the methods, tasks, partners, speakers, protocols and recipes to choose from."""
     for line in list_lines(kind):
         say(line)
 
 
 def list_lines(kind: Kind | None) -> Iterator[str]:
-    """The lines for one kind of thing, or for all with a heading each."""
+    """Yield the lines for one kind, or for all kinds with a heading each."""
     from sparring.common.registry import Catalogue, first_sentence
     from sparring.config.factory import METHODS, PARTNERS, PROTOCOLS, SPEAKERS, TASKS
     from sparring.config.recipe import shipped_recipes
@@ -39,7 +39,7 @@ def list_lines(kind: Kind | None) -> Iterator[str]:
     for name in [kind] if kind else [*catalogues, "recipes"]:
         if kind is None:
             yield name if name == "methods" else f"\n{name}"
-        if name == "recipes":  # each with its first comment line
+        if name == "recipes":  # described by its first comment line
             entries = {recipe: text.splitlines()[0].lstrip("# ") for recipe, text in shipped_recipes().items()}
         else:
             entries = classes(catalogues[name])

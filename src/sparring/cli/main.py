@@ -1,6 +1,6 @@
-"""The program: its verbs, and one line on standard error with exit code 2 for a user's mistake.
+"""The program and its verbs. A user's mistake prints one line to standard error and exits with code 2.
 
-Each verb is a module of this package. Slow imports stand inside the verbs, so that `--help` answers at once.
+Each verb is a module of this package. The verbs import slow modules inside their functions, so `--help` is quick.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from sparring.cli.shared import say
 from sparring.common.errors import SparringError
 from sparring.common.terminal import visible
 
-# Misuse of the command line, in whichever click typer brings along.
+# The error for wrong arguments, from whichever copy of click typer uses.
 ClickException: type[Exception] = next(k for k in typer.BadParameter.__mro__ if k.__name__ == "ClickException")
 
-MAX_ERROR_CHARACTERS = 2000  # characters of an error, which may repeat a value of any length
+MAX_ERROR_CHARACTERS = 2000  # an error may quote a value of any length
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -63,8 +63,8 @@ app.command("list")(list_.list_names)
 
 
 def main() -> None:
-    """Entry point: runs a verb, and turns what went wrong on purpose into one line."""
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # theirs to heed, not our users'
+    """Run a verb; print an expected error as one line and exit with code 2."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # not for our users
     try:
         code = app(standalone_mode=False)
         if code == INTERRUPTED:
@@ -72,19 +72,20 @@ def main() -> None:
         sys.exit(code or 0)
     except SparringError as error:
         _refuse(str(error))
-    except ClickException as error:  # a verb, option or value that there is not
-        told = getattr(error, "format_message", lambda: "")()
-        if told:
-            _refuse(f"{told} (see sparring --help)")
-    except OSError as error:  # a folder, a file or a disk that does not do what is asked of it
+    except ClickException as error:  # unknown verb, option or value
+        message = getattr(error, "format_message", lambda: "")()
+        if message:
+            _refuse(f"{message} (see sparring --help)")
+    except OSError as error:  # from the file system: permissions, names, a full disk
         where = f" (got {str(error.filename)!r})" if error.filename else ""
-        _refuse(f"{error.strerror or error}{where}; choose another path, or make room there")
+        _refuse(f"{error.strerror or error}{where}; choose another path, or free space")
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("interrupted; a run goes on with --resume", err=True)
+        typer.echo("interrupted; to continue a run, add --resume", err=True)
         sys.exit(INTERRUPTED)
 
 
 def _refuse(message: str) -> NoReturn:
+    """Print `message` as one line and exit with code 2."""
     line = visible(" ".join(message.split()))
     typer.echo(f"error: {line if len(line) <= MAX_ERROR_CHARACTERS else line[:MAX_ERROR_CHARACTERS] + '…'}", err=True)
     sys.exit(2)

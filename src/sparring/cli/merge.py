@@ -1,4 +1,4 @@
-"""`sparring merge`: folds adapters into the weights."""
+"""`sparring merge`: merges LoRA adapters into the weights."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from sparring.cli.shared import say
 
 def merge(
     model: Annotated[str, typer.Argument(metavar="MODEL_OR_RUN", help="A run or checkpoint with LoRA adapters.")],
-    output: Annotated[Path, typer.Argument(help="Folder for the merged model; must not exist.")],
+    output: Annotated[Path, typer.Argument(help="Folder to write the merged model to; must not exist.")],
 ) -> None:
-    """Fold LoRA adapters into the weights, so that plain transformers and every server load the model."""
+    """Merge LoRA adapters into the weights, so that transformers and inference servers can load the model."""
     from sparring.models.source import check_learner
 
     check_learner(model)
-    from sparring.training.merge import merge as fold
+    from sparring.training.merge import merge as merge_adapters
 
-    fold(Path(model), output)
-    say(f"merged into {output}")
+    merge_adapters(Path(model), output)
+    say(f"wrote the merged model to {output}")

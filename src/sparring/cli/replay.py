@@ -11,18 +11,18 @@ from sparring.cli.shared import say
 
 
 def replay(
-    source: Annotated[Path, typer.Argument(metavar="BUNDLE", help="What `sparring bundle` made.")],
-    run: Annotated[Path, typer.Option(help="Folder of the new run.")],
+    source: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A file that `sparring bundle` wrote.")],
+    run: Annotated[Path, typer.Option(help="Folder for the new run.")],
     episodes: Annotated[
-        bool, typer.Option("--episodes", help="Learn from the recorded conversations instead of playing them anew.")
+        bool, typer.Option("--episodes", help="Train on the recorded conversations instead of generating new ones.")
     ] = False,
-    trust: Annotated[bool, typer.Option("--trust", help="Let code that the bundle brings run.")] = False,
+    trust: Annotated[bool, typer.Option("--trust", help="Allow code from the bundle to run.")] = False,
 ) -> None:
-    """Repeat a bundled run, asking nobody, and say whether the same comes of it; if not, the exit code is 1."""
-    from sparring.runs.replay import replay as again
+    """Repeat a bundled run without calling any partner, and compare the results; exit with code 1 if they differ."""
+    from sparring.runs.replay import replay as replay_bundle
 
-    done = again(source, run, episodes=episodes, trust=trust)
-    for line in done.told():
+    outcome = replay_bundle(source, run, episodes=episodes, trust=trust)
+    for line in outcome.report():
         say(line)
-    if not done.same:
+    if not outcome.same:
         raise typer.Exit(1)

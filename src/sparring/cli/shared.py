@@ -1,8 +1,7 @@
-"""What several verbs share: arguments, and saying a line."""
+"""Arguments and output that several verbs share."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,15 +10,16 @@ from sparring.common.terminal import visible
 
 RecipeArgument = Annotated[
     str,
-    typer.Argument(help="A TOML file, or the name of a recipe that `sparring list recipes` shows."),
+    typer.Argument(help="A TOML file, or a name from `sparring list recipes`."),
 ]
 ModelArgument = Annotated[
-    str, typer.Argument(metavar="MODEL_OR_RUN", help="A run, a checkpoint, a model's folder or hub id.")
+    str, typer.Argument(metavar="MODEL_OR_RUN", help="A run, a checkpoint, a model folder or a hub id.")
 ]
-ProtocolOption = Annotated[str, typer.Option(help="How it is asked: as_trained, or one of `sparring list protocols`.")]
-RunOption = Annotated[Path, typer.Option(help="Folder of the run.")]
+ProtocolOption = Annotated[
+    str, typer.Option(help="How the model answers: as_trained, or a name from `sparring list protocols`.")
+]
 
 
 def say(text: str) -> None:
-    """Prints a line, with what a terminal would obey made visible."""
+    """Print a line; terminal control characters are shown as visible text."""
     typer.echo(visible(text))

@@ -1,4 +1,4 @@
-"""`sparring talk`: a chat with a learner in the terminal."""
+"""`sparring talk`: chats with a learner in the terminal."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 def talk(
     model: ModelArgument,
     protocol: ProtocolOption = "as_trained",
-    whole: Annotated[bool, typer.Option("--whole", help="Show thoughts, attempts and feedback too.")] = False,
+    show_all: Annotated[bool, typer.Option("--whole", help="Also show thoughts, attempts and feedback.")] = False,
 ) -> None:
-    """Chat with a learner in the terminal; an empty line or end of input ends it."""
+    """Chat with a learner in the terminal; an empty line or end of input ends the chat."""
     from sparring.models.source import check_learner
 
     check_learner(model)
     from sparring.common.terminal import Terminal
     from sparring.core.chat import USER, Chat
-    from sparring.runs.load import load_learner  # only now: a mistake is told before torch is imported
+    from sparring.runs.load import load_learner  # slow (torch): imported only after the arguments are checked
 
     learner, console = load_learner(model, protocol), Terminal()
-    console.print("an empty line ends the chat", style="dim")
+    console.print("enter an empty line to end the chat", style="dim")
     chat = Chat()
-    while line := _line(console):
-        chat = _turn(console, learner, chat.say(USER, line), whole)
+    while line := _read_line(console):
+        chat = _turn(console, learner, chat.say(USER, line), show_all)
 
 
-def _line(console: Terminal) -> str:
+def _read_line(console: Terminal) -> str:
     try:
         console.print("you: ", style="bold", end="")
         return console.input().strip()
@@ -42,17 +42,17 @@ def _line(console: Terminal) -> str:
         return ""
 
 
-def _turn(console: Terminal, learner: SavedLearner, chat: Chat, whole: bool) -> Chat:
-    """One reply. The chat keeps the response alone, as a user of the model would see it."""
+def _turn(console: Terminal, learner: SavedLearner, chat: Chat, show_all: bool) -> Chat:
+    """Print one reply and return the extended chat. The chat keeps only the response, without thoughts."""
     from sparring.common.concurrency import wait_for
     from sparring.common.errors import ConversationError
     from sparring.core.chat import LEARNER, Chat
 
     try:
-        answered = wait_for(learner.reply(chat))
+        reply = wait_for(learner.reply(chat))
     except ConversationError as error:
         console.print(f"no answer: {error}", style="red")
         return Chat(chat.messages[:-1])
     console.print("learner: ", style="bold", end="")
-    console.print(answered.chat.last.full_text if whole else answered.response)
-    return chat.say(LEARNER, answered.response)
+    console.print(reply.chat.last.full_text if show_all else reply.response)
+    return chat.say(LEARNER, reply.response)

@@ -1,4 +1,4 @@
-"""`sparring train`: trains a learner as a recipe says."""
+"""`sparring train`: trains a learner by a recipe."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ def train(
     recipe: RecipeArgument,
     run: Annotated[Path, typer.Option(help="Folder of the run.")],
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="key.path=value, over the recipe; phases are phase.1, phase.2, …")
+        list[str] | None,
+        typer.Option("--set", help="Change a key of the recipe: key.path=value; phases are phase.1, …"),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in the folder, where it stopped.")
+        bool, typer.Option("--resume", help="Continue the run in the folder from where it stopped.")
     ] = False,
 ) -> None:
-    """Train as a recipe says."""
+    """Train a learner by a recipe."""
     from sparring.config.recipe import Recipe
     from sparring.models.source import check_place
 
-    read = Recipe.read(recipe, settings or [])
-    check_place(read.learner.model)
-    from sparring.runs.run import train as run_recipe  # only now: a mistake is told before torch is imported
+    parsed = Recipe.read(recipe, settings or [])
+    check_place(parsed.learner.model)
+    from sparring.runs.run import train as run_recipe  # slow (torch): imported only after the recipe is checked
     from sparring.training.checkpoint import where
 
-    result = run_recipe(read, run, resume=resume)
+    result = run_recipe(parsed, run, resume=resume)
     origin = where(result.origin.plain())
-    say(f"the best learner, from {origin}, is in {result.best}; try it: sparring talk {run}")
+    say(f"saved the best learner, from {origin}, in {result.best}; to talk to it: sparring talk {run}")

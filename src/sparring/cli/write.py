@@ -1,4 +1,4 @@
-"""`sparring write`: has a speaker write training data."""
+"""`sparring write`: generates training data with a speaker."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from sparring.cli.shared import say
 def write(
     data: Annotated[
         Literal["instructions", "rationales"],
-        typer.Argument(help="New instructions like those of a task, or the worked answers that its problems lack."),
+        typer.Argument(help="instructions: new ones like a task's; rationales: worked answers for its problems."),
     ],
     run: Annotated[Path, typer.Option(help="Folder for the data and the ledger.")],
     order: Annotated[
-        str | None, typer.Argument(metavar="[FILE]", help="A TOML file; without one, all keys are given by --set.")
+        str | None, typer.Argument(metavar="[FILE]", help="A TOML file; without one, give all keys with --set.")
     ] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="key.path=value, over the file: speaker.by=endpoint, …")
+        list[str] | None,
+        typer.Option("--set", help="Change a key of the file: key.path=value, e.g. speaker.by=endpoint."),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with what is in the folder; what was paid is not paid again.")
+        bool, typer.Option("--resume", help="Continue the work in the folder; recorded calls are not paid again.")
     ] = False,
 ) -> None:
-    """Have training data written by a speaker: new instructions, or worked answers kept where they are right."""
+    """Generate training data with a speaker: new instructions, or worked answers of which it keeps the right ones."""
     from sparring.synthesis import WritingOrder, write_data
 
     say(write_data(WritingOrder.read(data, order or {}, settings or []), run, resume=resume).told())

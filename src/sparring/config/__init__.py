@@ -1,1 +1,1 @@
-"""Recipes: a TOML file as the objects of a run, and back."""
+"""Recipes: conversion between TOML files and the objects of a run."""

@@ -1,8 +1,10 @@
-"""Names and tables of a recipe as tasks, methods, partners and speakers, and back.
+"""Makes tasks, methods, partners and speakers from the names and tables of a recipe, and converts them back.
 
-A role is filled by the task's own program (`by = "task"`), by a speaker (`by = "endpoint"`, with the role's prompts
-around it, or as a partner that is made for it, such as `reward_judge`), or by a partner of its own name. Whether the
-task has what they need is said at once.
+The key `by` of a role names one of three things: the task's own program (`by = "task"`), a speaker
+(`by = "endpoint"`), or a partner by its name. A speaker is wrapped in the partner class that is made for it, such as
+`reward_judge`, or else in the class that holds the role's prompts. A partner class states in its class attribute `by`
+what stands for it in a recipe: "task", a speaker's name, or "speaker" for any speaker. Missing abilities of the task
+are reported at once.
 """
 
 from __future__ import annotations
@@ -28,114 +30,140 @@ ROLES: dict[Any, str] = {Discussant: DISCUSSANT, Critic: CRITIC, Editor: EDITOR,
 
 
 def make_task(table: TomlTable) -> Task:
-    """The task that a `[task]` table tells."""
+    """Make the task that a `[task]` table describes."""
     if "kind" not in table:
-        raise ConfigError(f"in [task]: the key kind is missing; there is {', '.join(TASKS)}")
+        raise ConfigError(f"in [task]: the key kind is missing; choose from {', '.join(TASKS)}")
     if not isinstance(table["kind"], str):
-        raise ConfigError(f"in [task]: kind = {table['kind']!r} is not a name; there is {', '.join(TASKS)}")
+        raise ConfigError(f"in [task]: kind = {table['kind']!r} is not a name; choose from {', '.join(TASKS)}")
     rest = {name: setting for name, setting in table.items() if name != "kind"}
-    task = build(TASKS[table["kind"]], rest, f"[task] ({table['kind']})")
-    if not isinstance(task, Task):
-        raise ConfigError(f"in [task]: {table['kind']!r} is not a task: it lacks {_lacking(task, Task)}")
+    task: Task = build(TASKS[table["kind"]], rest, f"[task] ({table['kind']})")
+    _check_protocol(task, Task, table["kind"], "[task]")
     return task
 
 
 def make_method(
     name: str, table: TomlTable, roles: Mapping[str, Any], where: str, others: Sequence[str] = ()
 ) -> Method:
-    """The method called `name` with its settings from `table` and its roles filled; `others` are further keys to name
-    when one is unknown."""
+    """Make the method `name` with the settings in `table` and the partners in `roles`.
+
+    The error for an unknown key also lists the keys in `others`.
+    """
     kind = METHODS[name]
     settings = {key: hint for key, hint in keys(kind).items() if key not in roles}
     for key in table:
         if key not in settings:
             raise ConfigError(f"in {where}: {nearest('key', key, [*settings, *roles, *others])}")
-    method = build(kind, table, where, **roles)
-    if not isinstance(method, Method):
-        raise ConfigError(f"in {where}: {name!r} is not a method: it lacks {_lacking(method, Method)}")
+    method: Method = build(kind, table, where, **roles)
+    _check_protocol(method, Method, name, where)
     return method
 
 
 def for_use(name: str, settings: TomlTable) -> Method:
-    """The method called `name` for answering only, with nobody in its roles."""
+    """Make the method `name` for answering only; its roles stay empty."""
     return make_method(name, settings, dict.fromkeys(role_fields(METHODS[name]), Nobody()), name)
 
 
 def role_fields(kind: type) -> dict[str, Any]:
-    """The fields of a method that are roles, with the protocol each asks for."""
+    """Return the fields of a method class that are roles, with the protocol of each."""
     hints = get_type_hints(kind, include_extras=True)
     return {name: hints[name] for name in keys(kind) if hints[name] in ROLES}
 
 
 def make_partner(role: str, kind: Any, table: TomlTable, task: Task, where: str) -> Any:
-    """Who fills `role`: the task's own program, a speaker, or a partner by its name."""
+    """Make the partner for the field `role`, of the protocol `kind`, from its `table`."""
     if not isinstance(table, Mapping):
         raise ConfigError(f'in {where} = {table!r} is not a table; give [phase.{role}] with by = "task", or a speaker')
     by = table.get("by")
     if not isinstance(by, str):
-        raise ConfigError(f'in {where}: the key by is missing; give by = "task", a speaker ({", ".join(SPEAKERS)})')
-    rest = {key: setting for key, setting in table.items() if key != "by"}
+        raise ConfigError(
+            f'in {where}: the key by is missing; give by = "task", or by = a speaker ({", ".join(SPEAKERS)})'
+        )
+    settings = {key: setting for key, setting in table.items() if key != "by"}
     given: dict[str, Any] = {}
     if by == "task":
-        found = PARTNERS[f"task_{ROLES[kind]}"]
+        partner_class = _class_for("task", kind)
     elif by in SPEAKERS.modules():
-        found = _around(by, ROLES[kind], where)
-        own = keys(found).keys() - {"speaker", "task"}
-        spoken = {key: rest.pop(key) for key in list(rest) if key not in own}
-        given["speaker"] = make_speaker(by, spoken, where, [*own])
+        partner_class = _class_around(by, kind, where)
+        own = keys(partner_class).keys() - {"speaker", "task"}
+        speaker_settings = {key: settings.pop(key) for key in list(settings) if key not in own}
+        given["speaker"] = make_speaker(by, speaker_settings, where, [*own])
     elif "." in by or by in PARTNERS:
-        found = PARTNERS[by]
+        partner_class = PARTNERS[by]
     else:
         raise ConfigError(f"in {where}: {nearest('partner', by, ['task', *SPEAKERS.modules(), *PARTNERS])}")
-    if "task" in keys(found):
+    if "task" in keys(partner_class):
         given["task"] = task
-    if "speaker" in keys(found) and "speaker" not in given and "speaker" in rest:
-        told = rest.pop("speaker")
-        if not isinstance(told, Mapping) or "by" not in told:
-            raise ConfigError(f"in {where}: speaker = {told!r}: give a table with by = one of {', '.join(SPEAKERS)}")
-        if by == f"model_{ROLES[kind]}" and _around(told["by"], ROLES[kind], where) is not found:
-            raise ConfigError(
-                f"in {where}: {told['by']!r} cannot reply to the prompts of {by}; give by = {told['by']!r}"
-            )
-        given["speaker"] = make_speaker(told["by"], {key: told[key] for key in told if key != "by"}, where)
-    partner = build(found, rest, where, **given)
+    if "speaker" in keys(partner_class) and "speaker" not in given and "speaker" in settings:
+        given["speaker"] = _own_speaker(by, partner_class, kind, settings.pop("speaker"), where)
+    partner = build(partner_class, settings, where, **given)
     if not isinstance(partner, kind):
-        raise ConfigError(f"in {where}: {by!r} cannot be a {ROLES[kind]}: it has no {_verb(kind)}")
+        raise ConfigError(
+            f"in {where}: {by!r} cannot be a {ROLES[kind]}: it has no {_verb(kind)}; choose another partner"
+        )
     check_needs(partner, task, where)
     return partner
 
 
-def _around(by: str, role: str, where: str) -> type:
-    """The partner as which the speaker `by` fills `role`: one made for it, where it has any, or the role's prompts."""
-    own = [role for role in ROLES.values() if f"{by}_{role}" in PARTNERS.modules()]
+def _own_speaker(by: str, partner_class: type, kind: Any, table: Any, where: str) -> Speaker:
+    """Make the speaker of a partner that the recipe names itself, from the table under its key `speaker`."""
+    if not isinstance(table, Mapping) or "by" not in table:
+        raise ConfigError(
+            f"in {where}: speaker = {table!r} is not a table with by; give by = one of {', '.join(SPEAKERS)}"
+        )
+    name = table["by"]
+    if partner_class is _class_for("speaker", kind) and _class_around(name, kind, where) is not partner_class:
+        raise ConfigError(f"in {where}: {name!r} cannot reply to the prompts of {by}; give by = {name!r}")
+    return make_speaker(name, {key: setting for key, setting in table.items() if key != "by"}, where)
+
+
+def roles_made_for(speaker: str) -> list[str]:
+    """Return the roles that have a partner class made for the speaker, such as "judge" for "reward"."""
+    return [role for kind, role in ROLES.items() if _class_for(speaker, kind) is not None]
+
+
+def _class_around(speaker: str, kind: Any, where: str) -> type:
+    """Return the partner class that wraps the speaker: one made for it if there is any, else the role's prompts."""
+    role, own = ROLES[kind], roles_made_for(speaker)
     if own and role not in own:
-        raise ConfigError(f"in {where}: by = {by!r} can only be a {' or a '.join(own)}; let another fill the {role}")
-    return PARTNERS[f"{by}_{role}" if own else f"model_{role}"]
+        raise ConfigError(
+            f"in {where}: by = {speaker!r} can only be a {' or a '.join(own)}; choose another speaker for the {role}"
+        )
+    wrapper: type = _class_for(speaker if own else "speaker", kind)
+    return wrapper
+
+
+def _class_for(by: str, kind: Any) -> Any:
+    """Return the partner class with the class attribute `by` that fills the role `kind`, or None."""
+    classes = (PARTNERS[name] for name in PARTNERS)
+    return next((c for c in classes if vars(c).get("by") == by and hasattr(c, _verb(kind))), None)
 
 
 def make_speaker(by: str, table: TomlTable, where: str, others: Sequence[str] = ()) -> Speaker:
-    """The speaker called `by`; `others` are further keys to name when one is unknown."""
+    """Make the speaker `by`. The error for an unknown key also lists the keys in `others`."""
     kind = SPEAKERS[by]
     for key in table:
         if key not in keys(kind):
             raise ConfigError(f"in {where}: {nearest('key', key, [*keys(kind), *others])}")
-    speaker = build(kind, table, where)
-    if not isinstance(speaker, Speaker):
-        raise ConfigError(f"in {where}: {by!r} is not a speaker: it lacks {_lacking(speaker, Speaker)}")
+    speaker: Speaker = build(kind, table, where)
+    _check_protocol(speaker, Speaker, by, where)
     return speaker
 
 
-def _lacking(thing: Any, protocol: Any) -> str:
-    """What of `protocol` the `thing` has not."""
-    wanted = {*dir(protocol), *protocol.__annotations__}
-    return ", ".join(sorted(name for name in wanted if not name.startswith("_") and not hasattr(thing, name)))
+def _check_protocol(thing: Any, protocol: Any, name: str, where: str) -> None:
+    """Raise ConfigError that lists what `thing`, called `name` in the recipe, lacks of `protocol`."""
+    if not isinstance(thing, protocol):
+        names = {*dir(protocol), *protocol.__annotations__}
+        missing = ", ".join(sorted(n for n in names if not n.startswith("_") and not hasattr(thing, n)))
+        kind = protocol.__name__.lower()
+        raise ConfigError(f"in {where}: {name!r} is not a {kind} (it has no {missing}); add what is missing")
 
 
 def _verb(kind: Any) -> str:
+    """Return the name of the one method of a role's protocol."""
     return str(next(name for name in vars(kind) if not name.startswith("_")))
 
 
-_MEANING: dict[Offer, str] = {
+_ABILITIES: dict[Offer, str] = {
     "gold": "gold answers",
     "rationale": "rationales (worked answers)",
     "first_error": "a checker that finds the first wrong step",
@@ -145,35 +173,35 @@ _MEANING: dict[Offer, str] = {
 
 
 def check_needs(thing: Any, task: Task, where: str) -> None:
-    """ConfigError if `task` lacks what `thing` needs."""
+    """Raise ConfigError if `task` lacks an ability that `thing`, a method or partner, needs."""
     missing = sorted(getattr(thing, "needs", frozenset()) - offers(task))
     if missing:
-        lacking = " and ".join(_MEANING[offer] for offer in missing)
+        abilities = " and ".join(_ABILITIES[offer] for offer in missing)
         raise ConfigError(
-            f"in {where}: {name_of(thing)} needs {lacking}, which the task {name_of(task)} does not have; "
+            f"in {where}: {name_of(thing)} needs {abilities}, which the task {name_of(task)} does not have; "
             f"{_remedy(thing, missing)}"
         )
 
 
 def _remedy(thing: Any, missing: Sequence[Offer]) -> str:
     if not isinstance(thing, Method):
-        return "choose another task, or let a speaker fill the role"
-    return "choose another task, or give its data (answer_column, rationale_column of a table)"
+        return "choose another task, or a speaker for this role"
+    return "choose another task, or add the data (answer_column, rationale_column of a table)"
 
 
 def name_of(thing: Any) -> str:
-    """What a recipe calls a thing: its name, or the dotted path of one from outside the package."""
+    """Return the name of a thing in a recipe: its `name`, or the dotted path if it is not from this package."""
     kind: Any = type(thing)
     return str(kind.name) if kind.__module__.startswith("sparring.") else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def told_partner(partner: Any) -> dict[str, Any]:
-    """A partner as the table that makes it."""
+    """Return the table from which `make_partner` makes `partner`."""
     own = plain(partner, without=("task", "speaker"))
-    speaker, name = getattr(partner, "speaker", None), name_of(partner)
+    speaker, name, by = getattr(partner, "speaker", None), name_of(partner), vars(type(partner)).get("by")
     if speaker is None:
-        return {"by": "task" if name.startswith("task_") else name, **own}
-    by, spoken = name_of(speaker), plain(speaker)
-    if name.startswith(("model_", f"{by}_")):
-        return {"by": by, **own, **spoken}
-    return {"by": name, "speaker": {"by": by, **spoken}, **own}
+        return {"by": "task" if by == "task" else name, **own}
+    speaker_name, speaker_settings = name_of(speaker), plain(speaker)
+    if by in ("speaker", speaker_name):
+        return {"by": speaker_name, **own, **speaker_settings}
+    return {"by": name, "speaker": {"by": speaker_name, **speaker_settings}, **own}

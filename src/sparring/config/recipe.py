@@ -1,9 +1,8 @@
-"""A TOML file as the objects of a run, and back.
+"""Converts a TOML file into the objects of a run, and back.
 
-Tables are nouns: `[learner]`, `[task]`, `[[phase]]` with a table for each role its method names, `[trainer]`, `[run]`,
-`[ledger]`, `[budget]`.
-Everything is checked before a model is loaded or a call is paid: keys, types and ranges, files, and whether the task
-has what method and partners need.
+A recipe has the tables `[learner]`, `[task]`, `[[phase]]`, `[trainer]`, `[run]`, `[ledger]` and `[budget]`. A phase has
+a table for each role of its method. Before a model is loaded or a call is paid, everything is checked: keys, types,
+ranges, files, and whether the task has what methods and partners need.
 """
 
 from __future__ import annotations
@@ -40,18 +39,18 @@ from sparring.training.settings import TrainerSettings
 
 Problems = Literal["fixed", "fresh"]
 
-DEEPEST = 32  # tables and lists in one another
+MAX_DEPTH = 32  # levels of nested tables and lists
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How a run is run.
+    """Settings of the whole run.
 
-    `evaluate_every` and `save_every` count problems; 0 is at the end of each phase only. `evaluate_problems` of the
-    development split are asked then, `test_problems` of the test split once at the end (0: none). `keep` checkpoints
-    stay beside the best and the final one. `at_once` episodes are played together. A round in which the partner fails
-    in more than `max_partner_failures` of the episodes, or the learner in `max_learner_failures`, stops the run.
-    What is ADJUSTABLE may change when a run goes on.
+    `evaluate_every` and `save_every` count problems; 0 means only at the end of each phase. An evaluation uses
+    `evaluate_problems` problems of the development split. The end of the run uses `test_problems` of the test split
+    (0: none). The run keeps `keep` checkpoints beside the best and the final one. It plays `at_once` episodes
+    concurrently. It stops if in one round the partner fails in more than the share `max_partner_failures` of the
+    episodes, or the learner in more than `max_learner_failures`. ADJUSTABLE settings may change on resume.
     """
 
     seed: int = 0
@@ -68,8 +67,11 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class LedgerSettings:
-    """Where partner calls are recorded: `path` (by default in the run's folder; several runs may share one), and
-    `mode`: "record", "replay" (nobody is asked: a call that was not recorded is an error) or "off"."""
+    """Where and how partner calls are recorded.
+
+    `path` is the ledger file, by default in the run's folder; several runs may share one. `mode` is "record", "replay"
+    (no call is sent; a call that is not recorded is an error) or "off".
+    """
 
     path: str | None = None
     mode: Mode = "record"
@@ -77,9 +79,12 @@ class LedgerSettings:
 
 @dataclass(frozen=True)
 class Phase:
-    """A method and how often: `rounds` of `problems` each, `epochs` over what a round teaches, `replay` pieces of
-    earlier experience with it. `updates_per_round`: the steps that a round's experience is split into, all epochs
-    together, whatever the trainer's `batch`; "batch" leaves it to that."""
+    """A method and its schedule.
+
+    The phase has `rounds` rounds of `problems` problems and trains `epochs` epochs on each round's experience, together
+    with `replay` pieces of earlier experience. `updates_per_round` is the number of optimiser steps of a round over all
+    epochs, whatever the trainer's `batch`; "batch" derives it from `batch`.
+    """
 
     method: Method
     trainer: TrainerSettings
@@ -92,8 +97,11 @@ class Phase:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that a run is made of. `problems`, a key of the task's table: the training split over and over ("fixed"), or
-    new ones each round ("fresh"), of a task that can make them."""
+    """All settings and objects of a run.
+
+    `problems`, a key of the task's table, chooses the training problems: the training split again and again ("fixed"),
+    or new problems in each round ("fresh") from a task that can generate them.
+    """
 
     learner: ModelSource
     task: Task
@@ -106,29 +114,31 @@ class Recipe:
 
     @classmethod
     def read(cls, source: str | Path | TomlTable, settings: Sequence[str] = ()) -> Recipe:
-        """The recipe in a file, of a name that `sparring list recipes` shows, or in a table of the same shape;
-        `settings` are changes, each `key.path=value`."""
+        """Read a recipe from a TOML file, a name from `sparring list recipes`, or a table of the same shape.
+
+        `settings` are changes to it, each `key.path=value`.
+        """
         return cls.of(with_settings(source if isinstance(source, Mapping) else load_table(str(source)), settings))
 
     @classmethod
     def of(cls, table: TomlTable) -> Recipe:
-        """The recipe that `table` tells."""
-        known = ("learner", "task", "phase", "trainer", "run", "ledger", "budget")
+        """Make the recipe that `table` describes."""
+        tables = ("learner", "task", "phase", "trainer", "run", "ledger", "budget")
         for name in table:
-            if name not in known:
-                raise nearest("table of a recipe", name, known)
+            if name not in tables:
+                raise nearest("table of a recipe", name, tables)
         if not table.get("phase"):
-            raise ConfigError("a recipe has at least one [[phase]], with a method; this one has none")
+            raise ConfigError("the recipe has no [[phase]]; add one with a method")
         for name in ("learner", "task", "trainer", "run", "ledger", "budget"):
             if not isinstance(table.get(name, {}), Mapping):
                 raise ConfigError(f"{name} = {table[name]!r} is not a table; give its keys under [{name}]")
         if not isinstance(table["phase"], list) or not all(isinstance(phase, Mapping) for phase in table["phase"]):
             raise ConfigError(f"phase = {table['phase']!r} is not a list of tables; give each phase under [[phase]]")
-        asked = dict(table.get("task", {}))
-        problems = value(Problems, asked.pop("problems", "fixed"), "in [task]: problems")
-        task = make_task(asked)
+        task_table = dict(table.get("task", {}))
+        problems = value(Problems, task_table.pop("problems", "fixed"), "in [task]: problems")
+        task = make_task(task_table)
         if problems == "fresh" and not isinstance(task, Endless):
-            raise ConfigError(f'in [task]: problems = "fresh": {name_of(task)} cannot make new problems; use "fixed"')
+            raise ConfigError(f'in [task]: problems = "fresh": {name_of(task)} cannot generate problems; use "fixed"')
         trainer = build(TrainerSettings, table.get("trainer", {}), "[trainer]")
         phases = tuple(_phase(phase, number, task, trainer) for number, phase in enumerate(table["phase"], start=1))
         return cls(
@@ -143,11 +153,11 @@ class Recipe:
         )
 
     def table(self) -> dict[str, Any]:
-        """The recipe as a table with nothing left to default."""
+        """Return the recipe as a table with every key set."""
         return {
             "learner": plain(self.learner),
             "task": {"kind": name_of(self.task), "problems": self.problems, **plain(self.task)},
-            "phase": [_told(phase) for phase in self.phases],
+            "phase": [_phase_table(phase) for phase in self.phases],
             "trainer": plain(self.trainer),
             "run": plain(self.run),
             "ledger": plain(self.ledger),
@@ -155,18 +165,20 @@ class Recipe:
         }
 
     def toml(self) -> str:
-        """The same as a TOML file."""
+        """Return the recipe as TOML with every key set."""
         return tomlkit.dumps(self.table())
 
 
 def fixed(table: TomlTable) -> dict[str, Any]:
-    """The keys of a recipe's table, dotted, that may not change when its run goes on."""
+    """Return the settings that may not change on resume, by dotted key."""
     return {key: setting for key, setting in flat(table).items() if not may_change(key)}
 
 
 def may_change(key: str) -> bool:
-    """Whether a run may go on with another value of the dotted `key`: it decides only whether the run stops, or what
-    it saves."""
+    """Tell whether a run may resume with another value of the dotted `key`.
+
+    Such a key only decides whether the run stops, or what it saves.
+    """
     table, *inner = key.split(".")
     if table == "phase" and inner[1:2] == ["trainer"]:
         table, inner = "trainer", inner[2:]
@@ -175,7 +187,7 @@ def may_change(key: str) -> bool:
 
 
 def load_table(source: str) -> dict[str, Any]:
-    """The table in the file `source`, or of the recipe of that name in the package."""
+    """Load the table in the file `source`, or the shipped recipe of that name."""
     path = Path(source)
     if not os.path.exists(path) and path.suffix != ".toml":
         shipped = shipped_recipes()
@@ -185,64 +197,65 @@ def load_table(source: str) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"the recipe {source} cannot be read: {error.strerror}; give a TOML file") from error
+        raise ConfigError(f"cannot read the recipe {source}: {error.strerror}; give a TOML file") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"the recipe {source} is not text in UTF-8; save it as that") from error
-    except (ValueError, RecursionError) as error:  # no TOML, too long a number, nested too deep
-        raise ConfigError(f"the recipe {source} is not TOML: {_unreadable(error)}; correct it") from error
+        raise ConfigError(f"the recipe {source} is not UTF-8 text; save it as UTF-8") from error
+    except (ValueError, RecursionError) as error:  # not TOML, a number too long, nested too deeply
+        raise ConfigError(f"the recipe {source} is not valid TOML: {_reason(error)}; correct it") from error
 
 
 def shipped_recipes() -> dict[str, str]:
-    """The recipes that come with the package, by name."""
+    """Return the text of the recipes in the package, by name."""
     folder = files("sparring") / "recipes"
-    found = sorted((item for item in folder.iterdir() if item.name.endswith(".toml")), key=lambda item: item.name)
-    return {item.name.removesuffix(".toml"): item.read_text() for item in found}
+    recipes = sorted((item for item in folder.iterdir() if item.name.endswith(".toml")), key=lambda item: item.name)
+    return {item.name.removesuffix(".toml"): item.read_text() for item in recipes}
 
 
-_KEY = r"""(?:"[^"]*"|'[^']*'|[^."'=\s]+)"""  # in quotes where it has dots: budget.prices."gpt-4.1"=[2, 8]
+_KEY = r"""(?:"[^"]*"|'[^']*'|[^."'=\s]+)"""  # quoted if it contains dots: budget.prices."gpt-4.1"=[2, 8]
 _SETTING = re.compile(rf"\s*({_KEY}(?:\.{_KEY})*)\s*=(.*)", re.DOTALL)
 
 
 def with_settings(table: TomlTable, settings: Sequence[str]) -> dict[str, Any]:
-    """A copy of `table` with each `key.path=value` set; a phase is `phase.2`, counted from 1, or `phase.tripost`."""
-    changed: dict[str, Any] = _copied(table)
+    """Copy `table` and set each `key.path=value` in it; a phase is `phase.2`, counted from 1, or `phase.tripost`."""
+    changed: dict[str, Any] = _copy(table)
     for setting in settings:
-        form = _SETTING.fullmatch(setting)
-        if not form:
-            raise ConfigError(f"--set {setting!r} is not of the form key.path=value")
-        *above, last = (key.strip("\"'") for key in re.findall(_KEY, form[1]))
-        if len(above) > DEEPEST:
+        match = _SETTING.fullmatch(setting)
+        if not match:
+            raise ConfigError(f"--set {setting!r} is not of the form key.path=value; write it so")
+        *parents, last = (key.strip("\"'") for key in re.findall(_KEY, match[1]))
+        if len(parents) > MAX_DEPTH:
+            raise ConfigError(f"--set {match[1][:40]!r}… names {len(parents)} nested tables; no key is so deep")
+        table_or_list: Any = changed
+        for name in parents:
+            table_or_list = _child(table_or_list, name, setting)
+        if not isinstance(table_or_list, dict):
             raise ConfigError(
-                f"--set {form[1][:40]!r}… names {len(above)} tables in one another; there are no such keys"
+                f"--set {setting!r}: {'.'.join(parents)} is a list; name one of its tables, as in phase.1.rounds=2"
             )
-        here: Any = changed
-        for name in above:
-            here = _below(here, name, setting)
-        if not isinstance(here, dict):
-            raise ConfigError(f"--set {setting!r}: {'.'.join(above)} is a list; name one of it, as in phase.1.rounds=2")
-        here[last] = _copied(_toml_value(form[2].strip()))
+        table_or_list[last] = _copy(_toml_value(match[2].strip()))
     return changed
 
 
-def _copied(value: Any, depth: int = 0) -> Any:
-    """`value` with tables and lists of its own."""
-    if depth > DEEPEST:
-        raise ConfigError(f"a table or list of the recipe is nested more than {DEEPEST} deep; no key is: remove it")
+def _copy(value: Any, depth: int = 0) -> Any:
+    """Copy plain data with all its tables and lists."""
+    if depth > MAX_DEPTH:
+        raise ConfigError(f"a table or list of the recipe is nested more than {MAX_DEPTH} levels deep; remove it")
     if isinstance(value, Mapping):
-        return {name: _copied(setting, depth + 1) for name, setting in value.items()}
-    return [_copied(item, depth + 1) for item in value] if isinstance(value, list | tuple) else value
+        return {name: _copy(setting, depth + 1) for name, setting in value.items()}
+    return [_copy(item, depth + 1) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _below(here: Any, name: str, setting: str) -> Any:
-    found: Any = here.setdefault(name, {}) if isinstance(here, dict) else None
-    if isinstance(here, list):
-        numbered = here[int(name) - 1 : int(name)] if name.isdigit() and name != "0" else []
-        found = next(iter(numbered or [phase for phase in here if phase.get("method") == name]), None)
-    if not isinstance(found, dict | list):
+def _child(parent: Any, name: str, setting: str) -> Any:
+    """Return the table or list called `name` in `parent`; a missing one in a table is added."""
+    child: Any = parent.setdefault(name, {}) if isinstance(parent, dict) else None
+    if isinstance(parent, list):
+        numbered = parent[int(name) - 1 : int(name)] if name.isdigit() and name != "0" else []
+        child = next(iter(numbered or [phase for phase in parent if phase.get("method") == name]), None)
+    if not isinstance(child, dict | list):
         raise ConfigError(
-            f"--set {setting!r}: there is no table {name!r}; phases are phase.1, phase.2 or phase.<method>"
+            f"--set {setting!r}: there is no table {name!r}; name phases phase.1, phase.2 or phase.<method>"
         )
-    return found
+    return child
 
 
 def _toml_value(text: str) -> Any:
@@ -250,28 +263,29 @@ def _toml_value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text  # a bare word is a string
-    except (ValueError, RecursionError) as error:  # too long a number, nested too deep
-        raise ConfigError(f"--set …={text[:40]}… is not TOML: {_unreadable(error)}; correct it") from error
+    except (ValueError, RecursionError) as error:  # a number too long, nested too deeply
+        raise ConfigError(f"--set …={text[:40]}… is not valid TOML: {_reason(error)}; correct it") from error
 
 
-def _unreadable(error: ValueError | RecursionError) -> str:
+def _reason(error: ValueError | RecursionError) -> str:
     if isinstance(error, tomllib.TOMLDecodeError):
         return str(error)
-    return "it is nested too deep" if isinstance(error, RecursionError) else "a number in it has too many digits"
+    return "it is nested too deeply" if isinstance(error, RecursionError) else "a number in it has too many digits"
 
 
 _PHASE_KEYS = ("method", "rounds", "problems", "epochs", "replay", "updates_per_round", "trainer")
 
 
 def _phase(table: TomlTable, number: int, task: Task, trainer: TrainerSettings) -> Phase:
+    """Make phase `number`, counted from 1; `trainer` holds the settings that the phase does not override."""
     where = f"phase {number}"
     if "method" not in table:
-        raise ConfigError(f"in {where}: the key method is missing; there is {', '.join(METHODS)}")
+        raise ConfigError(f"in {where}: the key method is missing; choose from {', '.join(METHODS)}")
     name = table["method"]
     where = f"{where} ({name})"
     roles = {role: _role(role, kind, table, task, where) for role, kind in role_fields(METHODS[name]).items()}
-    rest = {key: setting for key, setting in table.items() if key not in (*_PHASE_KEYS, *roles)}
-    method = make_method(name, rest, roles, where, _PHASE_KEYS)
+    settings = {key: setting for key, setting in table.items() if key not in (*_PHASE_KEYS, *roles)}
+    method = make_method(name, settings, roles, where, _PHASE_KEYS)
     check_needs(method, task, where)
     if not isinstance(table.get("trainer", {}), Mapping):
         raise ConfigError(f"in {where}: trainer = {table['trainer']!r} is not a table; give its keys")
@@ -286,26 +300,28 @@ def _phase(table: TomlTable, number: int, task: Task, trainer: TrainerSettings) 
     updates, epochs = phase.updates_per_round or schedule.updates_per_round or "batch", phase.epochs or schedule.epochs
     if updates != "batch" and updates % epochs:
         raise ConfigError(
-            f"in {where}: updates_per_round is no multiple of epochs (got {updates} and {epochs}); change one"
+            f"in {where}: updates_per_round is not a multiple of epochs (got {updates} and {epochs}); change one"
         )
     return replace(phase, problems=phase.problems or schedule.problems, epochs=epochs, updates_per_round=updates)
 
 
 def _role(role: str, kind: Any, table: TomlTable, task: Task, where: str) -> Any:
+    """Make the partner for one role from its table in the phase's `table`."""
     if role not in table:
         raise ConfigError(
-            f'in {where}: the role {role} is empty; add a table [phase.{role}] with by = "task", or a speaker'
+            f'in {where}: the role {role} is empty; add a table [phase.{role}] with by = "task" or a speaker'
         )
     return make_partner(role, kind, table[role], task, f"{where}: {role}")
 
 
-def _told(phase: Phase) -> dict[str, Any]:
-    """A phase as a table."""
+def _phase_table(phase: Phase) -> dict[str, Any]:
+    """Return a phase as a table with every key set."""
     method = phase.method
     roles = role_fields(type(method))
-    told = {
+    return {
         "method": name_of(method),
         **plain(phase, without=("method", "trainer")),
         **plain(method, without=tuple(roles)),
+        **{role: told_partner(getattr(method, role)) for role in roles},
+        "trainer": plain(phase.trainer),
     }
-    return {**told, **{role: told_partner(getattr(method, role)) for role in roles}, "trainer": plain(phase.trainer)}

@@ -40,6 +40,7 @@ class ModelCritic:
     """
 
     name: ClassVar[str] = "model_critic"
+    by: ClassVar[str] = "speaker"
     needs: ClassVar[frozenset[Offer]] = frozenset()
 
     speaker: Speaker

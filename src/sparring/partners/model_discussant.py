@@ -25,6 +25,7 @@ class ModelDiscussant:
     """
 
     name: ClassVar[str] = "model_discussant"
+    by: ClassVar[str] = "speaker"
     needs: ClassVar[frozenset[Offer]] = frozenset()
 
     speaker: Speaker

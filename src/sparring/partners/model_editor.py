@@ -26,6 +26,7 @@ class ModelEditor:
     """
 
     name: ClassVar[str] = "model_editor"
+    by: ClassVar[str] = "speaker"
     needs: ClassVar[frozenset[Offer]] = frozenset()
 
     speaker: Speaker

@@ -34,6 +34,7 @@ class ModelJudge:
     """
 
     name: ClassVar[str] = "model_judge"
+    by: ClassVar[str] = "speaker"
     needs: ClassVar[frozenset[Offer]] = frozenset()
 
     speaker: Speaker

@@ -19,6 +19,7 @@ class RewardJudge:
     """Scores each response by a reward model, as the reply to the question."""
 
     name: ClassVar[str] = "reward_judge"
+    by: ClassVar[str] = "reward"
     needs: ClassVar[frozenset[Offer]] = frozenset()
 
     speaker: Speaker

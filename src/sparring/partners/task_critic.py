@@ -21,6 +21,7 @@ class TaskCritic:
     """Names the first fault; in a fraction `wrong` of its calls another step of the attempt, at random."""
 
     name: ClassVar[str] = "task_critic"
+    by: ClassVar[str] = "task"
     needs: ClassVar[frozenset[Offer]] = frozenset({"first_error"})
 
     task: _Checking

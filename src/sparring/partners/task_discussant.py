@@ -18,6 +18,7 @@ class TaskDiscussant:
     """Supports with a true hint and attacks with a false claim; the reverse in a fraction `wrong` of its calls."""
 
     name: ClassVar[str] = "task_discussant"
+    by: ClassVar[str] = "task"
     needs: ClassVar[frozenset[Offer]] = frozenset({"claims"})
 
     task: Claims

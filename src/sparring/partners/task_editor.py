@@ -22,6 +22,7 @@ class TaskEditor:
     """Keeps the steps before the fault and completes them; in a fraction `wrong` of its calls with a wrong answer."""
 
     name: ClassVar[str] = "task_editor"
+    by: ClassVar[str] = "task"
     needs: ClassVar[frozenset[Offer]] = frozenset({"solution"})
 
     task: _Solving

@@ -19,6 +19,7 @@ class TaskJudge:
     """Scores 1 for right and 0 for wrong, answer by answer or by pairs; errs in a fraction `wrong` of its calls."""
 
     name: ClassVar[str] = "task_judge"
+    by: ClassVar[str] = "task"
     needs: ClassVar[frozenset[Offer]] = frozenset({"gold"})
 
     task: Task

@@ -1,6 +1,6 @@
-"""What a run shows while it runs: a bar on a terminal, a line a round elsewhere and where a person is asked.
+"""Shows the progress of a run: a bar on a terminal; elsewhere, or if a person is asked there, one line per round.
 
-Not here: what is kept (`metrics`).
+`metrics` stores the figures; this module only prints them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from sparring.common.terminal import Terminal
 
 
 class Display:
-    """Tells of phases, rounds, episodes, steps and evaluations. `quiet` shows nothing; without `live` there is no bar,
-    which would be drawn over what a person writes at the same terminal."""
+    """Prints phases, rounds, episodes, steps and evaluations.
+
+    `quiet` prints nothing. `live=False` shows no bar, which would overwrite what a person types at the terminal.
+    """
 
     def __init__(self, console: Console | None = None, quiet: bool = False, live: bool = True) -> None:
         self.console = console or Terminal(stderr=True, quiet=quiet)
@@ -27,15 +29,14 @@ class Display:
             BarColumn(bar_width=12),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[told]}", markup=False),
+            TextColumn("{task.fields[note]}", markup=False),
             console=self.console,
             transient=True,
             disable=not self._live,
         )
-        self._run = self._bar.add_task("problems", total=None, told="")
-        self._stage = self._bar.add_task("", total=None, told="", visible=False)
-        self._begun = time.monotonic()
-        self._told_at = 0.0
+        self._run = self._bar.add_task("problems", total=None, note="")
+        self._stage = self._bar.add_task("", total=None, note="", visible=False)
+        self._last_round_at = 0.0
         self._loss: float | None = None
         self._accuracy: float | None = None
 
@@ -49,26 +50,26 @@ class Display:
         self._bar.stop()
 
     def run(self, total: float, done: float) -> None:
-        """A run of `total` problems begins, or goes on after `done`."""
+        """Start or resume a run of `total` problems, of which `done` are done."""
         self._bar.update(self._run, total=round(total), completed=round(done))
 
     def stage(self, name: str, total: int) -> None:
-        """A stage of `total` things begins: episodes, steps, questions."""
-        self._bar.reset(self._stage, total=total, description=name, visible=True, told="")
+        """Start a stage of `total` items: episodes, steps or problems."""
+        self._bar.reset(self._stage, total=total, description=name, visible=True, note="")
 
-    def advance(self, told: str = "") -> None:
-        """One more of the stage is done."""
-        self._bar.update(self._stage, advance=1, told=told)
+    def advance(self, note: str = "") -> None:
+        """Count one more item of the stage as done and show `note` beside the bar."""
+        self._bar.update(self._stage, advance=1, note=note)
 
     def step(self, problems: float, loss: float) -> None:
-        """A step of training is done, which brings the run to `problems`."""
+        """Show the loss of a training step, after `problems` problems of the run."""
         self._loss = loss if self._loss is None else 0.9 * self._loss + 0.1 * loss
         accuracy = "" if self._accuracy is None else f"  accuracy {self._accuracy:.1%}"
-        self._bar.update(self._run, completed=round(problems), told=f"loss {self._loss:.3f}{accuracy}")
+        self._bar.update(self._run, completed=round(problems), note=f"loss {self._loss:.3f}{accuracy}")
         self.advance()
 
     def evaluated(self, line: dict[str, Any]) -> None:
-        """An evaluation is done."""
+        """Print the accuracy of an evaluation."""
         self._accuracy = line["accuracy"]
         self.say(
             f"  {line['kind']} accuracy {line['accuracy']:.1%} "
@@ -76,22 +77,22 @@ class Display:
         )
 
     def round(self, name: str, line: dict[str, Any]) -> None:
-        """A round is done. Without a terminal at most one such line in two seconds is shown."""
-        if not self._live and time.monotonic() - self._told_at < 2:
+        """Print the figures of a round. Without a live bar, print at most one such line in two seconds."""
+        if not self._live and time.monotonic() - self._last_round_at < 2:
             return
-        self._told_at = time.monotonic()
-        left_out = (
-            f"  ({line['dropped']} left out: longer than the model, or with nothing to train)"
+        self._last_round_at = time.monotonic()
+        dropped = (
+            f"  ({line['dropped']} dropped: longer than the model's limit, or nothing to train on)"
             if line["dropped"]
             else ""
         )
         measures = ("right", "edited_right", "leaked", "readable", "ranked")
         shown = "  ".join(f"{key} {line[key]:.2f}" for key in measures if key in line)
         self.say(
-            f"{name}: {line['experience']} learnt{left_out}, loss {line.get('loss', 0.0):.3f}  {shown}"
+            f"{name}: {line['experience']} examples{dropped}, loss {line.get('loss', 0.0):.3f}  {shown}"
             f"  {line['tokens_per_second']:.0f} tokens/s"
         )
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self.console.print(text, highlight=False, markup=False)

@@ -1,125 +1,154 @@
-"""A phase played dry: nothing is sent, and what would have been is noted.
+"""Simulates episodes of a phase without sending anything, and records the calls that it would make.
 
-In every role that is not a program's a stand-in replies, in the form that the role wants, what leads to the most
-further calls: a fault, an update that is not right yet, a verdict. The learner speaks as it stands, but what it says
-counts as read to its end, and never as right. So a dry episode has at least as many calls as a real one, unless a reply
-cannot be read or a try fails.
+A stand-in takes the place of each speaker. It gives the reply that leads to the most further calls: a fault, an update
+that is still wrong, a verdict. The learner replies as it is, but each of its replies counts as complete and none as
+right. So a simulated episode has at least as many calls as a real one, apart from retries after a failed call or an
+unreadable reply.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, cast
 
-from sparring.core import attempts
+from sparring.common.errors import Unreadable
+from sparring.common.seeds import digest
 from sparring.config.factory import ROLES, role_fields
+from sparring.core import attempts
 from sparring.core.attempts import Recordable, Serving
 from sparring.core.chat import LEARNER, USER, Chat
-from sparring.common.errors import Unreadable
 from sparring.core.episode import Episode
-from sparring.training.learner import Learner
 from sparring.core.method import Method
-from sparring.core.partner import RETRY_PROMPT, CRITIC, DISCUSSANT, EDITOR
+from sparring.core.partner import Scores, Stance
 from sparring.core.rollout import play
-from sparring.runs.recording import spoken
-from sparring.common.seeds import digest
 from sparring.core.speaker import PARTNER, Reply, Sampling, Speaker, text_reply
-from sparring.parsing.steps import Fault, StepFormat
 from sparring.core.task import Problem, Task
-from sparring.parsing.thought import ThoughtFormat
+from sparring.parsing.steps import Fault, StepFormat
+from sparring.parsing.thought import Answer, ThoughtFormat
+from sparring.runs.recording import recordable_partners
+from sparring.training.learner import Learner
 
-_STEP = re.compile(r"^\((\d+(?:\.\d+)*|Final response)\)(.*)$", re.MULTILINE)  # as critics are shown an attempt
-_FAULTY = re.compile(r"step \(([^()]+)\)")  # as editors are told of a fault
 
-
-class Asked(NamedTuple):
-    """One call that a stand-in took. `again`: the reply before it could not be read."""
+class Call(NamedTuple):
+    """One call to a stand-in. `retry`: the reply before it was unreadable."""
 
     role: str
     model: str
     problem: str
     prompt_tokens: int
     max_tokens: int
-    again: bool
+    retry: bool
 
 
-class Dry(NamedTuple):
-    """Episodes that were played dry, and the calls that were noted."""
+class DryRun(NamedTuple):
+    """Simulated episodes, and the calls that they would have made."""
 
     episodes: list[Episode]
-    asked: list[Asked]
+    calls: list[Call]
 
 
-async def dry(method: Method, task: Task, problems: list[Problem], learner: Learner) -> Dry:
-    """What `method` would ask on each of `problems`."""
-    asked: list[Asked] = []
+async def dry_run(method: Method, task: Task, problems: list[Problem], learner: Learner) -> DryRun:
+    """Simulate an episode of `method` on each of `problems`."""
+    calls: list[Call] = []
     kinds, form = role_fields(type(method)), getattr(method, "form", None)
-    dumb: Any = {
-        name: replace(p, speaker=StandIn(p.speaker, p, ROLES[kinds[name]], task.layout, _tokens(learner), asked))
-        for name, p in spoken(method).items()
+    partners: Any = {
+        name: DryPartner(partner, ROLES[kinds[name]], task.layout, _token_counter(learner), calls)
+        for name, partner in recordable_partners(method).items()
     }
     episodes = await play(
-        replace(method, **dumb),  # type: ignore[type-var]  # every method is a dataclass
+        replace(method, **partners),  # type: ignore[type-var]  # every method is a dataclass
         cast(Task, _NeverRight(task)),
         problems,
-        lambda problem: _Pupil(learner.voice("dry", problem.id), task.layout, form),
+        lambda problem: _DryLearner(learner.voice("dry", problem.id), task.layout, form),
         ("dry",),
         at_once=len(problems),
         serving=Serving(),
     )
-    return Dry(episodes, asked)
+    return DryRun(episodes, calls)
 
 
-def _tokens(learner: Learner) -> Callable[[str], int]:
-    """Counts as the learner's tokenizer does."""
+def _token_counter(learner: Learner) -> Callable[[str], int]:
+    """Return a function that counts the tokens of a text by the learner's tokenizer."""
     return lambda text: len(learner.model.dialect.tokenizer.encode(text, add_special_tokens=False))
 
 
 @dataclass(frozen=True)
-class StandIn:
-    """Takes the place of the speaker of a `partner` in `role`: notes each call in `asked` and sends nothing."""
+class DryPartner:
+    """Fills a role with `partner`, whose speaker is replaced by a stand-in in each call. Calls go to `calls`."""
 
-    speaker: Recordable
     partner: Any
     role: str
     layout: StepFormat
-    count: Callable[[str], int]
-    asked: list[Asked] = field(default_factory=list)
+    count_tokens: Callable[[str], int]
+    calls: list[Call] = field(default_factory=list)
 
-    async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
-        """What leads to the most further calls."""
-        model = str(self.speaker.request(chat, sampling, sample)["model"])
-        words = [message["content"] for message in attempts.as_messages(chat, PARTNER)]
-        counted = hasattr(self.speaker, "model")  # programs and people have no tokens
-        again = chat.text.startswith(RETRY_PROMPT.partition("{")[0])
-        size = (sum(map(self.count, words)), sampling.max_tokens) if counted else (0, 0)
-        self.asked.append(Asked(self.role, model, attempts.serving.get().problem, *size, again))
-        return text_reply(self._words(next(said.text for said in chat.messages if said.author == USER)), PARTNER)
+    async def remark(self, problem: Problem, chat: Chat, stance: Stance, rng: random.Random) -> str:
+        """Return a remark that the learner has to answer."""
+        text = "Please look at your answer once more, step by step: is every one of them right?"
+        return str(await self._replying(lambda _: text).remark(problem, chat, stance, rng))
 
-    def _words(self, prompt: str) -> str:
-        if self.role == DISCUSSANT:
-            return "Please look at your answer once more, step by step: is every one of them right?"
-        if self.role == CRITIC:
-            label, text = (_STEP.findall(prompt) or [("1", "")])[-1]
-            return f'In step ({label}) the part "{text.strip()}" is incorrect. This is because it does not follow.'
-        if self.role == EDITOR:
-            label = found[1] if (found := _FAULTY.search(prompt)) else "1"
-            return _step(self.layout, label, prompt)
+    async def feedback(self, problem: Problem, attempt: str, rng: random.Random) -> Fault | None:
+        """Return a fault in the last step of `attempt`."""
+        steps = self.layout.split(attempt)
+        label, text = (steps[-1].label, steps[-1].text.partition("\n")[0].strip()) if steps else ("1", "")
+        reply = f'In step ({label}) the part "{text}" is incorrect. This is because it does not follow.'
+        fault: Fault | None = await self._replying(lambda _: reply).feedback(problem, attempt, rng)
+        return fault
+
+    async def improve(self, problem: Problem, attempt: str, fault: Fault, rng: random.Random) -> str:
+        """Return an update of `attempt` that is still wrong."""
+        editor = self._replying(lambda prompt: _wrong_step(self.layout, fault.step, prompt))
+        return str(await editor.improve(problem, attempt, fault, rng))
+
+    async def score(self, problem: Problem, answers: Sequence[Answer], rng: random.Random) -> Scores:
+        """Return scores from verdicts that are all the same."""
         verdicts = {"pairwise": "[[A]]", "pointwise": f"Score: {getattr(self.partner, 'lowest', 1):g}"}
-        return verdicts.get(getattr(self.partner, "mode", ""), "1")
+        verdict = verdicts.get(getattr(self.partner, "mode", ""), "1")
+        scores: Scores = await self._replying(lambda _: verdict).score(problem, answers, rng)
+        return scores
 
-
-def _step(layout: StepFormat, label: str, replaced: str) -> str:
-    """A step that is not the one in `replaced`."""
-    return (f"({label}) " if layout.numbered else "") + f"This is update {digest(replaced)[:6]}."
+    def _replying(self, words: Callable[[str], str]) -> Any:
+        """Return the partner with a stand-in that replies `words(prompt)`."""
+        stand_in = StandIn(self.partner.speaker, self.role, words, self.count_tokens, self.calls)
+        return replace(self.partner, speaker=stand_in)
 
 
 @dataclass(frozen=True)
-class _Pupil:
-    """The learner as it stands: what it says is read to its end, in the form that its method asks for, and no two
-    samples are the same. Its own feedback is what the stand-in for a critic says, and its own updates mend nothing."""
+class StandIn:
+    """Takes the place of `speaker`: records each call in `calls`, sends nothing, and replies `words(prompt)`."""
+
+    speaker: Recordable
+    role: str
+    words: Callable[[str], str]
+    count_tokens: Callable[[str], int]
+    calls: list[Call] = field(default_factory=list)
+
+    async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
+        """Record the call and reply to the chat's first prompt."""
+        model = str(self.speaker.request(chat, sampling, sample)["model"])
+        texts = [message["content"] for message in attempts.as_messages(chat, PARTNER)]
+        has_tokens = hasattr(self.speaker, "model")  # programs and people have none
+        size = (sum(map(self.count_tokens, texts)), sampling.max_tokens) if has_tokens else (0, 0)
+        is_retry = len(chat.messages) > 1 and chat.messages[-2].author == PARTNER  # a reply of its own came before
+        self.calls.append(Call(self.role, model, attempts.serving.get().problem, *size, is_retry))
+        prompt = next(message.text for message in chat.messages if message.author == USER)
+        return text_reply(self.words(prompt), PARTNER)
+
+
+def _wrong_step(layout: StepFormat, label: str, seed: str) -> str:
+    """Return step `label` with meaningless words that differ for each `seed`."""
+    return (f"({label}) " if layout.numbered else "") + f"This is update {digest(seed)[:6]}."
+
+
+@dataclass(frozen=True)
+class _DryLearner:
+    """The learner as it is, with replies changed so that the episode goes on for as long as possible.
+
+    Each reply counts as complete, follows the thought format of the method, and differs from the other samples. The
+    learner's own feedback names its last step, and its own updates are wrong.
+    """
 
     voice: Speaker
     layout: StepFormat
@@ -127,20 +156,22 @@ class _Pupil:
 
     async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
         if chat.last.open and chat.last.parts[-1].text in (self.layout.feedback, self.layout.update):
-            return text_reply(self._own([part.text for part in chat.last.parts]), LEARNER)
+            return text_reply(self._continuation([part.text for part in chat.last.parts]), LEARNER)
         text = (await self.voice.reply(chat, sampling, sample)).text
         text = (text if text.strip() else "1") + (f" [{sample}]" if sample else "")
-        return text_reply(text if self.form is None else _in(self.form, text), LEARNER)
+        return text_reply(text if self.form is None else _formatted(self.form, text), LEARNER)
 
-    def _own(self, parts: list[str]) -> str:
+    def _continuation(self, parts: list[str]) -> str:
+        """Return feedback on the attempt in `parts`, or a wrong update of it, whichever comes next."""
         attempt = "".join(parts[: parts.index(self.layout.feedback)])
         last = self.layout.split(attempt)[-1]
         if parts[-1] == self.layout.feedback:
             return self.layout.word(attempt, Fault(last.label, last.text.partition("\n")[0]))
-        return self.layout.before(attempt, last.label) + _step(self.layout, last.label, attempt)
+        return self.layout.before(attempt, last.label) + _wrong_step(self.layout, last.label, attempt)
 
 
-def _in(form: ThoughtFormat, text: str) -> str:
+def _formatted(form: ThoughtFormat, text: str) -> str:
+    """Return `text`, or if `form` cannot split it, a reply with an empty thought and `text` as the response."""
     try:
         form.split(text)
     except Unreadable:
@@ -151,7 +182,7 @@ def _in(form: ThoughtFormat, text: str) -> str:
 
 
 class _NeverRight:
-    """A task to which no attempt is right, so that a conversation goes on for as long as it may."""
+    """A task whose answers are never right, so that each conversation runs to its maximal length."""
 
     def __init__(self, task: Task) -> None:
         self._task = task

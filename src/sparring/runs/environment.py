@@ -1,4 +1,4 @@
-"""What the bits of a run depend on besides its recipe: versions, the machine, threads."""
+"""Describes what decides the bits of a run besides its recipe: package versions, machine and threads."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import torch
 _PACKAGES = ("sparring", "torch", "transformers", "tokenizers", "accelerate", "peft", "datasets")
 
 
-def circumstances() -> dict[str, Any]:
-    """Those of this process, as plain data."""
-    where = [platform.system(), platform.machine(), torch.backends.cpu.get_cpu_capability()]
+def environment() -> dict[str, Any]:
+    """Return the threads, platform and package versions of this process as plain data."""
+    machine = [platform.system(), platform.machine(), torch.backends.cpu.get_cpu_capability()]
     if torch.cuda.is_available():
-        where.append(torch.cuda.get_device_name())
+        machine.append(torch.cuda.get_device_name())
     return {
         "threads": torch.get_num_threads(),
-        "platform": " ".join(where),
+        "platform": " ".join(machine),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
     }

@@ -1,4 +1,4 @@
-"""A saved learner as it is used: it answers the way its method taught it to."""
+"""Loads a saved learner, which answers in the way that its method trained."""
 
 from __future__ import annotations
 
@@ -6,42 +6,45 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sparring.training import checkpoint
+from sparring.common.concurrency import wait_for
+from sparring.common.errors import nearest
+from sparring.common.schema import build
 from sparring.config.factory import PROTOCOLS, for_use
 from sparring.core.chat import LEARNER, Chat, question
-from sparring.common.errors import nearest
 from sparring.core.evaluation import Answers
 from sparring.core.method import Answered
 from sparring.inference.model import LanguageModel, load_model
+from sparring.inference.model_speaker import Voice
 from sparring.models.source import ModelSource
 from sparring.parsing.steps import StepFormat, layout
-from sparring.common.schema import build
-from sparring.common.concurrency import wait_for
-from sparring.inference.model_speaker import Voice
+from sparring.training import checkpoint
 
 AS_TRAINED = "as_trained"
 
 
 @dataclass(frozen=True)
 class SavedLearner:
-    """A model, the way it answers and the layout of its answers."""
+    """A model, the method or protocol by which it answers, and the layout of its answers."""
 
     model: LanguageModel
-    way: Answers
+    answerer: Answers
     layout: StepFormat
 
     async def reply(self, chat: Chat) -> Answered:
-        """How it answers `chat`."""
-        return await self.way.answer(chat, Voice(self.model, LEARNER, ("use",)), self.layout)
+        """Answer the last message of `chat`."""
+        return await self.answerer.answer(chat, Voice(self.model, LEARNER, ("use",)), self.layout)
 
     def answer(self, text: str) -> str:
-        """Its response to `text`, from plain Python."""
+        """Return the response to the question `text`; for code that is not asynchronous."""
         return wait_for(self.reply(question(text))).response
 
 
 def load_learner(place: str | Path, protocol: str = AS_TRAINED, source: ModelSource | None = None) -> SavedLearner:
-    """The learner in a run's folder, a checkpoint, or any model's folder or hub id, asked as `protocol` says. A model
-    that no run has trained answers alone."""
+    """Load the learner at `place`: a run's folder, a checkpoint, a model's folder or a hub id.
+
+    `protocol` is "as_trained" or a name from `sparring list protocols`. A model that was not trained by a run uses the
+    protocol "solo" for "as_trained". `source` gives further settings for loading the model.
+    """
     if protocol != AS_TRAINED and protocol not in PROTOCOLS:
         raise nearest("protocol", protocol, [AS_TRAINED, *PROTOCOLS])
     source = source or ModelSource()
@@ -54,10 +57,9 @@ def load_learner(place: str | Path, protocol: str = AS_TRAINED, source: ModelSou
         source = replace(source, model=str(place))
     if usage is not None:
         source = replace(source, thinking=usage.thinking, chat_template_kwargs=dict(usage.chat_template_kwargs))
-    trained = usage is not None and protocol == AS_TRAINED
-    way: Answers = (
-        for_use(usage.method, usage.settings)
-        if usage is not None and trained
-        else build(PROTOCOLS["solo" if protocol == AS_TRAINED else protocol], {}, protocol)
-    )
-    return SavedLearner(load_model(source), way, layout(usage.layout if usage is not None else "lines"))
+    answerer: Answers
+    if usage is not None and protocol == AS_TRAINED:
+        answerer = for_use(usage.method, usage.settings)
+    else:
+        answerer = build(PROTOCOLS["solo" if protocol == AS_TRAINED else protocol], {}, protocol)
+    return SavedLearner(load_model(source), answerer, layout(usage.layout if usage is not None else "lines"))

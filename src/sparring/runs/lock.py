@@ -1,10 +1,10 @@
-"""One process at a time works on a run's folder.
+"""Locks a run's folder, so that only one process works on it at a time.
 
-The lock is the kernel's (`flock`), on a file that stays: a process that dies, however it dies, holds it no more. On a
-shared file system that passes such locks on (NFS since version 4, Lustre and GPFS as they are mostly mounted), it keeps
-other machines out too. Where a file system knows no `flock`, `filelock` falls back to a marker file with the holder's
-host and process: a marker left by a dead process of the same host is taken away, one of another host has to be removed
-by hand. Reading a run (`evaluate`, `talk`, `ledger`, `bundle`) takes no lock.
+The lock is the kernel's (`flock`) on a file that stays in the folder. It ends with the process that holds it. A shared
+file system that passes such locks on also keeps other machines out: NFS since version 4, Lustre and GPFS as usually
+mounted. On a file system without `flock`, `filelock` falls back to a marker file with the holder's host and process. It
+removes a marker of a dead process on the same host; remove a marker of another host by hand. Reading a run (`evaluate`,
+`talk`, `ledger`, `bundle`) takes no lock.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ from sparring.common.errors import ConfigError
 from sparring.common.files import write_json, writing
 
 LOCK = "running.lock"
-HOLDER = "running.json"  # who holds the lock; means nothing where nobody does
+HOLDER = "running.json"  # names the process that holds the lock; meaningless while nobody holds it
 
 
 @contextmanager
-def occupied(folder: Path) -> Iterator[None]:
-    """Has `folder` to itself, or raises ConfigError that names who has it. A folder in which no run was begun is left
-    as it was found."""
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of `folder`; raise ConfigError that names the holder if another process holds it.
+
+    Restores the folder, or removes it if it was new, unless a run was started in it.
+    """
+    new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
     lock = FileLock(folder / LOCK, timeout=0)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -38,7 +40,7 @@ def occupied(folder: Path) -> Iterator[None]:
             lock.acquire()
         except Timeout as error:
             raise ConfigError(
-                f"{folder} is in use by {_holder(folder)}; wait until it ends or stop it, or choose another folder"
+                f"{folder} is in use by {_holder(folder)}; wait for it to end, stop it, or choose another folder"
             ) from error
     try:
         write_json(folder / HOLDER, _this_process())
@@ -47,9 +49,9 @@ def occupied(folder: Path) -> Iterator[None]:
         (folder / HOLDER).unlink(missing_ok=True)
         if not (folder / "recipe.toml").exists():
             (folder / LOCK).unlink(missing_ok=True)
-            with suppress(OSError):  # not empty: somebody else's files
-                for place in made:
-                    place.rmdir()
+            with suppress(OSError):  # not empty: contains other files
+                for path in new_folders:
+                    path.rmdir()
         lock.release()
 
 
@@ -58,8 +60,9 @@ def _this_process() -> dict[str, str | int]:
 
 
 def _holder(folder: Path) -> str:
+    """Describe the process that holds the lock."""
     try:
-        told = json.loads((folder / HOLDER).read_text())
-        return f"process {told['process']} on {told['host']}, since {told['since']}"
+        holder = json.loads((folder / HOLDER).read_text())
+        return f"process {holder['process']} on {holder['host']}, since {holder['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

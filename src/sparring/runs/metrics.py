@@ -1,6 +1,6 @@
-"""What a run measured, one JSON object a line, each under its own key.
+"""Stores the figures of a run in `metrics.jsonl`, one JSON object per line, each under a unique key.
 
-A run that is resumed comes by the same places again; what was recorded there stays as it was.
+A resumed run repeats earlier steps; it keeps the figures that were recorded the first time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Metrics:
             self._read()
 
     def _read(self) -> None:
-        """Takes the lines up to the first that is damaged; what follows that is put aside, and measured again."""
+        """Read the lines up to the first damaged one. Move the rest to `metrics.jsonl.damaged`; the run repeats it."""
         end = 0
         for row in json_lines(self.path):
             if row.value is None or not _is_line(row.value):
@@ -37,16 +37,16 @@ class Metrics:
             self._lines[line["kind"], line["phase"], line["round"], line["step"]] = line
         content = self.path.read_bytes()
         if end < len(content):
-            if b"\n" in content[end:]:  # more than the line in which the process died
+            if b"\n" in content[end:]:  # more than the unfinished line of a killed process
                 write_whole(self.path.with_name(self.path.name + ".damaged"), content[end:])
             write_whole(self.path, content[:end])
 
     def get(self, key: Key) -> dict[str, Any] | None:
-        """The line recorded under `key`."""
+        """Return the line recorded under `key`, or None."""
         return self._lines.get(key)
 
     def record(self, key: Key, values: dict[str, Any]) -> dict[str, Any]:
-        """Records `values` under `key` unless something is already; gives what stands there now."""
+        """Record `values` under `key` unless the key has a line already; return the line of the key."""
         if key not in self._lines:
             line = {**dict(zip(_KEY, key, strict=True)), **values}
             end = self.path.stat().st_size if self.path.exists() else 0
@@ -56,13 +56,13 @@ class Metrics:
                         file.write(json.dumps(line) + "\n")
                 except OSError:
                     if self.path.exists():
-                        os.truncate(self.path, end)  # half a line would spoil the next
+                        os.truncate(self.path, end)  # half a line would damage the next one
                     raise
             self._lines[key] = line
         return self._lines[key]
 
     def mean(self, kind: str, phase: int, round_: int) -> dict[str, float]:
-        """The mean of each measure over the lines of `kind` of one round."""
+        """Return the mean of each measure over the lines of `kind` in one round."""
         lines = [line for line in self if (line["kind"], line["phase"], line["round"]) == (kind, phase, round_)]
         names = dict.fromkeys(name for line in lines for name in line if name not in _KEY)
         return {name: fmean(line[name] for line in lines) for name in names}
@@ -75,6 +75,7 @@ class Metrics:
 
 
 def _is_line(row: dict[str, Any]) -> bool:
+    """Tell whether `row` has the fields of a line, with values of the right types."""
     accuracy = row.get("accuracy", 0.0) if row.get("kind") == "development" else 0.0
     at = row.get("at", 0) if row.get("kind") == "development" else 0
     numbers = [row.get(name) for name in _KEY[1:]]

@@ -1,8 +1,7 @@
-"""Which problems a round asks.
+"""Determines which problems each round uses.
 
-The training split over and over, shuffled pass by pass, or new problems without end: either way a place in one
-sequence, so a round's problems follow from the recipe and the seed alone, and a resumed run asks what it would have
-asked.
+All rounds draw from one sequence: the training split again and again, shuffled in each pass, or an endless stream of
+new problems. So a round's problems depend only on the recipe and the seed, and a resumed run gets the same ones.
 """
 
 from __future__ import annotations
@@ -11,46 +10,46 @@ from dataclasses import replace
 from itertools import islice
 
 from sparring.common.errors import ConfigError
-from sparring.config.recipe import Phase, Recipe
 from sparring.common.seeds import named_rng
+from sparring.config.recipe import Phase, Recipe
 from sparring.core.task import Endless, Problem
 
 
-class Choice:
-    """The problems of all rounds of a recipe."""
+class ProblemOrder:
+    """The problems of all rounds of a recipe, in order."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self._train = recipe.task.problems("train")
         if not self._train:
-            raise ConfigError("the task has no training problems; give a data set that is not empty")
+            raise ConfigError("the task has no training problems; choose a data set that has some")
         self._fresh: list[Problem] = []
         if recipe.problems == "fresh" and isinstance(recipe.task, Endless):
             self._fresh = list(islice(recipe.task.endless(), self.total()))
 
     def count(self, phase: Phase) -> int:
-        """How many problems a round of `phase` asks."""
+        """Return the number of problems in a round of `phase`."""
         return phase.problems or len(self._train)
 
     def total(self, phases: int | None = None) -> int:
-        """How many the first `phases` ask, all unless given."""
+        """Return the number of problems in the first `phases` phases, by default in all."""
         return sum(self.count(phase) * phase.rounds for phase in self.recipe.phases[:phases])
 
     def round(self, phase: Phase, number: int, round_: int) -> list[Problem]:
-        """The problems of one round of phase `number`, both counted from 0."""
-        first = self.total(number) + round_ * self.count(phase)
-        places = range(first, first + self.count(phase))
+        """Return the problems of round `round_` of phase `number`, both counted from 0."""
+        start = self.total(number) + round_ * self.count(phase)
+        stop = start + self.count(phase)
         if self._fresh:
-            return self._fresh[places.start : places.stop]
-        count = len(self._train)
-        passes: dict[int, list[int]] = {}
-        for at in range(places.start // count, (places.stop - 1) // count + 1):
-            passes[at] = list(range(count))
-            named_rng(self.recipe.run.seed, "pass", at).shuffle(passes[at])
-        return [replace(self._train[passes[at // count][at % count]], visit=at // count) for at in places]
+            return self._fresh[start:stop]
+        size = len(self._train)
+        orders: dict[int, list[int]] = {}  # for each pass over the split, the shuffled indices of its problems
+        for pass_ in range(start // size, (stop - 1) // size + 1):
+            orders[pass_] = list(range(size))
+            named_rng(self.recipe.run.seed, "pass", pass_).shuffle(orders[pass_])
+        return [replace(self._train[orders[i // size][i % size]], visit=i // size) for i in range(start, stop)]
 
     def consulted(self, phase: Phase, number: int, round_: int) -> list[Problem]:
-        """The development problems by which a method chooses its own settings in that round."""
+        """Return the development problems on which the method chooses its own settings in that round."""
         development = list(self.recipe.task.problems("development"))
-        wanted = min(len(development), phase.method.consults)
-        return named_rng(self.recipe.run.seed, number, round_, "consulted").sample(development, wanted)
+        count = min(len(development), phase.method.consults)
+        return named_rng(self.recipe.run.seed, number, round_, "consulted").sample(development, count)

@@ -1,8 +1,7 @@
-"""A run's partners on its ledger: every call recorded, paid once, within the budget.
+"""Records the calls to a run's partners on its ledger: every call once, paid once, within the budget.
 
-A run is known to its ledger by an id, which is drawn when it begins and stands in its `run.json`: it goes with the
-folder wherever that goes and whatever it is called. A partner whose speaker cannot say what decides its replies
-(`attempts.Recordable`) is asked as it is.
+The ledger knows a run by an id. The id is drawn when the run starts and stored in its `run.json`, so it stays the same
+when the folder is moved or renamed. A partner whose speaker is not `attempts.Recordable` is called without a record.
 """
 
 from __future__ import annotations
@@ -17,73 +16,76 @@ from typing import Any, Protocol, runtime_checkable
 
 import tomlkit
 
-from sparring.config.factory import ROLES, role_fields
-from sparring.core.attempts import Recordable
 from sparring.common.errors import ConfigError
 from sparring.common.files import read_json, write_json
-from sparring.ledger import Ledger, Recorded, runs
-from sparring.core.method import Method
+from sparring.config.factory import ROLES, role_fields
 from sparring.config.recipe import Phase, Recipe
+from sparring.core.attempts import Recordable
+from sparring.core.method import Method
+from sparring.ledger import Ledger, Recorded, runs
 from sparring.speakers.human import Human
 
 FILE = "ledger.sqlite"
-USED = "calls.txt"  # the keys of the ledger's calls that the run made
+USED = "calls.txt"  # ledger keys of the run's calls
 STATUS = "run.json"
 _ID = re.compile("[0-9a-f]{16}")
 
 
 @runtime_checkable
 class Prepared(Protocol):
-    """A speaker that needs something of the machine before it can be asked."""
+    """A speaker that has requirements of the machine, such as a terminal or a program."""
 
     def ready(self) -> None:
-        """Raises ConfigError where that is not there."""
+        """Raise ConfigError if a requirement is missing."""
         ...
 
 
-def begin(folder: Path) -> str:
-    """The id of a new run in `folder`, written down before anything is paid for it."""
-    drawn = secrets.token_hex(8)
-    write_json(folder / STATUS, {"id": drawn, "status": "running"})
-    return drawn
+def register_run(folder: Path) -> str:
+    """Draw the id of a new run and write it to `folder`, before any call is paid. Return the id."""
+    run = secrets.token_hex(8)
+    write_json(folder / STATUS, {"id": run, "status": "running"})
+    return run
 
 
 def identity(folder: Path, ledger: Path) -> str:
-    """The id of the run in `folder`, a new one where it has none yet.
+    """Return the id of the run in `folder`, or a new one if it has none yet.
 
-    Where the run has asked its `ledger` already and `run.json` is lost or damaged, the ledger says who asked; a
-    ConfigError where that may be several: with another id the run's caps would begin anew.
+    If `run.json` is lost or damaged after calls were paid, the id comes from the ledger. Raises ConfigError if several
+    runs on it match: with a new id the caps of the budget would start again from zero.
     """
-    if (known := _written(folder / STATUS)) is not None:
-        return known
+    if (run := _stored_id(folder / STATUS)) is not None:
+        return run
     if not ledger.exists() or not (folder / USED).exists():
         return secrets.token_hex(8)
-    asked = runs(ledger)
-    within = ledger.resolve().parent == folder.resolve()
-    own = [run for run, name in asked.items() if within or name == folder.resolve().name]
-    if len(own) == 1:
-        return own[0]
-    there = ", ".join(f"{run} ({name})" for run, name in list(asked.items())[:5]) or "none"
+    recorded_runs = runs(ledger)
+    is_own_ledger = ledger.resolve().parent == folder.resolve()
+    matches = [run for run, name in recorded_runs.items() if is_own_ledger or name == folder.resolve().name]
+    if len(matches) == 1:
+        return matches[0]
+    choices = ", ".join(f"{run} ({name})" for run, name in list(recorded_runs.items())[:5]) or "none"
     raise ConfigError(
-        f"{folder / STATUS} does not say which run of the ledger {ledger} this is (there is {there}); "
+        f"{folder / STATUS} does not say which run of the ledger {ledger} this is (its runs: {choices}); "
         f'write {{"id": "…"}} with the id of the run into that file'
     )
 
 
-def _written(path: Path) -> str | None:
+def _stored_id(path: Path) -> str | None:
+    """Return the id in the file `run.json` at `path`, or None if it is missing or damaged."""
     try:
-        told = read_json(path)
-    except (OSError, ConfigError):  # not there, or damaged
+        status = read_json(path)
+    except (OSError, ConfigError):
         return None
-    found = told.get("id") if isinstance(told, dict) else None
-    return found if isinstance(found, str) and _ID.fullmatch(found) else None
+    run = status.get("id") if isinstance(status, dict) else None
+    return run if isinstance(run, str) and _ID.fullmatch(run) else None
 
 
 @contextmanager
 def recorded(recipe: Recipe, folder: Path, run: str) -> Iterator[tuple[tuple[Phase, ...], Ledger | None]]:
-    """The phases of the recipe of `run` (its id) with their speakers on the ledger, and the ledger; none where nobody
-    is to be paid."""
-    if not any(spoken(phase.method) for phase in recipe.phases):
+    """Yield the recipe's phases with their speakers on the ledger of the run with the id `run`, and the ledger.
+
+    The ledger is None if no partner has a speaker.
+    """
+    if not any(recordable_partners(phase.method) for phase in recipe.phases):
         yield recipe.phases, None
         return
     settings = recipe.ledger
@@ -94,41 +96,42 @@ def recorded(recipe: Recipe, folder: Path, run: str) -> Iterator[tuple[tuple[Pha
 
 
 def place(path: str | None, folder: Path) -> Path:
-    """Where the ledger of the run in `folder` lies: at the recipe's `path`, or in the folder."""
+    """Return the path of the ledger: the recipe's `path`, or a file in the run's `folder`."""
     return Path(path) if path else folder / FILE
 
 
 def ledger_of(folder: Path) -> Path | None:
-    """The ledger's file of the run in `folder`, None where there is none: its partners are programs."""
+    """Return the ledger file of the run in `folder`, or None if all partners are programs and there is no file."""
     shared = tomlkit.parse((folder / "recipe.toml").read_text()).unwrap().get("ledger", {}).get("path")
     path = place(shared, folder)
     return path if path.exists() else None
 
 
-def asks_a_person(recipe: Recipe) -> bool:
-    """Whether a person at the terminal may be asked."""
-    partners = [partner for phase in recipe.phases for partner in spoken(phase.method).values()]
+def may_ask_person(recipe: Recipe) -> bool:
+    """Tell whether the run may ask a person at the terminal."""
+    partners = [partner for phase in recipe.phases for partner in recordable_partners(phase.method).values()]
     return recipe.ledger.mode != "replay" and any(isinstance(partner.speaker, Human) for partner in partners)
 
 
 def check_partners(recipe: Recipe) -> None:
-    """ConfigError where a partner that may be asked cannot be; a replay asks nobody."""
+    """Raise ConfigError if a requirement of a partner is missing; a replay calls no partner."""
     for phase in recipe.phases if recipe.ledger.mode != "replay" else ():
-        for partner in spoken(phase.method).values():
+        for partner in recordable_partners(phase.method).values():
             if isinstance(partner.speaker, Prepared):
                 partner.speaker.ready()
 
 
-def spoken(method: Method) -> dict[str, Any]:
-    """The partners of a method whose calls can be recorded, by field."""
+def recordable_partners(method: Method) -> dict[str, Any]:
+    """Return the partners of a method whose calls can be recorded, by field name."""
     partners = {name: getattr(method, name) for name in role_fields(type(method))}
     return {name: p for name, p in partners.items() if isinstance(getattr(p, "speaker", None), Recordable)}
 
 
 def _on_ledger(method: Method, ledger: Ledger) -> Method:
+    """Copy `method` so that its partners' calls go through `ledger`."""
     kinds = role_fields(type(method))
     changed = {
         name: replace(partner, speaker=Recorded(partner.speaker, ledger, ROLES[kinds[name]]))
-        for name, partner in spoken(method).items()
+        for name, partner in recordable_partners(method).items()
     }
     return replace(method, **changed) if changed else method  # type: ignore[type-var]  # every method is a dataclass

@@ -1,7 +1,7 @@
-"""One round in its folder: episodes, experience and reference, each written down before the next begins.
+"""Plays one round and stores its episodes, experience and reference in its folder, each before the next stage starts.
 
-What was saved is read; what was not is played, harvested or computed. Where steps of the round have been taken already,
-its learner is no longer the one that played it: what is missing then is refused, never made by other weights.
+Each stage loads what was saved and computes what is missing. Once the round has taken training steps, its learner is no
+longer the one that played it. Then a missing file is an error, since other weights would compute something else.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sparring.config.factory import name_of
-from sparring.core.attempts import Serving
-from sparring.training.checkpoint import START_OVER
-from sparring.runs.problem_order import Choice
-from sparring.runs.display import Display
 from sparring.common.errors import ConfigError
-from sparring.core.experience import Experience
 from sparring.common.files import adapter, read_json, read_jsonl, write_json, write_jsonl
-from sparring.core.episode import Episode
-from sparring.inference.journal import Journal
-from sparring.training.learner import Learner
-from sparring.core.rollout import check_failures, play, summarize
-from sparring.config.recipe import Phase, Recipe
 from sparring.common.seeds import named_rng
+from sparring.config.factory import name_of
+from sparring.config.recipe import Phase, Recipe
+from sparring.core.attempts import Serving
+from sparring.core.episode import Episode
+from sparring.core.experience import Experience
+from sparring.core.rollout import check_failures, play, summarize
 from sparring.core.task import Problem
-from sparring.training.trainer import TrainingSet, Reference, Trainer, needs_reference
+from sparring.inference.journal import Journal
+from sparring.runs.display import Display
+from sparring.runs.problem_order import ProblemOrder
+from sparring.training.checkpoint import START_OVER
+from sparring.training.learner import Learner
+from sparring.training.trainer import Reference, Trainer, TrainingSet, needs_reference
 
 
 @dataclass(frozen=True)
 class Round:
-    """Round `round_` of phase `number`, both counted from 0, of which `steps` were taken before."""
+    """Round `round_` of phase `number`, both counted from 0; `steps` training steps were taken before."""
 
     recipe: Recipe
     run: Path
@@ -43,113 +43,118 @@ class Round:
     round_: int
     steps: int
     learner: Learner
-    choice: Choice
+    order: ProblemOrder
     display: Display
 
     @property
     def folder(self) -> Path:
-        """Where it is saved."""
+        """The folder of the round's files."""
         return self.run / "rounds" / f"{self.number + 1}-{name_of(self.phase.method)}" / f"{self.round_ + 1:04d}"
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The name of the round in messages."""
         return f"phase {self.number + 1} ({name_of(self.phase.method)}), round {self.round_ + 1}"
 
     @property
     def scope(self) -> tuple[int, int, int]:
-        """What names its random streams."""
+        """The seed, phase and round, which name the round's random streams."""
         return self.recipe.run.seed, self.number, self.round_
 
     async def experience(self) -> tuple[list[Experience], dict[str, float]]:
-        """What it teaches, and the means of what was noted in its episodes."""
+        """Return the round's training examples, and the mean of each measure over its episodes."""
         journal = Journal(self.folder / "journal.jsonl")
         episodes = self._saved_episodes()
-        harvested: list[Experience] = []
+        experience: list[Experience] = []
         if episodes is None:
             episodes = await self._episodes(journal)
         else:
-            harvested = self._saved_experience()
-        if not harvested:
-            harvested = await self._harvest(episodes, journal)
+            experience = self._saved_experience()
+        if not experience:
+            experience = await self._harvest(episodes, journal)
         journal.close(keep=False)
-        return harvested, summarize(episodes)
+        return experience, summarize(episodes)
 
     def _saved_episodes(self) -> list[Episode] | None:
+        """Load the episodes; None if they have to be played."""
         path = self.folder / "episodes.jsonl"
         if not path.exists():
             if self.steps:
-                raise _lost(path, "it is missing")
+                raise _unusable(path, "it is missing")
             return None
         episodes: list[Episode] = _read(path, Episode)
-        asked = self.choice.round(self.phase, self.number, self.round_)
-        if [episode.problem.id for episode in episodes] != [problem.id for problem in asked]:
-            raise _lost(path, f"it holds {len(episodes)} episodes, which are not those of the round")
+        problems = self.order.round(self.phase, self.number, self.round_)
+        if [episode.problem.id for episode in episodes] != [problem.id for problem in problems]:
+            raise _unusable(path, f"its {len(episodes)} episodes are not those of the round")
         return episodes
 
     async def _episodes(self, journal: Journal) -> list[Episode]:
+        """Play the episodes and save them."""
         settings = self.recipe.run
         episodes = await self._play(
-            self.choice.round(self.phase, self.number, self.round_), (*self.scope, "train"), journal, self.name
+            self.order.round(self.phase, self.number, self.round_), (*self.scope, "train"), journal, self.name
         )
         check_failures(episodes, settings.max_partner_failures, settings.max_learner_failures)
         write_jsonl(self.folder / "episodes.jsonl", episodes, Episode)
         return episodes
 
     def _saved_experience(self) -> list[Experience]:
-        """Nothing where it is to be harvested (again); a harvest of nothing is cheap to repeat."""
+        """Load the experience; an empty list means that it has to be harvested (again)."""
         path = self.folder / "experience.jsonl"
-        found = _read(path, Experience) if path.exists() else []
-        if not found and self.steps and self.phase.method.consults:
-            raise _lost(path, "it is missing or empty")
-        return found
+        experience = _read(path, Experience) if path.exists() else []
+        if not experience and self.steps and self.phase.method.consults:
+            raise _unusable(path, "it is missing or empty")
+        return experience
 
     async def _harvest(self, episodes: Sequence[Episode], journal: Journal) -> list[Experience]:
-        problems = self.choice.consulted(self.phase, self.number, self.round_)
+        """Harvest the experience from the episodes and save it."""
+        problems = self.order.consulted(self.phase, self.number, self.round_)
         consulted = await self._play(problems, (*self.scope, "development"), journal, f"{self.name}, consulting")
-        harvested = list(
+        experience = list(
             self.phase.method.harvest(episodes, consulted, self.recipe.task.layout, named_rng(*self.scope, "harvest"))
         )
-        write_jsonl(self.folder / "experience.jsonl", harvested, Experience)
-        return harvested
+        write_jsonl(self.folder / "experience.jsonl", experience, Experience)
+        return experience
 
     async def _play(
         self, problems: list[Problem], scope: tuple[int, int, int, str], journal: Journal, name: str
     ) -> list[Episode]:
+        """Play an episode on each of `problems`; `name` is shown beside the progress."""
         self.display.stage(f"{name}: episodes", len(problems))
-        sampled, begun = self.learner.model.tokens_sampled, time.monotonic()
-        kept = needs_reference(self.phase.method.objective)
+        tokens_before, start_time = self.learner.model.tokens_sampled, time.monotonic()
+        keep_logprobs = needs_reference(self.phase.method.objective)
 
-        def told(episode: Episode) -> None:
-            rate = (self.learner.model.tokens_sampled - sampled) / max(1e-9, time.monotonic() - begun)
-            self.display.advance(f"{rate:.0f} tokens/s")
+        def show_progress(episode: Episode) -> None:
+            tokens = self.learner.model.tokens_sampled - tokens_before
+            self.display.advance(f"{tokens / max(1e-9, time.monotonic() - start_time):.0f} tokens/s")
 
         return await play(
             self.phase.method,
             self.recipe.task,
             problems,
-            lambda problem: self.learner.voice(*scope, problem.id, journal=journal, logprobs=kept),
+            lambda problem: self.learner.voice(*scope, problem.id, journal=journal, logprobs=keep_logprobs),
             scope,
             at_once=self.recipe.run.at_once,
             serving=Serving(f"{self.number + 1}-{name_of(self.phase.method)}", self.round_ + 1),
-            on_episode=told,
+            on_episode=show_progress,
         )
 
     def reference(self, trainer: Trainer, lesson: TrainingSet) -> Reference | None:
-        """The reference's log-probabilities, taken before the first step and kept for who resumes after it."""
+        """Return the reference's log-probabilities, computed before the first step and saved for a resumed run."""
         path = self.folder / "reference.json"
-        known = _known(path, len(lesson.pieces))
-        if known is not None:
-            return known
+        saved = _saved_reference(path, len(lesson.pieces))
+        if saved is not None:
+            return saved
         if self.steps and lesson.loss.needs_reference:
-            raise _lost(path, "it is missing or damaged")
+            raise _unusable(path, "it is missing or damaged")
         reference = trainer.reference(lesson)
         if reference is not None:
             write_json(path, asdict(reference))
             if reference.gap is not None:
-                whose = f"the sampler's for {reference.sampled:.0%}" if reference.sampled else "computed for all"
+                source = f"the sampler's for {reference.sampled:.0%}" if reference.sampled else "recomputed for all"
                 self.display.say(
-                    f"{self.name}: reference: {whose} (in the probe they lie {reference.gap:.1g} nats apart)"
+                    f"{self.name}: reference log-probabilities: {source} (in a probe the two differ by "
+                    f"{reference.gap:.1g} nats)"
                 )
         return reference
 
@@ -158,17 +163,19 @@ def _read(path: Path, kind: object) -> list[Any]:
     try:
         return read_jsonl(path, kind)
     except ConfigError as error:
-        raise _lost(path, str(error)) from error
+        raise _unusable(path, str(error)) from error
 
 
-def _known(path: Path, pieces: int) -> Reference | None:
-    """The reference in `path`; None where there is none that fits so many pieces."""
+def _saved_reference(path: Path, pieces: int) -> Reference | None:
+    """Load the reference at `path`; None if it is missing, damaged or not for so many pieces."""
     try:
-        found: Reference = adapter(Reference).validate_python(read_json(path))
+        reference: Reference = adapter(Reference).validate_python(read_json(path))
     except (OSError, ConfigError, ValidationError):
         return None
-    return found if len(found.sums) == pieces else None
+    return reference if len(reference.sums) == pieces else None
 
 
-def _lost(path: Path, what: str) -> ConfigError:
-    return ConfigError(f"{path} cannot be used: {what}; put it back, or remove it and {START_OVER.removeprefix('remove ')}")
+def _unusable(path: Path, reason: str) -> ConfigError:
+    """Make the error for a file that the round needs and cannot compute again."""
+    remedy = START_OVER.removeprefix("remove ")
+    return ConfigError(f"{path} cannot be used: {reason}; restore it, or remove it and {remedy}")

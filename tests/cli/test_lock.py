@@ -12,14 +12,14 @@ import time
 import pytest
 
 from sparring.common.errors import ConfigError
-from sparring.runs.lock import HOLDER, LOCK, occupied
+from sparring.runs.lock import HOLDER, LOCK, locked
 from tests.cli.program import refused, sparring_
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from sparring.runs.lock import occupied
-with occupied(Path(sys.argv[1])):
+from sparring.runs.lock import locked
+with locked(Path(sys.argv[1])):
     (Path(sys.argv[1]) / "recipe.toml").write_text("")
     print("held", flush=True)
     time.sleep(600)
@@ -40,11 +40,11 @@ def holder(tmp_path):
 def test_the_second_is_told_who_holds_the_folder(holder, tmp_path):
     with (
         pytest.raises(ConfigError, match=rf"is in use by process {holder.pid} on .*, since \d.*; wait"),
-        occupied(tmp_path / "run"),
+        locked(tmp_path / "run"),
     ):
         pass
     (tmp_path / "run" / HOLDER).write_text("{")
-    with pytest.raises(ConfigError, match="is in use by another process; wait"), occupied(tmp_path / "run"):
+    with pytest.raises(ConfigError, match="is in use by another process; wait"), locked(tmp_path / "run"):
         pass
 
 
@@ -52,7 +52,7 @@ def test_the_second_is_told_who_holds_the_folder(holder, tmp_path):
 def test_a_dead_process_holds_nothing(end, holder, tmp_path):
     holder.send_signal(end)
     holder.wait()
-    with occupied(tmp_path / "run"):
+    with locked(tmp_path / "run"):
         assert json.loads((tmp_path / "run" / HOLDER).read_text())["process"] == os.getpid()
     assert not (tmp_path / "run" / HOLDER).exists()
 
@@ -79,7 +79,7 @@ def test_of_many_at_the_same_moment_one_gets_it(tmp_path):
 def test_a_folder_in_which_nothing_was_begun_is_left_as_it_was(tmp_path):
     (tmp_path / "mine").mkdir()
     for place in (tmp_path / "new" / "deep", tmp_path / "mine"):
-        with pytest.raises(ConfigError), occupied(place):
+        with pytest.raises(ConfigError), locked(place):
             raise ConfigError("a mistake")
     assert [path.name for path in tmp_path.rglob("*")] == ["mine"]
 
@@ -87,9 +87,9 @@ def test_a_folder_in_which_nothing_was_begun_is_left_as_it_was(tmp_path):
 def test_a_run_that_is_held_is_not_gone_on_with_but_can_be_read(recipe, tmp_path):
     folder = tmp_path / "run"
     assert sparring_("train", recipe(), "--run", folder).code == 0
-    with occupied(folder):
+    with locked(folder):
         line = refused("train", recipe(), "--run", folder, "--resume", says=(str(folder), "in use by process"))
-        assert "wait until it ends" in line
+        assert "wait for it to end" in line
         assert sparring_("evaluate", folder, "--problems", "2").code == 0
         assert sparring_("talk", folder).code == 0
         assert sparring_("bundle", folder, tmp_path / "b.tar.gz").code == 0
