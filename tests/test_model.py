@@ -15,7 +15,7 @@ from sparring.core.chat import LEARNER, Part, question
 from sparring.core.speaker import Sampling, opened
 from sparring.inference.journal import Journal
 from sparring.inference.model import LanguageModel, Lora, ModelSource, load_model
-from sparring.inference.model_speaker import Voice
+from sparring.inference.model_speaker import ModelSpeaker
 from sparring.inference.sequence import Sampled
 from sparring.models.tiny import tiny_model, tiny_tokenizer
 from sparring.speakers.local import Local
@@ -48,7 +48,7 @@ def test_the_tiny_model_is_tiny_and_reads_every_character():
 
 def test_a_reply_carries_its_tokens_and_their_log_probabilities(folder):
     model = load_model(ModelSource(model=str(folder)))
-    found = reply(Voice(model, LEARNER, (0,)), max_tokens=24)
+    found = reply(ModelSpeaker(model, LEARNER, (0,)), max_tokens=24)
     [part] = found.parts
     assert model.dialect.decode(part.ids) == found.text
     assert found.completion_tokens == len(found.logprobs) == len(part.ids) + (found.finish == "stop")
@@ -61,7 +61,7 @@ def test_a_reply_carries_its_tokens_and_their_log_probabilities(folder):
 
 
 def test_a_reply_has_the_room_that_is_left_and_a_chat_without_room_is_told(folder):
-    voice = Voice(load_model(ModelSource(model=str(folder))), LEARNER, (0,))
+    voice = ModelSpeaker(load_model(ModelSource(model=str(folder))), LEARNER, (0,))
     used = len(voice.model.dialect.prompt(question(""), LEARNER))
     nearly = reply(voice, question("x" * (512 - used - 3)), max_tokens=100)
     assert nearly.completion_tokens <= 3
@@ -70,7 +70,7 @@ def test_a_reply_has_the_room_that_is_left_and_a_chat_without_room_is_told(folde
 
 
 def test_samples_differ_and_are_the_same_each_time(folder):
-    voice = Voice(load_model(ModelSource(model=str(folder))), LEARNER, (0, "p1"))
+    voice = ModelSpeaker(load_model(ModelSource(model=str(folder))), LEARNER, (0, "p1"))
 
     async def ask(*samples):
         return [
@@ -80,7 +80,7 @@ def test_samples_differ_and_are_the_same_each_time(folder):
     together = asyncio.run(ask(0, 1, 2, 3))
     assert len(set(together)) == 4
     assert asyncio.run(ask(2)) == [together[2]]
-    other = Voice(voice.model, LEARNER, (0, "p2"))
+    other = ModelSpeaker(voice.model, LEARNER, (0, "p2"))
     assert reply(other).text != together[0]
 
 
@@ -88,16 +88,16 @@ def test_an_open_turn_is_gone_on_with(folder):
     model = load_model(ModelSource(model=str(folder)))
     begun = opened(ASKED, LEARNER, (Part("2+2", LEARNER),))
     assert model.dialect.decode(model.dialect.prompt(begun, LEARNER)).endswith("<assistant>2+2")
-    assert reply(Voice(model, LEARNER, (0,)), begun, temperature=0).prompt_tokens > 0
+    assert reply(ModelSpeaker(model, LEARNER, (0,)), begun, temperature=0).prompt_tokens > 0
 
 
 def test_what_was_sampled_is_remembered(folder, tmp_path):
     model = load_model(ModelSource(model=str(folder)))
-    first = reply(Voice(model, LEARNER, (0,), "w", Journal(tmp_path / "journal.jsonl")))
+    first = reply(ModelSpeaker(model, LEARNER, (0,), "w", Journal(tmp_path / "journal.jsonl")))
     sampled = model.tokens_sampled
-    again = reply(Voice(model, LEARNER, (0,), "w", Journal(tmp_path / "journal.jsonl")))
+    again = reply(ModelSpeaker(model, LEARNER, (0,), "w", Journal(tmp_path / "journal.jsonl")))
     assert (again, model.tokens_sampled) == (first, sampled)
-    reply(Voice(model, LEARNER, (0,), "other weights", Journal(tmp_path / "journal.jsonl")))
+    reply(ModelSpeaker(model, LEARNER, (0,), "other weights", Journal(tmp_path / "journal.jsonl")))
     assert model.tokens_sampled > sampled
 
 
@@ -165,7 +165,7 @@ def thinker(words, thinking, prefilled=False):
         tokenizer.chat_template += "{% if add_generation_prompt %}<think>{% endif %}"
     model = Fixed(tiny_model(0, hidden=32), tokenizer, ModelSource(thinking=thinking))
     model.words = words
-    return Voice(model, LEARNER, (0,))
+    return ModelSpeaker(model, LEARNER, (0,))
 
 
 @pytest.mark.parametrize("thinking", ["hidden", "kept"])

@@ -17,7 +17,7 @@ from sparring.core.chat import LEARNER
 from sparring.core.objective import Likelihood
 from sparring.core.speaker import Sampling
 from sparring.inference.model import Lora, ModelSource, load_model
-from sparring.inference.model_speaker import Voice
+from sparring.inference.model_speaker import ModelSpeaker
 from sparring.models import quantization
 from sparring.models.tiny import tiny_tokenizer
 from sparring.runs.display import Display
@@ -120,7 +120,7 @@ def test_adapters_are_used_on_what_they_were_trained_on(nf4, tmp_path):
     adapted = used.network.get_submodule("model.layers.0.mlp.up_proj")
     assert adapted.base_layer.weight.dtype == torch.uint8
     ask = Sampling(temperature=0, max_tokens=24)
-    said = [asyncio.run(Voice(model, LEARNER, ("x",)).reply(ASKED, ask)) for model in (used, trained.model)]
+    said = [asyncio.run(ModelSpeaker(model, LEARNER, ("x",)).reply(ASKED, ask)) for model in (used, trained.model)]
     assert said[0] == said[1]
 
 

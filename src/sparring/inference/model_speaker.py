@@ -18,7 +18,7 @@ _OPEN, _CLOSE = "<think>", "</think>"
 
 
 @dataclass(frozen=True)
-class Voice:
+class ModelSpeaker:
     """A language model as a Speaker: as whom it speaks, what its random streams are named by, and what it remembers.
 
     `weights` names the weights it speaks with, for the journal. With `logprobs` its words carry the log-probabilities

@@ -17,7 +17,7 @@ from sparring.models.source import ModelSource
 from sparring.parsing.steps import StepFormat, layout
 from sparring.common.schema import build
 from sparring.common.concurrency import wait_for
-from sparring.inference.model_speaker import Voice
+from sparring.inference.model_speaker import ModelSpeaker
 
 AS_TRAINED = "as_trained"
 
@@ -32,7 +32,7 @@ class SavedLearner:
 
     async def reply(self, chat: Chat) -> Answered:
         """How it answers `chat`."""
-        return await self.way.answer(chat, Voice(self.model, LEARNER, ("use",)), self.layout)
+        return await self.way.answer(chat, ModelSpeaker(self.model, LEARNER, ("use",)), self.layout)
 
     def answer(self, text: str) -> str:
         """Its response to `text`, from plain Python."""

@@ -18,7 +18,7 @@ from sparring.common.seeds import Name, digest
 from sparring.core.chat import LEARNER
 from sparring.inference.journal import Journal
 from sparring.inference.model import LanguageModel, load_model
-from sparring.inference.model_speaker import Voice
+from sparring.inference.model_speaker import ModelSpeaker
 from sparring.models.introspection import inner
 from sparring.models.offload import Resident
 from sparring.models.source import ModelSource
@@ -41,9 +41,9 @@ class Learner:
         """The learner that `source` names."""
         return cls(load_model(source, seed, trained=True), seed)
 
-    def voice(self, *scope: Name, journal: Journal | None = None, logprobs: bool = False) -> Voice:
+    def voice(self, *scope: Name, journal: Journal | None = None, logprobs: bool = False) -> ModelSpeaker:
         """The learner as a Speaker whose random streams are named by `scope`; `logprobs`: its words carry theirs."""
-        return Voice(self.model, LEARNER, scope, self.weights, journal, logprobs)
+        return ModelSpeaker(self.model, LEARNER, scope, self.weights, journal, logprobs)
 
     def to_device(self, *more: Resident) -> None:
         """What it takes to train is on the device, `more` with it; what only sampling takes is not."""
