@@ -17,7 +17,7 @@ import torch
 from benchmarks.measure import Contender, Go, Watch, known, main_by_workload, race, say, write
 from benchmarks.models import ids, llama
 from sparring.core.speaker import Sampling
-from sparring.inference.engine import Sampler
+from sparring.inference.engine import Engine
 from sparring.inference.sequence import Request
 
 
@@ -71,7 +71,7 @@ def ours(workload: Workload, slots: int) -> Callable[[int, Watch], Go]:
     model, requests = llama(workload.hidden, workload.layers, workload.vocabulary).eval(), workload.requests()
 
     def go() -> float:
-        sampler, tokens = Sampler(model, (), lambda found: "", slots=slots), 0
+        sampler, tokens = Engine(model, (), lambda found: "", slots=slots), 0
         for request in requests:
             sampler.submit(request)
         while sampler.busy:

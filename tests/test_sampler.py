@@ -21,7 +21,7 @@ from transformers import (
 from sparring.common.errors import ConfigError, RunStopped
 from sparring.core.speaker import Sampling
 from sparring.inference import engine as module
-from sparring.inference.engine import Sampler
+from sparring.inference.engine import Engine
 from sparring.inference.sequence import Request, Sampled
 from sparring.models.introspection import cache_bytes
 
@@ -74,7 +74,7 @@ def prompts(count: int, seed: int = 0, longest: int = 30) -> list[tuple[int, ...
 
 def replies(model, requests: Sequence[Request], stop_ids=(STOP,), **settings) -> list[Sampled]:
     """The replies to `requests`, all submitted at once, in their order."""
-    sampler = Sampler(model, stop_ids, letters, **settings)
+    sampler = Engine(model, stop_ids, letters, **settings)
     tickets = [sampler.submit(request) for request in requests]
     ended: dict[int, Sampled] = {}
     while sampler.busy:
@@ -150,7 +150,7 @@ def test_the_same_submissions_give_the_same_bits():
 @given(st.data())
 def test_every_request_is_answered_once_whenever_it_comes(data):
     model = exact()
-    sampler = Sampler(
+    sampler = Engine(
         model,
         [STOP],
         letters,
@@ -176,7 +176,7 @@ def test_every_request_is_answered_once_whenever_it_comes(data):
 
 def test_late_requests_join_rows_under_way():
     model = network()
-    sampler = Sampler(model, [], letters)
+    sampler = Engine(model, [], letters)
     early = [sampler.submit(Request(ids, Sampling(max_tokens=40), i)) for i, ids in enumerate(prompts(5))]
     ended = [pair for _ in range(5) for pair in sampler.step()]
     assert not ended
@@ -188,7 +188,7 @@ def test_late_requests_join_rows_under_way():
 
 
 def test_one_late_request_does_not_wait_for_a_crowd():
-    sampler = Sampler(network(), [], letters)
+    sampler = Engine(network(), [], letters)
     for i, ids in enumerate(prompts(20)):
         sampler.submit(Request(ids, Sampling(max_tokens=100), i))
     sampler.step()
@@ -267,14 +267,14 @@ def test_without_stop_strings_nothing_is_decoded():
     def decode(ids):
         raise AssertionError("decoded")
 
-    sampler = Sampler(network(), [], decode)
+    sampler = Engine(network(), [], decode)
     sampler.submit(Request((3,), Sampling(max_tokens=5), 0))
     while sampler.busy:
         sampler.step()
 
 
 def test_the_cache_keeps_to_its_bound_and_one_request_is_always_served():
-    sampler = Sampler(network(), [], letters, slots=16, cache_tokens=200)
+    sampler = Engine(network(), [], letters, slots=16, cache_tokens=200)
     limits = [10, 20, 30, 60, 10, 90, 5] * 4
     for i, (ids, limit) in enumerate(zip(prompts(28), limits, strict=True)):
         sampler.submit(Request(ids, Sampling(max_tokens=limit), i))
@@ -293,7 +293,7 @@ def test_a_bound_in_gib_is_kept_to_the_byte_by_admitting_fewer():
     model, token = network(), 2 * 2 * 2 * 8 * 4  # layers, keys and values, heads, dimensions, bytes
     assert cache_bytes(model) == token
     for bound in ({"cache_gib": 150 * token / 2**30}, {"cache_gib": 1.0, "cache_tokens": 150}):
-        sampler = Sampler(model, [], letters, **bound)
+        sampler = Engine(model, [], letters, **bound)
         for i, ids in enumerate(prompts(12)):
             sampler.submit(Request(ids, Sampling(max_tokens=20), i))
         held, together, ended = 0, 0, []
@@ -314,7 +314,7 @@ def test_without_a_bound_the_cache_leaves_room_to_grow_on_what_the_device_has_fr
 
     most = []
     for tokens in (None, 400, 200):
-        sampler, grown = Sampler(network(), [], letters), []
+        sampler, grown = Engine(network(), [], letters), []
         monkeypatch.setattr(
             module, "free_bytes", lambda device, s=sampler, all_=tokens: all_ and all_ * token - held(s)
         )
@@ -332,7 +332,7 @@ def test_without_a_bound_the_cache_leaves_room_to_grow_on_what_the_device_has_fr
     assert most[1][0] <= 400
     assert most[2][0] <= 200
     assert most[1][1] > most[2][1] >= 60  # and it is made use of
-    bounded = Sampler(network(), [], letters, cache_tokens=100)
+    bounded = Engine(network(), [], letters, cache_tokens=100)
     assert bounded._most() == 100
 
 
@@ -341,7 +341,7 @@ def test_a_request_larger_than_the_bound_is_served_alone_and_the_others_after_it
     requests = [Request(ids, Sampling(max_tokens=20), i) for i, ids in enumerate([(3,) * 30, (4, 5), (6, 7, 8)])]
     expected = [sampled.ids for sampled in replies(model, requests, stop_ids=())]
     for bound in ({"cache_tokens": 10}, {"cache_gib": 1e-9}):
-        sampler, ended, together = Sampler(model, [], letters, **bound), {}, set()
+        sampler, ended, together = Engine(model, [], letters, **bound), {}, set()
         for request in requests:
             sampler.submit(request)
         while sampler.busy:
@@ -352,7 +352,7 @@ def test_a_request_larger_than_the_bound_is_served_alone_and_the_others_after_it
 
 
 def test_nothing_large_is_held_when_there_is_nothing_to_do(monkeypatch):
-    sampler = Sampler(network(), [], letters)
+    sampler = Engine(network(), [], letters)
     for idle, held in ((module.IDLE, True), (5, False)):
         monkeypatch.setattr(module, "IDLE", idle)
         sampler.submit(Request((3, 4), Sampling(max_tokens=9), 0))
@@ -363,7 +363,7 @@ def test_nothing_large_is_held_when_there_is_nothing_to_do(monkeypatch):
 
 
 def test_what_does_not_fit_the_model_is_refused_at_once():
-    sampler = Sampler(network(), [], letters)
+    sampler = Engine(network(), [], letters)
     with pytest.raises(ConfigError, match=r"prompt of 100 tokens and a reply of up to 201 .* 300 positions"):
         sampler.submit(Request((3,) * 100, Sampling(max_tokens=201), 0))
     with pytest.raises(ConfigError, match="no tokens"):

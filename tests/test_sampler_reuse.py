@@ -10,7 +10,7 @@ from transformers import DynamicCache
 
 from sparring.core.speaker import Sampling
 from sparring.inference import engine as module
-from sparring.inference.engine import Sampler
+from sparring.inference.engine import Engine
 from sparring.inference.sequence import Request, Sampled
 from tests.test_sampler import CONFIGS, exact, letters, network, prompts, replies
 
@@ -32,7 +32,7 @@ def computed(model) -> list[int]:
 
 def conversations(model, sampling: Sampling, turns: int = 3, watch=lambda _: None, stop_ids=(), **settings):
     """Each prompt gone on with: a reply, a remark, the next reply, which is asked for as soon as there is a remark."""
-    sampler = Sampler(model, stop_ids, letters, **settings)
+    sampler = Engine(model, stop_ids, letters, **settings)
     told: dict[tuple[int, int], tuple[Request, Sampled]] = {}
     asked: dict[int, tuple[int, int, Request]] = {}
 
@@ -83,7 +83,7 @@ def test_what_the_cache_is_said_to_hold_are_the_keys_of_those_tokens(name, monke
     monkeypatch.setattr(module, "COMPACTION_SHARE", 1)  # rows that ended stay for some steps
     model, seen = exact(name), set()
 
-    def watch(sampler: Sampler) -> None:
+    def watch(sampler: Engine) -> None:
         for place, row in enumerate(sampler._slots.ids_BC):
             ids = row[row >= 0].tolist()
             if len(ids) and (place, tuple(ids)) not in seen:
@@ -102,7 +102,7 @@ def test_a_row_that_ended_at_the_last_column_is_in_nobodys_way(monkeypatch):
     monkeypatch.setattr(module, "COMPACTION_SHARE", 1)
     model = network()
     for limit in range(10, 50):
-        sampler = Sampler(model, (), letters)
+        sampler = Engine(model, (), letters)
         for i in range(8):
             sampler.submit(Request((3 + i,), Sampling(max_tokens=70), i))
         sampler.submit(Request(PROMPTS[4][:10], Sampling(max_tokens=limit), 99))
@@ -112,7 +112,7 @@ def test_a_row_that_ended_at_the_last_column_is_in_nobodys_way(monkeypatch):
 
 def test_next_turns_of_any_length_are_computed_up_to_the_last_position_of_the_model():
     model = network("gpt2")  # of 300 positions
-    sampler = Sampler(model, (), letters)
+    sampler = Engine(model, (), letters)
     long, short = (5, 6, 7) * 90, (8, 9) * 60
     for ids in ((long, short), (long + (3,) * 29, short + (3,) * 36)):
         tickets = [sampler.submit(Request(prompt, Sampling(max_tokens=1), 0)) for prompt in ids]
@@ -131,7 +131,7 @@ def test_greedy_text_is_the_same_in_single_precision_and_log_probabilities_nearl
         assert sampled.logprobs == pytest.approx(alone.logprobs, abs=1e-4)
 
 
-def turn(sampler: Sampler, ids: tuple[int, ...], tokens: int = 12):
+def turn(sampler: Engine, ids: tuple[int, ...], tokens: int = 12):
     sampler.submit(Request(ids, Sampling(temperature=0, max_tokens=tokens), 0))
     while sampler.busy:
         ended = sampler.step()
@@ -165,7 +165,7 @@ def exchanged(model):
 def test_nothing_computed_by_earlier_weights_is_used(move):
     model = exact()
     counted = computed(model)
-    sampler = Sampler(model, (), letters)
+    sampler = Engine(model, (), letters)
     ids = PROMPTS[4]
     said = turn(sampler, ids)
     counted.clear()
@@ -173,12 +173,12 @@ def test_nothing_computed_by_earlier_weights_is_used(move):
     assert sum(counted) <= len(REMARK) + 2  # it does find it while they stay as they are
     move(model)
     assert turn(sampler, ids + said.ids + REMARK) == turn(
-        Sampler(copy.deepcopy(model), (), letters), ids + said.ids + REMARK
+        Engine(copy.deepcopy(model), (), letters), ids + said.ids + REMARK
     )
 
 
 def test_what_ended_can_be_forgotten():
-    sampler = Sampler(network(), (), letters)
+    sampler = Engine(network(), (), letters)
     turn(sampler, PROMPTS[0])
     assert sampler._slots.kept
     sampler.forget()
@@ -187,7 +187,7 @@ def test_what_ended_can_be_forgotten():
 
 
 def test_who_goes_on_comes_before_those_that_wait():
-    sampler = Sampler(network(), (), letters, slots=1)
+    sampler = Engine(network(), (), letters, slots=1)
     said = [sampler.submit(Request(ids, Sampling(max_tokens=5), i)) for i, ids in enumerate(PROMPTS[3:6])]
     while not (ended := sampler.step()):
         pass
@@ -202,7 +202,7 @@ def test_who_goes_on_comes_before_those_that_wait():
 def test_the_bound_of_the_cache_holds_with_what_is_kept():
     largest = 0
 
-    def watch(sampler: Sampler) -> None:
+    def watch(sampler: Engine) -> None:
         nonlocal largest
         for keys, _ in sampler._slots.kept.values():
             largest = max(largest, keys.shape[0] * keys.shape[2])

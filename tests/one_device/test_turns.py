@@ -19,7 +19,7 @@ from sparring.core.chat import LEARNER, message, question
 from sparring.core.experience import Demonstration
 from sparring.core.objective import DPO, Likelihood
 from sparring.core.speaker import Sampling
-from sparring.inference.engine import Sampler
+from sparring.inference.engine import Engine
 from sparring.inference.model import ModelSource
 from sparring.models import offload
 from sparring.runs.display import Display
@@ -59,13 +59,13 @@ def test_learner_and_partner_are_never_on_the_device_together(folder, apart, mon
     assert apart == []  # both stayed
     found, partner = learner(), Local(str(folder), offload=True)
     mine, other, steps = found.model, partner._voice.model, []
-    step = Sampler.step
+    step = Engine.step
 
     def watched(self):
         steps.append((self is mine.sampler, mine.resident.present, other.resident.present))
         return step(self)
 
-    monkeypatch.setattr(Sampler, "step", watched)
+    monkeypatch.setattr(Engine, "step", watched)
     apart_ = discussed(found, partner)
     assert set(steps) == {(True, True, False), (False, False, True)}
     assert apart_ == together_
@@ -131,7 +131,7 @@ def test_nobody_waits_for_one_that_failed_or_is_gone(folder, apart, monkeypatch)
     found, partner = learner(), Local(str(folder), offload=True)
     other = partner._voice.model
     with monkeypatch.context() as broken:
-        broken.setattr(Sampler, "step", lambda self: 1 / 0)
+        broken.setattr(Engine, "step", lambda self: 1 / 0)
         for asked in (found.voice(0), partner):
             with pytest.raises(ZeroDivisionError):
                 asyncio.run(asked.reply(ASKED, Sampling(max_tokens=4)))

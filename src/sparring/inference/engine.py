@@ -54,7 +54,7 @@ def tell(reason: str) -> None:
     _log.warning("replies are sampled by model.generate, which is slower: %s", reason)
 
 
-class Sampler:
+class Engine:
     """Takes requests at any time; every `step` gives each row one more token.
 
     `slots` bounds the rows of a step; `cache_tokens` and `cache_gib` what the cache may hold. With neither, a

@@ -22,7 +22,7 @@ from transformers.utils.logging import disable_progress_bar
 from sparring.common.errors import ConfigError
 from sparring.common.extras import need_bitsandbytes
 from sparring.common.seeds import stream
-from sparring.inference.engine import Sampler
+from sparring.inference.engine import Engine
 from sparring.inference.sequence import Request, Sampled
 from sparring.models import hub, quantization
 from sparring.models.introspection import check_causal
@@ -105,13 +105,13 @@ class LanguageModel:
         return int(getattr(self.network.config, "max_position_embeddings", 0) or 2**31)
 
     @cached_property
-    def sampler(self) -> Sampler:
+    def sampler(self) -> Engine:
         """The decode loop over the live weights, or over a copy of them in bfloat16."""
         network = self.network
         if self.mixed:
             network = quantization.in_bfloat16(network, self.device)
             self._speaking = self.turns.join(Resident(partial(quantization.tensors, network), self.device))
-        return Sampler(
+        return Engine(
             network,
             self.dialect.stop_ids,
             self.dialect.decode,
