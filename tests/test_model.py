@@ -16,7 +16,7 @@ from sparring.core.speaker import Sampling, opened
 from sparring.inference.journal import Journal
 from sparring.inference.model import LanguageModel, Lora, ModelSource, load_model
 from sparring.inference.model_speaker import ModelSpeaker
-from sparring.inference.sequence import Sampled
+from sparring.inference.sequence import Completion
 from sparring.models.tiny import tiny_model, tiny_tokenizer
 from sparring.speakers.local import Local
 from sparring.training.learner import Learner
@@ -65,7 +65,7 @@ def test_a_reply_has_the_room_that_is_left_and_a_chat_without_room_is_told(folde
     used = len(voice.model.dialect.prompt(question(""), LEARNER))
     nearly = reply(voice, question("x" * (512 - used - 3)), max_tokens=100)
     assert nearly.completion_tokens <= 3
-    with pytest.raises(TooLong, match="a chat of 512 tokens leaves no room in a model of 512"):
+    with pytest.raises(TooLong, match="a chat of 512 tokens leaves no room for a reply in a model of 512"):
         reply(voice, question("x" * (512 - used)))
 
 
@@ -104,18 +104,18 @@ def test_what_was_sampled_is_remembered(folder, tmp_path):
 def test_a_journal_keeps_its_replies_on_the_disk(tmp_path):
     journal, replies = Journal(tmp_path / "j"), []
     for number in range(100):
-        sampled = Sampled((number,) * 1000, (-0.1 * number,) * 1000, "stop")
+        sampled = Completion((number,) * 1000, (-0.1 * number,) * 1000, "stop")
         journal.put(str(number), sampled)
         replies.append(weakref.ref(sampled))
         assert journal.get(str(number // 2)).ids[0] == number // 2  # reading in between moves no writing
     del sampled
     assert not any(reply() for reply in replies)
-    assert journal.get("99") == Sampled((99,) * 1000, (-0.1 * 99,) * 1000, "stop")
+    assert journal.get("99") == Completion((99,) * 1000, (-0.1 * 99,) * 1000, "stop")
     assert journal.get("100") is None
 
 
 def test_a_journal_whose_write_failed_goes_on_at_its_end(tmp_path, monkeypatch):
-    journal, replies = Journal(tmp_path / "j"), [Sampled((n,), (-1.0,), "stop") for n in range(3)]
+    journal, replies = Journal(tmp_path / "j"), [Completion((n,), (-1.0,), "stop") for n in range(3)]
     journal.put("0", replies[0])
     file, write = journal._file, journal._file.write
 
@@ -134,16 +134,16 @@ def test_a_journal_whose_write_failed_goes_on_at_its_end(tmp_path, monkeypatch):
 def test_a_journal_cut_in_mid_line_keeps_what_is_whole(tmp_path):
     journal = Journal(tmp_path / "j")
     for name in "ab":
-        journal.put(name, Sampled((1, 2), (-0.5, -1.5), "stop"))
+        journal.put(name, Completion((1, 2), (-0.5, -1.5), "stop"))
     journal.close()
     text = (tmp_path / "j").read_text()
     (tmp_path / "j").write_text(text[:-10])
     again = Journal(tmp_path / "j")
-    assert again.get("a") == Sampled((1, 2), (-0.5, -1.5), "stop")
+    assert again.get("a") == Completion((1, 2), (-0.5, -1.5), "stop")
     assert again.get("b") is None
-    again.put("c", Sampled((3,), (-1.0,), "length"))
+    again.put("c", Completion((3,), (-1.0,), "length"))
     again.close()
-    assert Journal(tmp_path / "j").get("c") == Sampled((3,), (-1.0,), "length")
+    assert Journal(tmp_path / "j").get("c") == Completion((3,), (-1.0,), "length")
 
 
 # ── thoughts ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -156,7 +156,7 @@ class Fixed(LanguageModel):
 
     async def sample(self, request):
         ids = tuple(self.dialect.tokenizer.encode(self.words, add_special_tokens=False))
-        return Sampled((*ids, self.dialect.stop_id), (0.0,) * (len(ids) + 1), "stop")
+        return Completion((*ids, self.dialect.stop_id), (0.0,) * (len(ids) + 1), "stop")
 
 
 def thinker(words, thinking, prefilled=False):

@@ -62,7 +62,7 @@ def test_learner_and_partner_are_never_on_the_device_together(folder, apart, mon
     step = Engine.step
 
     def watched(self):
-        steps.append((self is mine.sampler, mine.resident.present, other.resident.present))
+        steps.append((self is mine.engine, mine.resident.present, other.resident.present))
         return step(self)
 
     monkeypatch.setattr(Engine, "step", watched)
@@ -118,13 +118,13 @@ def test_a_float32_learner_speaks_while_its_own_weights_are_away(folder, apart):
     alone = greedy(found)
     found.model.forget_copy()
     asyncio.run(partner.reply(ASKED, Sampling(max_tokens=4)))
-    assert (greedy(found), found.model.resident.present, found.model._speaking.present) == (alone, False, True)
+    assert (greedy(found), found.model.resident.present, found.model.sampling_weights.present) == (alone, False, True)
     asyncio.run(partner.reply(ASKED, Sampling(max_tokens=4)))
-    assert (found.model.resident.present, found.model._speaking.present) == (False, False)
+    assert (found.model.resident.present, found.model.sampling_weights.present) == (False, False)
     assert greedy(found) == alone
-    assert found.model._speaking.present
+    assert found.model.sampling_weights.present
     taught(found)
-    assert (found.model.resident.present, found.model._speaking) == (True, None)
+    assert (found.model.resident.present, found.model.sampling_weights) == (True, None)
 
 
 def test_nobody_waits_for_one_that_failed_or_is_gone(folder, apart, monkeypatch):
@@ -152,7 +152,7 @@ def test_what_was_interrupted_is_forgotten(folder):
 
     async def interrupted():
         asked = [asyncio.create_task(found.voice(n).reply(ASKED, Sampling(max_tokens=400))) for n in range(2)]
-        while not found.model._waiting:
+        while not found.model.engine.busy:
             await asyncio.sleep(0)
         for task in asked:
             task.cancel()
@@ -171,9 +171,9 @@ def test_what_was_interrupted_is_forgotten(folder):
 def test_keys_and_values_are_let_go_before_weights_move():
     found = learner()
     greedy(found)
-    assert found.model.sampler._slots.kept
+    assert found.model.engine.stats().cache_bytes
     taught(found)
-    assert not found.model.sampler._slots.kept
+    assert not found.model.engine.stats().cache_bytes
 
 
 # ── all in one recipe ───────────────────────────────────────────────────────────────────────────────────────
