@@ -139,7 +139,7 @@ def test_a_partner_in_four_bits(nf4, folder, apart):
 def test_frozen_weights_are_not_trained(nf4, folder, tmp_path):
     with pytest.raises(ConfigError, match=r"quantization = 'nf4' freezes the weights; add a table lora"):
         Learner.load(replace(nf4, lora=None))
-    with pytest.raises(ConfigError, match="quantization with model = 'tiny', which is small enough"):
+    with pytest.raises(ConfigError, match="quantization does not apply to model = 'tiny'; remove it"):
         ModelSource(quantization="nf4")
     load_model(replace(nf4, lora=None)).network.save_pretrained(tmp_path / "quantised")
     tiny_tokenizer().save_pretrained(tmp_path / "quantised")

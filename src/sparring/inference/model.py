@@ -139,7 +139,7 @@ class LanguageModel:
             self.network.eval()  # once, rather than in every step
             await self._collect_requests()
             while self._queue or self._pending:
-                while not self.turns.take(self, self.sampling_weights):
+                while not self.turns.acquire(self, self.sampling_weights):
                     await asyncio.sleep(0)  # the model whose turn it is decodes meanwhile
                 self._submit()
                 for ticket, completion in self.engine.step():
@@ -159,7 +159,7 @@ class LanguageModel:
             if not isinstance(error, Exception):
                 raise
         finally:
-            self.turns.give(self)
+            self.turns.release(self)
 
     def _submit(self) -> None:
         """Hand the queued requests to the engine."""

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from sparring.models.introspection import check_head, hidden, inner, logits, shaping
+from sparring.models.introspection import check_head, hidden, inner, logit_scaling, logits
 from sparring.training.linear_logprobs import Head
 from sparring.training.prefix_sharing import Fork
 
@@ -70,7 +70,7 @@ class TokenLogProbs(nn.Module):
         chunk = self.chunk or CHUNKS.get(states_ND.device.type, CHUNK)
         map_ = inner(self.model).get_output_embeddings()
         if type(map_) is nn.Linear:
-            head = Head(map_.weight, map_.bias, *shaping(self.model))
+            head = Head(map_.weight, map_.bias, *logit_scaling(self.model))
             return head.logprobs(states_ND, ids_N, chunk, expected_N)
         size = max(1, chunk // self.model.config.get_text_config(decoder=True).vocab_size)
         pairs = list(zip(torch.split(states_ND, size), torch.split(ids_N, size), strict=True))
