@@ -186,8 +186,8 @@ def test_a_checkpoint_goes_on_bit_for_bit(optimizer, folder, tmp_path):
     source = ModelSource(model=str(folder), dtype="bfloat16")
 
     def go_on(trainer: Trainer) -> dict[str, torch.Tensor]:
-        lesson = trainer.lesson(DEMONSTRATIONS, Likelihood(), 8, 2, (7,))
-        list(trainer.learn(lesson))
+        training_set = trainer.lesson(DEMONSTRATIONS, Likelihood(), 8, 2, (7,))
+        list(trainer.learn(training_set))
         return weights(trainer.learner)
 
     whole = taught(learner(source), steps=2, optimizer=optimizer)

@@ -81,8 +81,8 @@ def test_training_has_the_device_to_itself_and_moves_change_nothing(folder, apar
             if offload:
                 assert not (found.model.resident.present and partner._voice.model.resident.present)
                 assert not trainer.moments.present
-            lesson = trainer.lesson(PREFERENCES, DPO(), 12, 1, (number,))
-            list(trainer.learn(replace(lesson, reference=trainer.reference(lesson))))
+            training_set = trainer.lesson(PREFERENCES, DPO(), 12, 1, (number,))
+            list(trainer.learn(replace(training_set, reference=trainer.reference(training_set))))
             if offload:
                 assert found.model.resident.present
                 assert trainer.moments.present
@@ -200,7 +200,7 @@ def test_one_recipe_has_it_all_and_ends_as_if_it_had_never_stopped(nf4, folder, 
     quiet = Display(quiet=True)
 
     class Stopping(Display):
-        """Stops in the second round's lesson, after its checkpoint."""
+        """Stops in the second round's training_set, after its checkpoint."""
 
         def step(self, problems, loss):
             if problems > 13:
