@@ -200,7 +200,7 @@ def test_one_recipe_has_it_all_and_ends_as_if_it_had_never_stopped(nf4, folder, 
     quiet = Display(quiet=True)
 
     class Stopping(Display):
-        """Stops in the second round's training_set, after its checkpoint."""
+        """Stops while the second round is trained, after its checkpoint."""
 
         def step(self, problems, loss):
             if problems > 13:

@@ -1,8 +1,8 @@
 """Checkpoints: the state of a run, and how to use a saved learner.
 
-A checkpoint is a folder in the Hugging Face format with two additions. `sparring.json` holds the method and settings with
-which the learner answers, and its position in the run. `state/`, in the newest two, holds what a run needs to resume as
-if it had never stopped; the second newest serves if the newest cannot be read.
+A checkpoint is a folder in the Hugging Face format with two additions. `sparring.json` holds the method and settings
+with which the learner answers, and its position in the run. `state/`, in the newest two, holds what a run needs to
+resume as if it had never stopped. The second newest serves if the newest cannot be read.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Damaged(ConfigError):
 
 @dataclass(frozen=True)
 class Origin:
-    """The position in its run that a learner comes from: phase, round and step (from 1), problems seen, weights' name."""
+    """The position in a run that a learner comes from: phase, round, step (from 1), problems seen, weights' name."""
 
     phase: int
     method: str
@@ -58,8 +58,8 @@ def where(origin: Mapping[str, Any]) -> str:
 class Usage:
     """How to use a learner, and its origin.
 
-    `method` with the `settings` of its `answer`; the `layout` of its answers; how its thoughts are treated (`thinking`);
-    arguments of its chat template; the `quantization` its adapters were trained under.
+    `method` with the `settings` of its `answer`; the `layout` of its answers; how its thoughts are treated
+    (`thinking`); arguments of its chat template; the `quantization` its adapters were trained under.
     """
 
     method: str

@@ -167,8 +167,8 @@ class Trainer:
         if experience and dropped > self.settings.max_dropped * len(experience):
             raise RunStopped(
                 f"{dropped} of {len(experience)} pieces of experience cannot be trained on: they are longer than the "
-                f"model's {longest} tokens or have nothing to train; shorten them, or raise max_dropped under [trainer] "
-                f"(now {self.settings.max_dropped:g})"
+                f"model's {longest} tokens or have nothing to train; shorten them, or raise max_dropped under "
+                f"[trainer] (now {self.settings.max_dropped:g})"
             )
         name = digest(*(digest(row.ids) for rows in pieces for row in rows))
         batch = self.settings.batch if updates == "batch" else max(1, math.ceil(len(pieces) * epochs / updates))
