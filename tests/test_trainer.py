@@ -67,7 +67,7 @@ def test_a_round_takes_as_many_updates_as_it_is_told_whatever_the_batch(updates,
     monkeypatch.setattr(
         found,
         "_step",
-        lambda training_set, places, *rest: taken.append(len(places)) or real(training_set, places, *rest),
+        lambda training_set, indices, *rest: taken.append(len(indices)) or real(training_set, indices, *rest),
     )
     assert len(list(found.learn(training_set))) == training_set.steps == len(sizes)
     assert taken == sizes

@@ -98,10 +98,10 @@ def check_place(model: str, key: str = "model") -> None:
         raise ConfigError(f"{key} = {model!r} cannot be loaded: {error}; {MODELS}") from error
 
 
-def check_learner(place: str) -> None:
-    """Raise ConfigError if `place` is neither a path nor a model that the hub provides."""
-    if not os.path.exists(place):
-        check_place(place)
+def check_learner(path: str) -> None:
+    """Raise ConfigError if `path` is neither an existing path nor a model that the hub provides."""
+    if not os.path.exists(path):
+        check_place(path)
 
 
 def is_adapters(folder: Path) -> bool:

@@ -219,9 +219,9 @@ def prune(run: Path, keep: int) -> None:
         shutil.rmtree(path / "state", ignore_errors=True)
 
 
-def of(place: Path) -> Path:
-    """Return the folder of the learner at `place`: a run's best checkpoint, or `place` itself if it holds a model."""
-    for folder in (place / "checkpoints" / "best", place / "checkpoints" / "final", place):
+def of(path: Path) -> Path:
+    """Return the folder of the learner at `path`: a run's best checkpoint, or `path` itself if it holds a model."""
+    for folder in (path / "checkpoints" / "best", path / "checkpoints" / "final", path):
         if (folder / "config.json").exists() or (folder / "adapter_config.json").exists():
             return folder
-    raise ConfigError(f"{place} holds neither a model nor a run with a finished checkpoint; give one of the two")
+    raise ConfigError(f"{path} holds no model and no run with a finished checkpoint; give one of the two")

@@ -61,9 +61,9 @@ class Learner:
         # Not the public method: it also makes embeddings require gradients, which only reentrant checkpointing needs.
         network._set_gradient_checkpointing(activations, partial(checkpoint, use_reentrant=False))
 
-    def moved(self, by: Name) -> None:
-        """Update the weights' name after a training step named `by`."""
-        self.weights = digest(self.weights, by)
+    def record_update(self, name: Name) -> None:
+        """Update the weights' name after a training step called `name`."""
+        self.weights = digest(self.weights, name)
 
     def restore(self, folder: Path, weights: str) -> None:
         """Load the weights saved in `folder`, which are named `weights`; ConfigError if some are missing."""

@@ -18,9 +18,9 @@ from sparring.models.source import base_of, check_place, is_adapters, quantizati
 from sparring.training import checkpoint
 
 
-def merge(place: Path, output: Path) -> None:
-    """Write the learner of `place` to the folder `output`, with its LoRA adapters merged into the weights."""
-    folder = checkpoint.of(place)
+def merge(path: Path, output: Path) -> None:
+    """Write the learner at `path` to the folder `output`, with its LoRA adapters merged into the weights."""
+    folder = checkpoint.of(path)
     if not is_adapters(folder):
         raise ConfigError(f"{folder} has no LoRA adapters; load it with plain transformers")
     if os.path.exists(output):

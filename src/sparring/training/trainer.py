@@ -250,7 +250,7 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.seen += problems
-        self.learner.moved(f"{training_set.name} {number}")
+        self.learner.record_update(f"{training_set.name} {number}")
         return StepResult(number, problems, loss, {name: float(value) for name, value in measures.items()}, tokens)
 
     def _accumulate_gradient(
