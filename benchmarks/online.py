@@ -95,8 +95,8 @@ def ours(workload: Workload) -> Callable[[int, Watch], Go]:
                 )
             )
             pairs = method.harvest(episodes, [], COMPACT, random.Random(turn))
-            lesson = trainer.lesson(pairs, method.objective, len(problems), 1, (turn,))
-            for _ in trainer.learn(replace(lesson, reference=trainer.reference(lesson))):
+            training_set = trainer.lesson(pairs, method.objective, len(problems), 1, (turn,))
+            for _ in trainer.learn(replace(training_set, reference=trainer.reference(training_set))):
                 pass
             return float(len(pairs))
 

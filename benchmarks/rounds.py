@@ -74,13 +74,13 @@ class _Inside:
     """Counts the seconds that the sampler, the trainer and the task's checks take."""
 
     def __init__(self) -> None:
-        from sparring.inference.engine import Sampler  # noqa: PLC0415
+        from sparring.inference.engine import Engine  # noqa: PLC0415
         from sparring.tasks.multistep_arithmetic import MultistepArithmetic  # noqa: PLC0415
         from sparring.training.trainer import Trainer  # noqa: PLC0415
 
         self.seconds: defaultdict[str, float] = defaultdict(float)
         for kind, name, what in (
-            (Sampler, "step", "sampler"),
+            (Engine, "step", "sampler"),
             (Trainer, "_step", "trainer"),
             (MultistepArithmetic, "is_right", "checks"),
         ):

@@ -17,7 +17,7 @@ import torch
 from benchmarks.measure import Contender, Go, Watch, known, main_by_workload, race, say, write
 from benchmarks.models import ids, llama
 from sparring.core.speaker import Sampling
-from sparring.inference.engine import Sampler
+from sparring.inference.engine import Engine
 from sparring.inference.sequence import Request
 
 
@@ -67,15 +67,15 @@ FEW = 64  # requests of `generate_batch`, which is slow on a CPU; all of the mea
 
 
 def ours(workload: Workload, slots: int) -> Callable[[int, Watch], Go]:
-    """The slot sampler."""
+    """The engine of this library."""
     model, requests = llama(workload.hidden, workload.layers, workload.vocabulary).eval(), workload.requests()
 
     def go() -> float:
-        sampler, tokens = Sampler(model, (), lambda found: "", slots=slots), 0
+        engine, tokens = Engine(model, (), lambda found: "", slots=slots), 0
         for request in requests:
-            sampler.submit(request)
-        while sampler.busy:
-            tokens += sum(len(sampled.ids) for _, sampled in sampler.step())
+            engine.submit(request)
+        while engine.busy:
+            tokens += sum(len(sampled.ids) for _, sampled in engine.step())
         return float(tokens)
 
     return lambda turn, watch: go

@@ -191,9 +191,9 @@ def test_whole_lines_are_read_from_anywhere_on_and_a_line_under_way_is_none(tmp_
 
 @pytest.mark.parametrize("line", [b"nonsense\n", b"[1]\n", b'{"key": 3}\n', b'{"key": "k", "reply": [1]}\n', b'{"k'])
 def test_a_reply_that_is_damaged_is_sampled_again_and_the_others_are_kept(line, tmp_path):
-    from sparring.inference.sequence import Sampled
+    from sparring.inference.sequence import Completion
 
-    one, two = Sampled((1, 2), (0.1, 0.2), "stop", True), Sampled((3,), (0.5,), "length", True)
+    one, two = Completion((1, 2), (0.1, 0.2), "stop", True), Completion((3,), (0.5,), "length", True)
     journal = Journal(tmp_path / "j")
     journal.put("one", one)
     journal.close()

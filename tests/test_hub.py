@@ -30,9 +30,9 @@ print(time.monotonic() - begun)
 def asked(monkeypatch) -> list[str]:
     """The models that the hub was asked for, all of which it has."""
     names: list[str] = []
-    monkeypatch.setattr(hub, "_asked", names.append)
+    monkeypatch.setattr(hub, "_ask_hub", names.append)
     monkeypatch.setattr(hub, "_cached", lambda name, revision: False)
-    hub._trouble.cache_clear()
+    hub._hub_problem.cache_clear()
     return names
 
 
@@ -42,7 +42,7 @@ def asked(monkeypatch) -> list[str]:
 def test_what_is_a_path_or_no_hub_id_is_refused_and_never_asked_for(name, asked, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=r"there is no folder|neither a folder here nor"):
+    with pytest.raises(ConfigError, match=r"there is no folder|neither a folder nor"):
         hub.check_reachable(name)
     assert asked == []
 
@@ -65,7 +65,7 @@ def test_a_hub_that_does_not_answer_is_waited_for_once_and_not_for_long(tmp_path
         )  # fmt: skip
     *lines, seconds = done.stdout.splitlines()
     assert len(lines) == 3
-    assert all("no copy is in its cache here" in line for line in lines)
+    assert all("no copy is cached here" in line for line in lines)
     assert float(seconds) < 2 * hub.HUB_TIMEOUT  # one wait for three questions; the machine may be busy
 
 

@@ -23,7 +23,7 @@ from sparring.models.introspection import forkable, inner
 from sparring.models.renderer import TrainingRow
 from sparring.training.linear_logprobs import Head
 from sparring.training.logprobs import TokenLogProbs
-from sparring.training.prefix_sharing import shared
+from sparring.training.prefix_sharing import shared_prefixes
 
 VOCABULARY = 50
 SHAPE = {
@@ -302,10 +302,10 @@ def row(prompt: int, reply: int, last: int) -> TrainingRow:
 
 
 def test_forking_is_for_prompts_that_are_a_good_part_of_rows_that_are_not_long():
-    assert shared([row(100, 110, 7), row(100, 50, 8), row(30, 20, 7), row(30, 20, 8)]) == [100, 30]
-    assert shared([row(100, 110, 7), row(100, 110, 7)]) == [
+    assert shared_prefixes([row(100, 110, 7), row(100, 50, 8), row(30, 20, 7), row(30, 20, 8)]) == [100, 30]
+    assert shared_prefixes([row(100, 110, 7), row(100, 110, 7)]) == [
         100,
     ]  # up to what is trained, however alike
-    assert shared([row(10, 110, 7), row(10, 110, 8)]) is None
-    assert shared([row(1000, 800, 7), row(1000, 800, 8)]) is None
-    assert shared([row(100, 10, 7), row(90, 10, 8)]) == [90]
+    assert shared_prefixes([row(10, 110, 7), row(10, 110, 8)]) is None
+    assert shared_prefixes([row(1000, 800, 7), row(1000, 800, 8)]) is None
+    assert shared_prefixes([row(100, 10, 7), row(90, 10, 8)]) == [90]

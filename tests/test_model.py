@@ -15,8 +15,8 @@ from sparring.core.chat import LEARNER, Part, question
 from sparring.core.speaker import Sampling, opened
 from sparring.inference.journal import Journal
 from sparring.inference.model import LanguageModel, Lora, ModelSource, load_model
-from sparring.inference.model_speaker import Voice
-from sparring.inference.sequence import Sampled
+from sparring.inference.model_speaker import ModelSpeaker
+from sparring.inference.sequence import Completion
 from sparring.models.tiny import tiny_model, tiny_tokenizer
 from sparring.speakers.local import Local
 from sparring.training.learner import Learner
@@ -48,7 +48,7 @@ def test_the_tiny_model_is_tiny_and_reads_every_character():
 
 def test_a_reply_carries_its_tokens_and_their_log_probabilities(folder):
     model = load_model(ModelSource(model=str(folder)))
-    found = reply(Voice(model, LEARNER, (0,)), max_tokens=24)
+    found = reply(ModelSpeaker(model, LEARNER, (0,)), max_tokens=24)
     [part] = found.parts
     assert model.dialect.decode(part.ids) == found.text
     assert found.completion_tokens == len(found.logprobs) == len(part.ids) + (found.finish == "stop")
@@ -61,16 +61,16 @@ def test_a_reply_carries_its_tokens_and_their_log_probabilities(folder):
 
 
 def test_a_reply_has_the_room_that_is_left_and_a_chat_without_room_is_told(folder):
-    voice = Voice(load_model(ModelSource(model=str(folder))), LEARNER, (0,))
+    voice = ModelSpeaker(load_model(ModelSource(model=str(folder))), LEARNER, (0,))
     used = len(voice.model.dialect.prompt(question(""), LEARNER))
     nearly = reply(voice, question("x" * (512 - used - 3)), max_tokens=100)
     assert nearly.completion_tokens <= 3
-    with pytest.raises(TooLong, match="a chat of 512 tokens leaves no room in a model of 512"):
+    with pytest.raises(TooLong, match="a chat of 512 tokens leaves no room for a reply in a model of 512"):
         reply(voice, question("x" * (512 - used)))
 
 
 def test_samples_differ_and_are_the_same_each_time(folder):
-    voice = Voice(load_model(ModelSource(model=str(folder))), LEARNER, (0, "p1"))
+    voice = ModelSpeaker(load_model(ModelSource(model=str(folder))), LEARNER, (0, "p1"))
 
     async def ask(*samples):
         return [
@@ -80,7 +80,7 @@ def test_samples_differ_and_are_the_same_each_time(folder):
     together = asyncio.run(ask(0, 1, 2, 3))
     assert len(set(together)) == 4
     assert asyncio.run(ask(2)) == [together[2]]
-    other = Voice(voice.model, LEARNER, (0, "p2"))
+    other = ModelSpeaker(voice.model, LEARNER, (0, "p2"))
     assert reply(other).text != together[0]
 
 
@@ -88,34 +88,34 @@ def test_an_open_turn_is_gone_on_with(folder):
     model = load_model(ModelSource(model=str(folder)))
     begun = opened(ASKED, LEARNER, (Part("2+2", LEARNER),))
     assert model.dialect.decode(model.dialect.prompt(begun, LEARNER)).endswith("<assistant>2+2")
-    assert reply(Voice(model, LEARNER, (0,)), begun, temperature=0).prompt_tokens > 0
+    assert reply(ModelSpeaker(model, LEARNER, (0,)), begun, temperature=0).prompt_tokens > 0
 
 
 def test_what_was_sampled_is_remembered(folder, tmp_path):
     model = load_model(ModelSource(model=str(folder)))
-    first = reply(Voice(model, LEARNER, (0,), "w", Journal(tmp_path / "journal.jsonl")))
+    first = reply(ModelSpeaker(model, LEARNER, (0,), "w", Journal(tmp_path / "journal.jsonl")))
     sampled = model.tokens_sampled
-    again = reply(Voice(model, LEARNER, (0,), "w", Journal(tmp_path / "journal.jsonl")))
+    again = reply(ModelSpeaker(model, LEARNER, (0,), "w", Journal(tmp_path / "journal.jsonl")))
     assert (again, model.tokens_sampled) == (first, sampled)
-    reply(Voice(model, LEARNER, (0,), "other weights", Journal(tmp_path / "journal.jsonl")))
+    reply(ModelSpeaker(model, LEARNER, (0,), "other weights", Journal(tmp_path / "journal.jsonl")))
     assert model.tokens_sampled > sampled
 
 
 def test_a_journal_keeps_its_replies_on_the_disk(tmp_path):
     journal, replies = Journal(tmp_path / "j"), []
     for number in range(100):
-        sampled = Sampled((number,) * 1000, (-0.1 * number,) * 1000, "stop")
+        sampled = Completion((number,) * 1000, (-0.1 * number,) * 1000, "stop")
         journal.put(str(number), sampled)
         replies.append(weakref.ref(sampled))
         assert journal.get(str(number // 2)).ids[0] == number // 2  # reading in between moves no writing
     del sampled
     assert not any(reply() for reply in replies)
-    assert journal.get("99") == Sampled((99,) * 1000, (-0.1 * 99,) * 1000, "stop")
+    assert journal.get("99") == Completion((99,) * 1000, (-0.1 * 99,) * 1000, "stop")
     assert journal.get("100") is None
 
 
 def test_a_journal_whose_write_failed_goes_on_at_its_end(tmp_path, monkeypatch):
-    journal, replies = Journal(tmp_path / "j"), [Sampled((n,), (-1.0,), "stop") for n in range(3)]
+    journal, replies = Journal(tmp_path / "j"), [Completion((n,), (-1.0,), "stop") for n in range(3)]
     journal.put("0", replies[0])
     file, write = journal._file, journal._file.write
 
@@ -134,16 +134,16 @@ def test_a_journal_whose_write_failed_goes_on_at_its_end(tmp_path, monkeypatch):
 def test_a_journal_cut_in_mid_line_keeps_what_is_whole(tmp_path):
     journal = Journal(tmp_path / "j")
     for name in "ab":
-        journal.put(name, Sampled((1, 2), (-0.5, -1.5), "stop"))
+        journal.put(name, Completion((1, 2), (-0.5, -1.5), "stop"))
     journal.close()
     text = (tmp_path / "j").read_text()
     (tmp_path / "j").write_text(text[:-10])
     again = Journal(tmp_path / "j")
-    assert again.get("a") == Sampled((1, 2), (-0.5, -1.5), "stop")
+    assert again.get("a") == Completion((1, 2), (-0.5, -1.5), "stop")
     assert again.get("b") is None
-    again.put("c", Sampled((3,), (-1.0,), "length"))
+    again.put("c", Completion((3,), (-1.0,), "length"))
     again.close()
-    assert Journal(tmp_path / "j").get("c") == Sampled((3,), (-1.0,), "length")
+    assert Journal(tmp_path / "j").get("c") == Completion((3,), (-1.0,), "length")
 
 
 # ── thoughts ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -156,7 +156,7 @@ class Fixed(LanguageModel):
 
     async def sample(self, request):
         ids = tuple(self.dialect.tokenizer.encode(self.words, add_special_tokens=False))
-        return Sampled((*ids, self.dialect.stop_id), (0.0,) * (len(ids) + 1), "stop")
+        return Completion((*ids, self.dialect.stop_id), (0.0,) * (len(ids) + 1), "stop")
 
 
 def thinker(words, thinking, prefilled=False):
@@ -165,7 +165,7 @@ def thinker(words, thinking, prefilled=False):
         tokenizer.chat_template += "{% if add_generation_prompt %}<think>{% endif %}"
     model = Fixed(tiny_model(0, hidden=32), tokenizer, ModelSource(thinking=thinking))
     model.words = words
-    return Voice(model, LEARNER, (0,))
+    return ModelSpeaker(model, LEARNER, (0,))
 
 
 @pytest.mark.parametrize("thinking", ["hidden", "kept"])
@@ -207,9 +207,9 @@ def test_the_templates_switch_follows_the_setting():
 def test_what_cannot_be_loaded_is_told_in_a_line(tmp_path, folder):
     with pytest.raises(ConfigError, match=r"there is no folder .*nowhere; give tiny, a folder"):
         load_model(ModelSource(model=str(tmp_path / "nowhere")))
-    with pytest.raises(ConfigError, match=r"lora with model = 'tiny': .* give a folder or a hub id"):
+    with pytest.raises(ConfigError, match=r"lora does not apply to model = 'tiny': .* give a folder or a hub id"):
         ModelSource(lora=Lora())
-    with pytest.raises(ConfigError, match="device = 'gpu' is not a device; give cpu, cuda"):
+    with pytest.raises(ConfigError, match="unknown device 'gpu'; give cpu, cuda"):
         load_model(ModelSource(device="gpu"))
     (folder / "chat_template.jinja").unlink()
     with pytest.raises(ConfigError, match="has no chat template; give one with chat_template"):

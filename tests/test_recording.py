@@ -49,7 +49,7 @@ def test_who_cannot_be_asked_is_told_before_a_round_is_played(partner, complaint
 
 def test_a_reward_model_with_two_outputs_is_told_before_a_round_is_played(tmp_path):
     model = save_reward_model(tmp_path / "model", labels=2)
-    with pytest.raises(ConfigError, match="has 2 outputs, and a score is one"):
+    with pytest.raises(ConfigError, match="has 2 outputs; a reward model must have 1"):
         begun({"by": "reward", "model": str(model)}, tmp_path)
     assert not (tmp_path / "run").exists()
 

@@ -21,8 +21,8 @@ from transformers import (
 from sparring.common.errors import ConfigError, RunStopped
 from sparring.core.speaker import Sampling
 from sparring.inference import engine as module
-from sparring.inference.engine import Sampler
-from sparring.inference.sequence import Request, Sampled
+from sparring.inference.engine import Engine
+from sparring.inference.sequence import Completion, Request
 from sparring.models.introspection import cache_bytes
 
 VOCABULARY = 40
@@ -72,17 +72,17 @@ def prompts(count: int, seed: int = 0, longest: int = 30) -> list[tuple[int, ...
     return [tuple(torch.randint(2, VOCABULARY, (1 + 7 * i % longest,)).tolist()) for i in range(count)]
 
 
-def replies(model, requests: Sequence[Request], stop_ids=(STOP,), **settings) -> list[Sampled]:
+def replies(model, requests: Sequence[Request], stop_ids=(STOP,), **settings) -> list[Completion]:
     """The replies to `requests`, all submitted at once, in their order."""
-    sampler = Sampler(model, stop_ids, letters, **settings)
-    tickets = [sampler.submit(request) for request in requests]
-    ended: dict[int, Sampled] = {}
-    while sampler.busy:
-        ended |= dict(sampler.step())
+    engine = Engine(model, stop_ids, letters, **settings)
+    tickets = [engine.submit(request) for request in requests]
+    ended: dict[int, Completion] = {}
+    while engine.busy:
+        ended |= dict(engine.step())
     return [ended[ticket] for ticket in tickets]
 
 
-def recomputed(model, request: Request, sampled: Sampled) -> torch.Tensor:
+def recomputed(model, request: Request, sampled: Completion) -> torch.Tensor:
     """The log-probabilities of the sampled tokens by one pass over prompt and reply."""
     ids = torch.tensor([[*request.ids, *sampled.ids]])
     with torch.no_grad():
@@ -150,7 +150,7 @@ def test_the_same_submissions_give_the_same_bits():
 @given(st.data())
 def test_every_request_is_answered_once_whenever_it_comes(data):
     model = exact()
-    sampler = Sampler(
+    engine = Engine(
         model,
         [STOP],
         letters,
@@ -160,40 +160,55 @@ def test_every_request_is_answered_once_whenever_it_comes(data):
     pool = prompts(4, longest=20)
     waves = data.draw(st.lists(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 12)), max_size=5), max_size=6))
     asked: dict[int, Request] = {}
-    ended: list[tuple[int, Sampled]] = []
+    ended: list[tuple[int, Completion]] = []
     for wave in [*waves, []]:
         for prompt, limit in wave:
             request = Request(pool[prompt], Sampling(max_tokens=limit), len(asked))
-            asked[sampler.submit(request)] = request
+            asked[engine.submit(request)] = request
         steps = data.draw(st.integers(0, 8), "steps") if wave else 10**6
-        while sampler.busy and steps:
-            ended += sampler.step()
+        while engine.busy and steps:
+            ended += engine.step()
             steps -= 1
     assert sorted(ticket for ticket, _ in ended) == sorted(asked)
     for ticket, sampled in ended:
         assert sampled.ids == replies(model, [asked[ticket]])[0].ids
 
 
+def test_stats_count_rows_requests_and_what_was_computed():
+    engine = Engine(network(), [], letters, slots=2)
+    for i in range(3):
+        engine.submit(Request((5,) * 11, Sampling(max_tokens=4), i))
+    assert (engine.stats().rows, engine.stats().waiting, engine.stats().cache_bytes) == (0, 3, 0)
+    engine.step()
+    stats = engine.stats()
+    assert (stats.rows, stats.waiting, stats.decode_steps) == (2, 1, 1)
+    assert stats.prefill_tokens == 10  # both rows have the same prompt; its last token goes through the step
+    assert stats.cache_bytes == stats.cache_rows * stats.cache_columns * cache_bytes(network())
+    while engine.busy:
+        engine.step()
+    assert (engine.stats().waiting, engine.stats().decode_steps) == (0, 8)
+
+
 def test_late_requests_join_rows_under_way():
     model = network()
-    sampler = Sampler(model, [], letters)
-    early = [sampler.submit(Request(ids, Sampling(max_tokens=40), i)) for i, ids in enumerate(prompts(5))]
-    ended = [pair for _ in range(5) for pair in sampler.step()]
+    engine = Engine(model, [], letters)
+    early = [engine.submit(Request(ids, Sampling(max_tokens=40), i)) for i, ids in enumerate(prompts(5))]
+    ended = [pair for _ in range(5) for pair in engine.step()]
     assert not ended
-    late = sampler.submit(Request((3, 4), Sampling(max_tokens=3), 99))
-    while sampler.busy:
-        ended += sampler.step()
+    late = engine.submit(Request((3, 4), Sampling(max_tokens=3), 99))
+    while engine.busy:
+        ended += engine.step()
     assert ended[0][0] == late
     assert {ticket for ticket, _ in ended} == {*early, late}
 
 
 def test_one_late_request_does_not_wait_for_a_crowd():
-    sampler = Sampler(network(), [], letters)
+    engine = Engine(network(), [], letters)
     for i, ids in enumerate(prompts(20)):
-        sampler.submit(Request(ids, Sampling(max_tokens=100), i))
-    sampler.step()
-    late = sampler.submit(Request((3, 4), Sampling(max_tokens=1), 99))
-    assert late in [ticket for _ in range(module.MAX_PREFILL_WAIT + 1) for ticket, _ in sampler.step()]
+        engine.submit(Request(ids, Sampling(max_tokens=100), i))
+    engine.step()
+    late = engine.submit(Request((3, 4), Sampling(max_tokens=1), 99))
+    assert late in [ticket for _ in range(module.MAX_PREFILL_WAIT + 1) for ticket, _ in engine.step()]
 
 
 def test_no_logits_of_a_prompt_are_computed():
@@ -226,10 +241,10 @@ def test_a_stop_token_ends_a_reply_and_belongs_to_it():
     (whole,) = replies(model, [Request(prompt, Sampling(), 0)], stop_ids=())
     (sampled,) = replies(model, [Request(prompt, Sampling(), 0)], stop_ids=(whole.ids[3],))
     at = whole.ids.index(whole.ids[3]) + 1
-    assert sampled == Sampled(whole.ids[:at], whole.logprobs[:at], "stop")
+    assert sampled == Completion(whole.ids[:at], whole.logprobs[:at], "stop")
 
 
-def recited(ids: list[int], *stop: str, max_tokens: int = 50) -> Sampled:
+def recited(ids: list[int], *stop: str, max_tokens: int = 50) -> Completion:
     """The reply, under the strings `stop`, of a model that is made to say `ids`."""
     model, said = network(), iter([*ids, STOP])
     # The prompt is one token, so that every forward pass is a step.
@@ -267,23 +282,23 @@ def test_without_stop_strings_nothing_is_decoded():
     def decode(ids):
         raise AssertionError("decoded")
 
-    sampler = Sampler(network(), [], decode)
-    sampler.submit(Request((3,), Sampling(max_tokens=5), 0))
-    while sampler.busy:
-        sampler.step()
+    engine = Engine(network(), [], decode)
+    engine.submit(Request((3,), Sampling(max_tokens=5), 0))
+    while engine.busy:
+        engine.step()
 
 
 def test_the_cache_keeps_to_its_bound_and_one_request_is_always_served():
-    sampler = Sampler(network(), [], letters, slots=16, cache_tokens=200)
+    engine = Engine(network(), [], letters, slots=16, cache_tokens=200)
     limits = [10, 20, 30, 60, 10, 90, 5] * 4
     for i, (ids, limit) in enumerate(zip(prompts(28), limits, strict=True)):
-        sampler.submit(Request(ids, Sampling(max_tokens=limit), i))
+        engine.submit(Request(ids, Sampling(max_tokens=limit), i))
     largest, most = 0, 0
     ended = []
-    while sampler.busy:
-        ended += sampler.step()
-        for keys, _ in sampler._slots.kept.values():
-            largest, most = max(largest, keys.shape[0] * keys.shape[2]), max(most, keys.shape[0])
+    while engine.busy:
+        ended += engine.step()
+        stats = engine.stats()
+        largest, most = max(largest, stats.cache_rows * stats.cache_columns), max(most, stats.cache_rows)
     assert len(ended) == 28
     assert most >= 4
     assert largest <= 200
@@ -293,14 +308,13 @@ def test_a_bound_in_gib_is_kept_to_the_byte_by_admitting_fewer():
     model, token = network(), 2 * 2 * 2 * 8 * 4  # layers, keys and values, heads, dimensions, bytes
     assert cache_bytes(model) == token
     for bound in ({"cache_gib": 150 * token / 2**30}, {"cache_gib": 1.0, "cache_tokens": 150}):
-        sampler = Sampler(model, [], letters, **bound)
+        engine = Engine(model, [], letters, **bound)
         for i, ids in enumerate(prompts(12)):
-            sampler.submit(Request(ids, Sampling(max_tokens=20), i))
+            engine.submit(Request(ids, Sampling(max_tokens=20), i))
         held, together, ended = 0, 0, []
-        while sampler.busy:
-            ended += sampler.step()
-            held = max(held, sum(t.nbytes for pair in sampler._slots.kept.values() for t in pair))
-            together = max(together, len(sampler._batch.rows))
+        while engine.busy:
+            ended += engine.step()
+            held, together = max(held, engine.stats().cache_bytes), max(together, engine.stats().rows)
         assert len(ended) == 12
         assert held <= 150 * token
         assert 3 <= together <= 7
@@ -309,21 +323,18 @@ def test_a_bound_in_gib_is_kept_to_the_byte_by_admitting_fewer():
 def test_without_a_bound_the_cache_leaves_room_to_grow_on_what_the_device_has_free(monkeypatch):
     token = 2 * 2 * 2 * 8 * 4
 
-    def held(sampler):
-        return sum(tensor.nbytes for pair in sampler._slots.kept.values() for tensor in pair)
-
     most = []
     for tokens in (None, 400, 200):
-        sampler, grown = Sampler(network(), [], letters), []
+        engine, grown = Engine(network(), [], letters), []
         monkeypatch.setattr(
-            module, "free_bytes", lambda device, s=sampler, all_=tokens: all_ and all_ * token - held(s)
+            module, "free_bytes", lambda device, s=engine, all_=tokens: all_ and all_ * token - s.stats().cache_bytes
         )
         for i, ids in enumerate(prompts(12)):
-            sampler.submit(Request(ids, Sampling(max_tokens=20), i))
+            engine.submit(Request(ids, Sampling(max_tokens=20), i))
         before, ended = 0, []
-        while sampler.busy:
-            ended += sampler.step()
-            if (now := held(sampler)) != before:
+        while engine.busy:
+            ended += engine.step()
+            if (now := engine.stats().cache_bytes) != before:
                 grown.append((before + now) // token)  # both exist while one is copied into the other
                 before = now
         assert len(ended) == 12
@@ -332,8 +343,11 @@ def test_without_a_bound_the_cache_leaves_room_to_grow_on_what_the_device_has_fr
     assert most[1][0] <= 400
     assert most[2][0] <= 200
     assert most[1][1] > most[2][1] >= 60  # and it is made use of
-    bounded = Sampler(network(), [], letters, cache_tokens=100)
-    assert bounded._most() == 100
+
+
+def test_with_a_bound_nobody_asks_what_the_device_has_free(monkeypatch):
+    monkeypatch.setattr(module, "free_bytes", lambda device: pytest.fail("asked"))
+    replies(network(), [Request(ids, Sampling(max_tokens=5), i) for i, ids in enumerate(prompts(4))], cache_tokens=100)
 
 
 def test_a_request_larger_than_the_bound_is_served_alone_and_the_others_after_it():
@@ -341,34 +355,36 @@ def test_a_request_larger_than_the_bound_is_served_alone_and_the_others_after_it
     requests = [Request(ids, Sampling(max_tokens=20), i) for i, ids in enumerate([(3,) * 30, (4, 5), (6, 7, 8)])]
     expected = [sampled.ids for sampled in replies(model, requests, stop_ids=())]
     for bound in ({"cache_tokens": 10}, {"cache_gib": 1e-9}):
-        sampler, ended, together = Sampler(model, [], letters, **bound), {}, set()
+        engine, ended, together = Engine(model, [], letters, **bound), {}, set()
         for request in requests:
-            sampler.submit(request)
-        while sampler.busy:
-            ended |= dict(sampler.step())
-            together.add(len(sampler._batch.rows))
+            engine.submit(request)
+        while engine.busy:
+            ended |= dict(engine.step())
+            together.add(engine.stats().rows)
         assert [ended[i].ids for i in range(3)] == expected
         assert max(together) == 1
 
 
 def test_nothing_large_is_held_when_there_is_nothing_to_do(monkeypatch):
-    sampler = Sampler(network(), [], letters)
-    for idle, held in ((module.IDLE, True), (5, False)):
-        monkeypatch.setattr(module, "IDLE", idle)
-        sampler.submit(Request((3, 4), Sampling(max_tokens=9), 0))
-        while sampler.busy:
-            sampler.step()
-        assert bool(sampler._slots.kept) == held
-        assert sampler.step() == []
+    engine = Engine(network(), [], letters)
+    for idle, held in ((module.MAX_IDLE_TOKENS, True), (5, False)):
+        monkeypatch.setattr(module, "MAX_IDLE_TOKENS", idle)
+        engine.submit(Request((3, 4), Sampling(max_tokens=9), 0))
+        while engine.busy:
+            engine.step()
+        assert (engine.stats().cache_bytes > 0) == held
+        assert engine.step() == []
 
 
 def test_what_does_not_fit_the_model_is_refused_at_once():
-    sampler = Sampler(network(), [], letters)
-    with pytest.raises(ConfigError, match=r"prompt of 100 tokens and a reply of up to 201 .* 300 positions"):
-        sampler.submit(Request((3,) * 100, Sampling(max_tokens=201), 0))
-    with pytest.raises(ConfigError, match="no tokens"):
-        sampler.submit(Request((), Sampling(), 0))
-    sampler.submit(Request((3,) * 100, Sampling(max_tokens=200), 0))
+    engine = Engine(network(), [], letters)
+    with pytest.raises(
+        ConfigError, match=r"prompt of 100 tokens and a reply of up to 201 exceed the model's 300 positions"
+    ):
+        engine.submit(Request((3,) * 100, Sampling(max_tokens=201), 0))
+    with pytest.raises(ConfigError, match="the prompt is empty"):
+        engine.submit(Request((), Sampling(), 0))
+    engine.submit(Request((3,) * 100, Sampling(max_tokens=200), 0))
 
 
 def test_a_model_in_training_samples_without_dropout_and_trains_on():
@@ -389,11 +405,11 @@ def test_logits_that_are_not_numbers_stop_the_run():
     model = network()
     torch.nn.init.constant_(model.lm_head.weight, math.nan)
     for temperature in (0, 1):
-        with pytest.raises(RunStopped, match="not numbers"):
+        with pytest.raises(RunStopped, match="logits contain NaN"):
             replies(model, [Request((3,), Sampling(temperature=temperature), 0)])
 
 
-def test_the_fallback_draws_what_the_slots_draw(monkeypatch):
+def test_the_fallback_draws_what_the_engine_draws(monkeypatch):
     model = exact()
     kinds = [Sampling(max_tokens=12), Sampling(temperature=0, max_tokens=9), Sampling(stop=("d",), max_tokens=20)]
     requests = [Request(ids, kinds[i % 3], i) for i, ids in enumerate(prompts(10))]
@@ -406,7 +422,7 @@ def test_the_fallback_draws_what_the_slots_draw(monkeypatch):
 
 
 def test_a_state_space_model_falls_back_and_says_why_once_in_one_line(caplog):
-    module.tell.cache_clear()
+    module.warn_slow.cache_clear()
     torch.manual_seed(0)
     shape = {"vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 2, "state_size": 4}
     model = AutoModelForCausalLM.from_config(MambaConfig(**shape, eos_token_id=None, pad_token_id=0)).eval()
@@ -428,7 +444,7 @@ def test_attention_by_span_or_of_all_rows_at_once_is_the_same(name, monkeypatch)
     model = exact(name)
     requests = [Request(ids, Sampling(max_tokens=3 * i), i) for i, ids in enumerate(prompts(40), start=1)]
     expected = replies(model, requests, stop_ids=())
-    monkeypatch.setattr(module, "BY_SPAN", ("cpu", torch.float64, "sdpa"))
+    monkeypatch.setattr(module, "SPAN_ATTENTION", ("cpu", torch.float64, "sdpa"))
     assert [s.ids for s in replies(model, requests, stop_ids=())] == [s.ids for s in expected]
 
 

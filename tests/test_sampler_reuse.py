@@ -10,8 +10,8 @@ from transformers import DynamicCache
 
 from sparring.core.speaker import Sampling
 from sparring.inference import engine as module
-from sparring.inference.engine import Sampler
-from sparring.inference.sequence import Request, Sampled
+from sparring.inference.engine import Engine
+from sparring.inference.sequence import Completion, Request
 from tests.test_sampler import CONFIGS, exact, letters, network, prompts, replies
 
 PROMPTS = [(3, *ids, *ids, *range(2, 30)) for ids in prompts(9)]
@@ -32,23 +32,23 @@ def computed(model) -> list[int]:
 
 def conversations(model, sampling: Sampling, turns: int = 3, watch=lambda _: None, stop_ids=(), **settings):
     """Each prompt gone on with: a reply, a remark, the next reply, which is asked for as soon as there is a remark."""
-    sampler = Sampler(model, stop_ids, letters, **settings)
-    told: dict[tuple[int, int], tuple[Request, Sampled]] = {}
+    engine = Engine(model, stop_ids, letters, **settings)
+    told: dict[tuple[int, int], tuple[Request, Completion]] = {}
     asked: dict[int, tuple[int, int, Request]] = {}
 
     def ask(place: int, number: int, ids: tuple[int, ...]) -> None:
         request = Request(ids, sampling, 10 * place + number)
-        asked[sampler.submit(request)] = place, number, request
+        asked[engine.submit(request)] = place, number, request
 
     for place, ids in enumerate(PROMPTS):
         ask(place, 0, ids)
-    while sampler.busy:
-        for ticket, sampled in sampler.step():
+    while engine.busy:
+        for ticket, sampled in engine.step():
             place, number, request = asked.pop(ticket)
             told[place, number] = request, sampled
             if number + 1 < turns:
                 ask(place, number + 1, request.ids + sampled.ids + REMARK)
-        watch(sampler)
+        watch(engine)
     return [told[name] for name in sorted(told)]
 
 
@@ -58,7 +58,7 @@ def test_what_is_drawn_does_not_depend_on_what_was_found(name, slots, monkeypatc
     model = exact(name)
     for sampling in (Sampling(temperature=0, max_tokens=9), Sampling(max_tokens=12)):
         found = conversations(model, sampling, slots=slots)
-        monkeypatch.setattr(module, "REUSED", 10**9)
+        monkeypatch.setattr(module, "MIN_SHARED_TOKENS", 10**9)
         anew = conversations(model, sampling, slots=slots)
         monkeypatch.undo()
         for (request, ours), (_, theirs) in zip(found, anew, strict=True):
@@ -75,7 +75,7 @@ def test_only_what_is_new_in_a_next_turn_is_computed(slots):
     counted.clear()
     conversations(model, Sampling(max_tokens=12), turns=3, slots=slots)
     new = 2 * len(PROMPTS) * (len(REMARK) + 1)  # the last tokens of replies and remarks; the others are as many
-    assert sum(counted) <= first + new + 6 * module.PADDING
+    assert sum(counted) <= first + new + 6 * module.MAX_PADDING
 
 
 @pytest.mark.parametrize("name", ["llama", "mistral"])
@@ -83,14 +83,14 @@ def test_what_the_cache_is_said_to_hold_are_the_keys_of_those_tokens(name, monke
     monkeypatch.setattr(module, "COMPACTION_SHARE", 1)  # rows that ended stay for some steps
     model, seen = exact(name), set()
 
-    def watch(sampler: Sampler) -> None:
-        for place, row in enumerate(sampler._slots.ids_BC):
+    def watch(engine: Engine) -> None:
+        for place, row in enumerate(engine._cache.ids_BC):
             ids = row[row >= 0].tolist()
             if len(ids) and (place, tuple(ids)) not in seen:
                 seen.add((place, tuple(ids)))
                 with torch.no_grad():
                     layers = model(torch.tensor([ids]), past_key_values=DynamicCache()).past_key_values.layers
-                for layer, (keys, _) in zip(layers, sampler._slots.kept.values(), strict=True):
+                for layer, (keys, _) in zip(layers, engine._cache.tensors.values(), strict=True):
                     torch.testing.assert_close(keys[place, :, : len(ids)], layer.keys[0])
 
     conversations(model, Sampling(max_tokens=15), watch=watch, stop_ids=range(2, 7), slots=6, cache_tokens=900)
@@ -102,23 +102,23 @@ def test_a_row_that_ended_at_the_last_column_is_in_nobodys_way(monkeypatch):
     monkeypatch.setattr(module, "COMPACTION_SHARE", 1)
     model = network()
     for limit in range(10, 50):
-        sampler = Sampler(model, (), letters)
+        engine = Engine(model, (), letters)
         for i in range(8):
-            sampler.submit(Request((3 + i,), Sampling(max_tokens=70), i))
-        sampler.submit(Request(PROMPTS[4][:10], Sampling(max_tokens=limit), 99))
+            engine.submit(Request((3 + i,), Sampling(max_tokens=70), i))
+        engine.submit(Request(PROMPTS[4][:10], Sampling(max_tokens=limit), 99))
         for _ in range(limit + 8):
-            sampler.step()
+            engine.step()
 
 
 def test_next_turns_of_any_length_are_computed_up_to_the_last_position_of_the_model():
     model = network("gpt2")  # of 300 positions
-    sampler = Sampler(model, (), letters)
+    engine = Engine(model, (), letters)
     long, short = (5, 6, 7) * 90, (8, 9) * 60
     for ids in ((long, short), (long + (3,) * 29, short + (3,) * 36)):
-        tickets = [sampler.submit(Request(prompt, Sampling(max_tokens=1), 0)) for prompt in ids]
-        ended: dict[int, Sampled] = {}
-        while sampler.busy:
-            ended |= dict(sampler.step())
+        tickets = [engine.submit(Request(prompt, Sampling(max_tokens=1), 0)) for prompt in ids]
+        ended: dict[int, Completion] = {}
+        while engine.busy:
+            ended |= dict(engine.step())
     (alone,) = replies(model, [Request(long + (3,) * 29, Sampling(max_tokens=1), 0)], stop_ids=())
     assert ended[tickets[0]].logprobs == pytest.approx(alone.logprobs, abs=1e-4)
 
@@ -131,10 +131,10 @@ def test_greedy_text_is_the_same_in_single_precision_and_log_probabilities_nearl
         assert sampled.logprobs == pytest.approx(alone.logprobs, abs=1e-4)
 
 
-def turn(sampler: Sampler, ids: tuple[int, ...], tokens: int = 12):
-    sampler.submit(Request(ids, Sampling(temperature=0, max_tokens=tokens), 0))
-    while sampler.busy:
-        ended = sampler.step()
+def turn(engine: Engine, ids: tuple[int, ...], tokens: int = 12):
+    engine.submit(Request(ids, Sampling(temperature=0, max_tokens=tokens), 0))
+    while engine.busy:
+        ended = engine.step()
     return ended[0][1]
 
 
@@ -164,48 +164,48 @@ def exchanged(model):
 )
 def test_nothing_computed_by_earlier_weights_is_used(move):
     model = exact()
-    counted = computed(model)
-    sampler = Sampler(model, (), letters)
+    engine = Engine(model, (), letters)
     ids = PROMPTS[4]
-    said = turn(sampler, ids)
-    counted.clear()
-    turn(sampler, ids + said.ids + REMARK)
-    assert sum(counted) <= len(REMARK) + 2  # it does find it while they stay as they are
+    said = turn(engine, ids)
+    before = engine.stats()
+    turn(engine, ids + said.ids + REMARK)
+    after = engine.stats()
+    assert after.reused_tokens - before.reused_tokens >= len(ids) + len(said.ids) - 2  # while the weights stay
+    assert after.prefill_tokens - before.prefill_tokens <= len(REMARK) + 2
     move(model)
-    assert turn(sampler, ids + said.ids + REMARK) == turn(
-        Sampler(copy.deepcopy(model), (), letters), ids + said.ids + REMARK
+    assert turn(engine, ids + said.ids + REMARK) == turn(
+        Engine(copy.deepcopy(model), (), letters), ids + said.ids + REMARK
     )
 
 
 def test_what_ended_can_be_forgotten():
-    sampler = Sampler(network(), (), letters)
-    turn(sampler, PROMPTS[0])
-    assert sampler._slots.kept
-    sampler.forget()
-    assert not sampler._slots.kept
-    turn(sampler, PROMPTS[0])
+    engine = Engine(network(), (), letters)
+    turn(engine, PROMPTS[0])
+    assert engine.stats().cache_bytes
+    engine.forget()
+    assert not engine.stats().cache_bytes
+    turn(engine, PROMPTS[0])
 
 
 def test_who_goes_on_comes_before_those_that_wait():
-    sampler = Sampler(network(), (), letters, slots=1)
-    said = [sampler.submit(Request(ids, Sampling(max_tokens=5), i)) for i, ids in enumerate(PROMPTS[3:6])]
-    while not (ended := sampler.step()):
+    engine = Engine(network(), (), letters, slots=1)
+    said = [engine.submit(Request(ids, Sampling(max_tokens=5), i)) for i, ids in enumerate(PROMPTS[3:6])]
+    while not (ended := engine.step()):
         pass
     assert ended[0][0] == said[0]
-    next_turn = sampler.submit(Request(PROMPTS[3] + ended[0][1].ids + REMARK, Sampling(max_tokens=5), 9))
+    next_turn = engine.submit(Request(PROMPTS[3] + ended[0][1].ids + REMARK, Sampling(max_tokens=5), 9))
     order = []
-    while sampler.busy:
-        order += [ticket for ticket, _ in sampler.step()]
+    while engine.busy:
+        order += [ticket for ticket, _ in engine.step()]
     assert order == [next_turn, *said[1:]]
 
 
 def test_the_bound_of_the_cache_holds_with_what_is_kept():
     largest = 0
 
-    def watch(sampler: Sampler) -> None:
+    def watch(engine: Engine) -> None:
         nonlocal largest
-        for keys, _ in sampler._slots.kept.values():
-            largest = max(largest, keys.shape[0] * keys.shape[2])
+        largest = max(largest, engine.stats().cache_rows * engine.stats().cache_columns)
 
     told = conversations(network(), Sampling(max_tokens=12), watch=watch, cache_tokens=700)
     assert len(told) == 3 * len(PROMPTS)

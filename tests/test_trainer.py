@@ -44,11 +44,11 @@ def trainer(**settings) -> Trainer:
 def gradient(experience, objective, **settings) -> torch.Tensor:
     """The gradient of one step over all of `experience`, before clipping."""
     found = trainer(max_grad_norm=1e9, **settings)
-    lesson = found.lesson(experience, objective, len(experience), 1, (0,))
-    lesson = replace(lesson, reference=found.reference(lesson))
+    training_set = found.lesson(experience, objective, len(experience), 1, (0,))
+    training_set = replace(training_set, reference=found.reference(training_set))
     kept = []
     found.optimizer.step = lambda: kept.append(torch.cat([p.grad.flatten() for p in found.module.parameters()]))
-    list(found.learn(lesson))
+    list(found.learn(training_set))
     return kept[0]
 
 
@@ -61,13 +61,15 @@ def close(one: torch.Tensor, other: torch.Tensor) -> bool:
 ])  # fmt: skip
 def test_a_round_takes_as_many_updates_as_it_is_told_whatever_the_batch(updates, epochs, sizes, monkeypatch):
     found = trainer(batch=5)
-    lesson = found.lesson(DEMONSTRATIONS, Likelihood(), 12, epochs, (0,), updates=updates)
+    training_set = found.lesson(DEMONSTRATIONS, Likelihood(), 12, epochs, (0,), updates=updates)
     taken = []
     real = found._step
     monkeypatch.setattr(
-        found, "_step", lambda lesson, places, *rest: taken.append(len(places)) or real(lesson, places, *rest)
+        found,
+        "_step",
+        lambda training_set, indices, *rest: taken.append(len(indices)) or real(training_set, indices, *rest),
     )
-    assert len(list(found.learn(lesson))) == lesson.steps == len(sizes)
+    assert len(list(found.learn(training_set))) == training_set.steps == len(sizes)
     assert taken == sizes
 
 
@@ -108,9 +110,9 @@ def test_what_cannot_be_trained_is_counted_and_too_much_of_it_stops_the_run():
 
 def test_the_reference_is_the_rounds_start_and_does_not_move():
     found = trainer(batch=4)
-    lesson = found.lesson(PREFERENCES, DPO(), 12, 2, (0,))
-    lesson = replace(lesson, reference=found.reference(lesson))
-    steps = list(found.learn(lesson))
+    training_set = found.lesson(PREFERENCES, DPO(), 12, 2, (0,))
+    training_set = replace(training_set, reference=found.reference(training_set))
+    steps = list(found.learn(training_set))
     assert steps[0].loss == pytest.approx(math.log(2), abs=1e-6)
     assert len(steps) == 6
     assert steps[-1].loss < 0.6
@@ -121,9 +123,9 @@ def test_a_loss_that_is_no_number_stops_and_names_the_rows():
     found = trainer()
     with torch.no_grad():
         next(found.module.parameters()).fill_(float("nan"))
-    lesson = found.lesson(DEMONSTRATIONS, Likelihood(), 12, 1, (0,))
+    training_set = found.lesson(DEMONSTRATIONS, Likelihood(), 12, 1, (0,))
     with pytest.raises(RunStopped, match=r"the loss is nan in step 1, rows \d+"):
-        list(found.learn(lesson))
+        list(found.learn(training_set))
 
 
 def test_the_schedule_is_counted_in_problems():
@@ -141,8 +143,8 @@ def test_the_schedule_is_counted_in_problems():
 
 def test_going_on_in_the_middle_of_a_lesson_ends_with_the_same_weights():
     whole = trainer(batch=4)
-    lesson = whole.lesson(DEMONSTRATIONS, Likelihood(), 12, 2, (0,))
-    for step in whole.learn(lesson):
+    training_set = whole.lesson(DEMONSTRATIONS, Likelihood(), 12, 2, (0,))
+    for step in whole.learn(training_set):
         if step.number == 2:
             state = {k: v.clone() for k, v in whole.module.state_dict().items()}
             training = copy.deepcopy(whole.state())
@@ -164,9 +166,9 @@ def test_lora_moves_adapters_alone_and_its_reference_is_the_adapted_start(tmp_pa
     found = Trainer(Learner(load_model(source)), TrainerSettings(learning_rate=1e-2, batch=6))
     before = {name: p.clone() for name, p in found.module.named_parameters() if not p.requires_grad}
     for _ in range(2):  # the second round's reference is not the first's
-        lesson = found.lesson(PREFERENCES, DPO(), 12, 1, (0,))
-        lesson = replace(lesson, reference=found.reference(lesson))
-        assert next(iter(found.learn(lesson))).loss == pytest.approx(math.log(2), abs=1e-5)
+        training_set = found.lesson(PREFERENCES, DPO(), 12, 1, (0,))
+        training_set = replace(training_set, reference=found.reference(training_set))
+        assert next(iter(found.learn(training_set))).loss == pytest.approx(math.log(2), abs=1e-5)
     assert all(torch.equal(p, before[name]) for name, p in found.module.named_parameters() if name in before)
 
 

@@ -127,8 +127,8 @@ def test_what_is_no_causal_model_is_one_line(kind, tmp_path):
 @pytest.mark.parametrize("base", ["/nowhere/base", "owner/base", None])
 def test_adapters_whose_base_is_missing_are_one_line_in_every_verb(adapters, base, tmp_path):
     change(adapters, "adapter_config.json", base_model_name_or_path=base)
-    each_verb_refuses(adapters, "adapters", base or "does not name the model")
-    refused("merge", adapters, tmp_path / "out", says=("adapters", base or "does not name the model"))
+    each_verb_refuses(adapters, "adapters", base or "does not name the base model")
+    refused("merge", adapters, tmp_path / "out", says=("adapters", base or "does not name the base model"))
 
 
 def test_damaged_adapters_are_one_line(adapters, tmp_path):
@@ -142,7 +142,7 @@ def test_damaged_adapters_are_one_line(adapters, tmp_path):
 
 def test_adapters_alone_are_not_trained_further(adapters, tmp_path):
     settings = ("--set", f"learner.model={adapters}", "--set", "task.train=8")
-    refused("train", "sft", "--run", tmp_path / "run", *settings, says=("adapters alone", f"sparring merge {adapters}"))
+    refused("train", "sft", "--run", tmp_path / "run", *settings, says=("only adapters", f"sparring merge {adapters}"))
 
 
 # ── code that comes with a model ────────────────────────────────────────────────────────────────────────────
@@ -162,10 +162,10 @@ def test_code_that_comes_with_a_model_never_runs_and_nobody_is_asked(odd, adapte
     (odd / "custom_generate" / "generate.py").write_text(OWN.format(ran=str(ran)))
     assert sparring_("talk", odd, stdin="hi\n").code == 0  # code that nothing needs is left alone
     change(odd, "config.json", model_type="own", auto_map={"AutoConfig": "own.C", "AutoModelForCausalLM": "own.M"})
-    each_verb_refuses(odd, "code of its own", "no such code is run")
+    each_verb_refuses(odd, "its own code", "never run")
     change(adapters, "adapter_config.json", base_model_name_or_path=str(odd))
-    each_verb_refuses(adapters, "code of its own", train=False)
-    refused("merge", adapters, tmp_path / "out", says=("code of its own",), stdin="y\n")
+    each_verb_refuses(adapters, "its own code", train=False)
+    refused("merge", adapters, tmp_path / "out", says=("its own code",), stdin="y\n")
     for by in ("local", "reward"):
         table = (
             f'phase.2.discussant={{by="{by}", model="{odd}"}}'
@@ -186,7 +186,7 @@ def test_code_that_comes_with_a_model_never_runs_and_nobody_is_asked(odd, adapte
         said = sparring_("train", recipe, "--run", tmp_path / by, "--set", table, *small, "--set", "task.test=1",
                          "--set", "phase.2.problems=8", "--set", "run.max_learner_failures=1", stdin="y\n")  # fmt: skip
         assert said.code == 2, said
-        assert "code of its own" in said.err.splitlines()[-1]
+        assert "its own code" in said.err.splitlines()[-1]
     assert not ran.exists()
 
 

@@ -39,8 +39,8 @@ def taught(found: Learner, steps=1, experience=PREFERENCES, objective=None, **se
     """A trainer that has taken that many steps over all of `experience`."""
     trainer = Trainer(found, TrainerSettings(**{"learning_rate": 1e-2, "batch": 12, **settings}))
     for number in range(steps):
-        lesson = trainer.lesson(experience, objective or DPO(nll_weight=0.5), 12, 1, (number,))
-        list(trainer.learn(replace(lesson, reference=trainer.reference(lesson))))
+        training_set = trainer.lesson(experience, objective or DPO(nll_weight=0.5), 12, 1, (number,))
+        list(trainer.learn(replace(training_set, reference=trainer.reference(training_set))))
     return trainer
 
 
@@ -58,8 +58,8 @@ def greedy(found: Learner, count=24) -> str:
 
 def gradient(found: Learner, **settings) -> torch.Tensor:
     trainer, kept = Trainer(found, TrainerSettings(batch=12, max_grad_norm=1e9, **settings)), []
-    lesson = trainer.lesson(PREFERENCES, DPO(nll_weight=0.5), 12, 1, (0,))
+    training_set = trainer.lesson(PREFERENCES, DPO(nll_weight=0.5), 12, 1, (0,))
     trained = [p for p in trainer.module.parameters() if p.requires_grad]
     trainer.optimizer.step = lambda: kept.append(torch.cat([p.grad.flatten() for p in trained]))
-    list(trainer.learn(replace(lesson, reference=trainer.reference(lesson))))
+    list(trainer.learn(replace(training_set, reference=trainer.reference(training_set))))
     return kept[0]

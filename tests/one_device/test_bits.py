@@ -17,7 +17,7 @@ from sparring.core.chat import LEARNER
 from sparring.core.objective import Likelihood
 from sparring.core.speaker import Sampling
 from sparring.inference.model import Lora, ModelSource, load_model
-from sparring.inference.model_speaker import Voice
+from sparring.inference.model_speaker import ModelSpeaker
 from sparring.models import quantization
 from sparring.models.tiny import tiny_tokenizer
 from sparring.runs.display import Display
@@ -120,7 +120,7 @@ def test_adapters_are_used_on_what_they_were_trained_on(nf4, tmp_path):
     adapted = used.network.get_submodule("model.layers.0.mlp.up_proj")
     assert adapted.base_layer.weight.dtype == torch.uint8
     ask = Sampling(temperature=0, max_tokens=24)
-    said = [asyncio.run(Voice(model, LEARNER, ("x",)).reply(ASKED, ask)) for model in (used, trained.model)]
+    said = [asyncio.run(ModelSpeaker(model, LEARNER, ("x",)).reply(ASKED, ask)) for model in (used, trained.model)]
     assert said[0] == said[1]
 
 
@@ -137,14 +137,14 @@ def test_a_partner_in_four_bits(nf4, folder, apart):
 
 
 def test_frozen_weights_are_not_trained(nf4, folder, tmp_path):
-    with pytest.raises(ConfigError, match=r"quantization = 'nf4': weights in four bits are frozen; add a table lora"):
+    with pytest.raises(ConfigError, match=r"quantization = 'nf4' freezes the weights; add a table lora"):
         Learner.load(replace(nf4, lora=None))
-    with pytest.raises(ConfigError, match="quantization with model = 'tiny', which is small enough"):
+    with pytest.raises(ConfigError, match="quantization does not apply to model = 'tiny'; remove it"):
         ModelSource(quantization="nf4")
     load_model(replace(nf4, lora=None)).network.save_pretrained(tmp_path / "quantised")
     tiny_tokenizer().save_pretrained(tmp_path / "quantised")
     published = ModelSource(model=str(tmp_path / "quantised"))
-    with pytest.raises(ConfigError, match="quantised' is quantised, and such weights are frozen; add a table lora"):
+    with pytest.raises(ConfigError, match="quantised' is quantized, so its weights are frozen; add a table lora"):
         Learner.load(published)
     taught(learner(replace(published, lora=Lora(rank=2))))
 
@@ -186,8 +186,8 @@ def test_a_checkpoint_goes_on_bit_for_bit(optimizer, folder, tmp_path):
     source = ModelSource(model=str(folder), dtype="bfloat16")
 
     def go_on(trainer: Trainer) -> dict[str, torch.Tensor]:
-        lesson = trainer.lesson(DEMONSTRATIONS, Likelihood(), 8, 2, (7,))
-        list(trainer.learn(lesson))
+        training_set = trainer.lesson(DEMONSTRATIONS, Likelihood(), 8, 2, (7,))
+        list(trainer.learn(training_set))
         return weights(trainer.learner)
 
     whole = taught(learner(source), steps=2, optimizer=optimizer)
@@ -215,7 +215,7 @@ def test_small_steps_are_not_rounded_away(folder):
 def test_full_weights_compute_and_speak_in_bfloat16(folder):
     found = learner(ModelSource(model=str(folder), dtype="bfloat16"))
     voiced = asyncio.run(found.voice(0).reply(ASKED, Sampling(max_tokens=24)))
-    spoken = found.model.sampler._model
+    spoken = found.model.engine._model
     assert {p.dtype for p in spoken.parameters()} == {torch.bfloat16}
     assert spoken.model.rotary_emb.inv_freq.dtype == torch.float32
     assert spoken.lm_head.weight is spoken.model.embed_tokens.weight  # tied as in the original
@@ -241,7 +241,7 @@ def test_what_speaks_follows_what_was_trained(folder):
     found = learner(ModelSource(model=str(folder), dtype="bfloat16"))
     before = greedy(found)
     taught(found, steps=4, experience=DEMONSTRATIONS, objective=Likelihood())
-    assert "sampler" not in vars(found.model)  # the copy takes no memory while weights are trained
+    assert "engine" not in vars(found.model)  # the copy takes no memory while weights are trained
     after = greedy(found)
     assert after != before
     fresh = load_model(ModelSource(model=str(folder), dtype="bfloat16"))
@@ -268,5 +268,5 @@ def test_formats_do_what_they_say(folder):
     plain = learner(ModelSource(model=str(folder), dtype="float32"))
     assert not torch.is_autocast_enabled("cpu")
     assert "forward" not in vars(plain.log_probs)
-    with pytest.raises(ConfigError, match="'float16' loses small gradients of all weights; use bfloat16 or float32"):
+    with pytest.raises(ConfigError, match="'float16' loses small gradients when all weights are trained; use bfloat16"):
         Learner.load(ModelSource(model=str(folder), dtype="float16"))

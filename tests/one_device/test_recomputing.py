@@ -67,5 +67,5 @@ def test_replies_are_sampled_as_ever_and_the_setting_is_the_phases():
 def test_a_model_that_cannot_recompute_is_told():
     found = learner()
     found.model.network.supports_gradient_checkpointing = False
-    with pytest.raises(ConfigError, match="gradient_checkpointing: LlamaForCausalLM knows none"):
+    with pytest.raises(ConfigError, match="LlamaForCausalLM does not support gradient_checkpointing"):
         taught(found, steps=0, gradient_checkpointing=True)

@@ -19,7 +19,7 @@ from sparring.core.chat import LEARNER, message, question
 from sparring.core.experience import Demonstration
 from sparring.core.objective import DPO, Likelihood
 from sparring.core.speaker import Sampling
-from sparring.inference.engine import Sampler
+from sparring.inference.engine import Engine
 from sparring.inference.model import ModelSource
 from sparring.models import offload
 from sparring.runs.display import Display
@@ -59,13 +59,13 @@ def test_learner_and_partner_are_never_on_the_device_together(folder, apart, mon
     assert apart == []  # both stayed
     found, partner = learner(), Local(str(folder), offload=True)
     mine, other, steps = found.model, partner._voice.model, []
-    step = Sampler.step
+    step = Engine.step
 
     def watched(self):
-        steps.append((self is mine.sampler, mine.resident.present, other.resident.present))
+        steps.append((self is mine.engine, mine.resident.present, other.resident.present))
         return step(self)
 
-    monkeypatch.setattr(Sampler, "step", watched)
+    monkeypatch.setattr(Engine, "step", watched)
     apart_ = discussed(found, partner)
     assert set(steps) == {(True, True, False), (False, False, True)}
     assert apart_ == together_
@@ -81,8 +81,8 @@ def test_training_has_the_device_to_itself_and_moves_change_nothing(folder, apar
             if offload:
                 assert not (found.model.resident.present and partner._voice.model.resident.present)
                 assert not trainer.moments.present
-            lesson = trainer.lesson(PREFERENCES, DPO(), 12, 1, (number,))
-            list(trainer.learn(replace(lesson, reference=trainer.reference(lesson))))
+            training_set = trainer.lesson(PREFERENCES, DPO(), 12, 1, (number,))
+            list(trainer.learn(replace(training_set, reference=trainer.reference(training_set))))
             if offload:
                 assert found.model.resident.present
                 assert trainer.moments.present
@@ -118,20 +118,20 @@ def test_a_float32_learner_speaks_while_its_own_weights_are_away(folder, apart):
     alone = greedy(found)
     found.model.forget_copy()
     asyncio.run(partner.reply(ASKED, Sampling(max_tokens=4)))
-    assert (greedy(found), found.model.resident.present, found.model._speaking.present) == (alone, False, True)
+    assert (greedy(found), found.model.resident.present, found.model.sampling_weights.present) == (alone, False, True)
     asyncio.run(partner.reply(ASKED, Sampling(max_tokens=4)))
-    assert (found.model.resident.present, found.model._speaking.present) == (False, False)
+    assert (found.model.resident.present, found.model.sampling_weights.present) == (False, False)
     assert greedy(found) == alone
-    assert found.model._speaking.present
+    assert found.model.sampling_weights.present
     taught(found)
-    assert (found.model.resident.present, found.model._speaking) == (True, None)
+    assert (found.model.resident.present, found.model.sampling_weights) == (True, None)
 
 
 def test_nobody_waits_for_one_that_failed_or_is_gone(folder, apart, monkeypatch):
     found, partner = learner(), Local(str(folder), offload=True)
     other = partner._voice.model
     with monkeypatch.context() as broken:
-        broken.setattr(Sampler, "step", lambda self: 1 / 0)
+        broken.setattr(Engine, "step", lambda self: 1 / 0)
         for asked in (found.voice(0), partner):
             with pytest.raises(ZeroDivisionError):
                 asyncio.run(asked.reply(ASKED, Sampling(max_tokens=4)))
@@ -152,7 +152,7 @@ def test_what_was_interrupted_is_forgotten(folder):
 
     async def interrupted():
         asked = [asyncio.create_task(found.voice(n).reply(ASKED, Sampling(max_tokens=400))) for n in range(2)]
-        while not found.model._waiting:
+        while not found.model.engine.busy:
             await asyncio.sleep(0)
         for task in asked:
             task.cancel()
@@ -171,9 +171,9 @@ def test_what_was_interrupted_is_forgotten(folder):
 def test_keys_and_values_are_let_go_before_weights_move():
     found = learner()
     greedy(found)
-    assert found.model.sampler._slots.kept
+    assert found.model.engine.stats().cache_bytes
     taught(found)
-    assert not found.model.sampler._slots.kept
+    assert not found.model.engine.stats().cache_bytes
 
 
 # ── all in one recipe ───────────────────────────────────────────────────────────────────────────────────────
@@ -200,7 +200,7 @@ def test_one_recipe_has_it_all_and_ends_as_if_it_had_never_stopped(nf4, folder, 
     quiet = Display(quiet=True)
 
     class Stopping(Display):
-        """Stops in the second round's lesson, after its checkpoint."""
+        """Stops while the second round is trained, after its checkpoint."""
 
         def step(self, problems, loss):
             if problems > 13:

@@ -131,7 +131,7 @@ def test_what_is_too_long_is_a_typed_failure_and_never_cut(folder):
     reward = Reward(folder, device="cpu")
     room = 256 - len(reward._scorer.ids(chats([""])[0]))
     assert scores(reward, chats(["x" * room]))
-    with pytest.raises(TooLong, match="question and response have 257 tokens, and the reward model takes 256"):
+    with pytest.raises(TooLong, match="question and response have 257 tokens; the reward model takes 256"):
         scores(reward, chats(["x" * (room + 1)]))
 
 
@@ -172,8 +172,8 @@ def test_a_question_without_a_response_is_refused():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"labels": 3}, "has 3 outputs, and a score is one"),
-        ({"labels": 2}, "has 2 outputs, and a score is one"),
+        ({"labels": 3}, "has 3 outputs; a reward model must have 1"),
+        ({"labels": 2}, "has 2 outputs; a reward model must have 1"),
         ({"template": False}, "has no chat template"),
     ],
 )
@@ -232,7 +232,7 @@ def test_code_is_trusted_only_where_the_partner_says_so_and_all_of_it_is_pinned(
         raise OSError("not today\nnor tomorrow")
 
     monkeypatch.setattr("transformers.AutoConfig.from_pretrained", loading)
-    monkeypatch.setattr("sparring.models.hub._trouble", lambda model: None)  # the hub has it
+    monkeypatch.setattr("sparring.models.hub._hub_problem", lambda model: None)  # the hub has it
     with pytest.raises(ConfigError, match="model = 'owner/model' cannot be loaded: not today; give"):
         Reward("owner/model", COMMIT, trust_remote_code=trusted)._scorer  # noqa: B018 (loads)
     assert told == [{"trust_remote_code": trusted, "revision": COMMIT, "code_revision": COMMIT}]
@@ -248,7 +248,7 @@ def test_code_in_a_folder_is_not_run(tmp_path):
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    with pytest.raises(ConfigError, match=r"cannot be loaded: it brings code of its own.*trust_remote_code = true"):
+    with pytest.raises(ConfigError, match=r"cannot be loaded: it comes with its own code.*trust_remote_code = true"):
         scores(Reward(folder, device="cpu"), chats()[:1])
     assert not Path(tmp_path / "ran").exists()
 

@@ -77,7 +77,7 @@ def _measure(task: Task, problems: Sequence[Problem], learner: SavedLearner, tit
     from sparring.common.terminal import Terminal
     from sparring.core.chat import LEARNER
     from sparring.core.evaluation import evaluate as evaluate_all
-    from sparring.inference.model_speaker import Voice
+    from sparring.inference.model_speaker import ModelSpeaker
 
     with Progress(console=Terminal(stderr=True), transient=True) as bar:
         bar_task = bar.add_task(title, total=len(problems))
@@ -86,7 +86,7 @@ def _measure(task: Task, problems: Sequence[Problem], learner: SavedLearner, tit
                 task,
                 problems,
                 learner.answerer,
-                lambda problem: Voice(learner.model, LEARNER, ("evaluate", problem.id)),
+                lambda problem: ModelSpeaker(learner.model, LEARNER, ("evaluate", problem.id)),
                 on_outcome=lambda outcome: bar.advance(bar_task),
             )
         )

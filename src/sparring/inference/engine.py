@@ -1,15 +1,15 @@
-"""The decode loop: many requests, one key-value cache, slots refilled as replies end.
+"""The decode loop: continuous batching of many requests over one key-value cache.
 
-The rows of a step are one dense batch, the oldest first. A prompt is prefilled up to its last token, once for all
-requests that share it; the last token goes through the ordinary step, which yields the first token of the reply. Rows
-that ended are replaced, and the others moved up, not at once but when that is due for several.
+A step gives each row of the batch one more token. Rows that ended are replaced by waiting requests, and the others
+moved up, once that is due for several rows. A prompt is prefilled up to its last token, once for all new requests with
+the same prompt; the last token goes through the ordinary step, which samples the first token of the reply.
 
-A prompt that begins with tokens whose keys and values are still there, those of its conversation's earlier turn for
-one, is prefilled from where it differs, and comes before others that wait: what it needs is overwritten otherwise. All
-this only while the weights stay as they are.
+If the cache holds the beginning of a prompt, for instance from the conversation's earlier turn, prefill begins where
+the prompt differs. Such requests go first, before other requests overwrite what they need. The cache is dropped when
+the model's weights have changed.
 
-Company, order and what was found computed change nothing of what a request draws but the last bits of its logits
-(`draw`). Not here: the queue between tasks, and the journal (`model`).
+What a request samples does not depend on the batch, the order or the cache, up to the rounding of its logits
+(`sampling`). Not here: the queue shared by many tasks, and the journal (`model`).
 
 Axes: B row, T token, C column of the cache, V vocabulary.
 """
@@ -21,7 +21,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache, cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -29,19 +29,21 @@ from torch import Tensor
 
 from sparring.common.errors import ConfigError
 from sparring.inference.fallback import generate
-from sparring.inference.kv_cache import Move, Slots, attending_by_span, settled
-from sparring.inference.sequence import Request, RunningBatch, RunningSequence, Sampled
+from sparring.inference.kv_cache import KeyValueCache, Move, order_in_bands, span_attention
+from sparring.inference.sequence import Completion, Request, RunningBatch, RunningSequence
+from sparring.inference.stats import EngineStats
 from sparring.inference.stop_strings import cut
 from sparring.models.introspection import arguments, cache_bytes, evaluating, free_bytes, obstacle, weight_sums, windows
 
-MAX_PREFILL_WAIT = 8  # steps that a request waits at most for others to be prefilled with, while there is room
-COMPACTION_SHARE = 6  # rows change places once one in so many does
-BY_SPAN = ("cpu", torch.float32, "sdpa")  # where attention span by span is the faster one
-PADDING = 32  # padded tokens that cost as much as one more forward pass; on a GPU, 32 times as many
-PREFILL = 8192  # tokens of one prefill at most, for the memory that it takes
-REUSED = 24  # tokens that a prompt must share with a place of the cache for its keys and values to be taken from there
-FREE = 0.4  # of what a GPU has free goes to a cache that nobody bounds: while it grows, there are two
-IDLE = 8192  # columns of the largest cache that is kept while there is nothing to do
+MAX_PREFILL_WAIT = 8  # steps that a request waits, at most, to be prefilled together with others
+COMPACTION_SHARE = 6  # the batch is rebuilt once one row in this many changes
+SPAN_ATTENTION = ("cpu", torch.float32, "sdpa")  # device, dtype, attention for which attention by span is faster
+MAX_PADDING = 32  # padding tokens that cost as much as another forward pass on a CPU
+GPU_PADDING_FACTOR = 32  # times as many on a GPU
+MAX_PREFILL_TOKENS = 8192  # tokens in one prefill, to bound its memory
+MIN_SHARED_TOKENS = 24  # leading tokens that a prompt must share with a cached row to reuse its keys and values
+FREE_SHARE = 0.4  # share of a GPU's free memory for an unbounded cache: while it grows, two copies exist
+MAX_IDLE_TOKENS = 8192  # rows × columns of the largest cache that an idle engine keeps
 
 _UNBOUNDED = 2**62
 
@@ -49,17 +51,30 @@ _log = logging.getLogger(__name__)
 
 
 @cache
-def tell(reason: str) -> None:
-    """Says once why replies take longer."""
+def warn_slow(reason: str) -> None:
+    """Log once why decoding takes longer."""
     _log.warning("replies are sampled by model.generate, which is slower: %s", reason)
 
 
-class Sampler:
-    """Takes requests at any time; every `step` gives each row one more token.
+class _PromptSources(NamedTuple):
+    """Where the new rows of a batch get the keys and values of their prompts.
 
-    `slots` bounds the rows of a step; `cache_tokens` and `cache_gib` what the cache may hold. With neither, a
-    GPU's free memory does. They are kept to by admitting fewer requests; one that is larger by itself is served alone.
-    `fallback` says why `model` cannot be served this way, if so: then `model.generate` does it in batches.
+    `n_cached`: rows to prefill, and how many tokens of each are cached. `reused`: copies of cached prefixes, made
+    before the prefill. `shared`: copies from a new row with the same prompt, made after it.
+    """
+
+    n_cached: dict[int, int]
+    reused: list[Move]
+    shared: list[Move]
+
+
+class Engine:
+    """Accepts requests at any time; each `step` gives every row one more token.
+
+    `slots` is the most rows of a step. `cache_tokens` and `cache_gib` bound the cache; without either, a GPU's free
+    memory does. The engine keeps within the bound by admitting fewer requests; a request that exceeds it is served
+    alone. `fallback` is the reason why `model` cannot be served like this (None if it can): `model.generate` then
+    serves it in batches.
     """
 
     def __init__(
@@ -74,247 +89,287 @@ class Sampler:
         pad_id: int = 0,
     ) -> None:
         self._model, self._stop_ids, self._decode, self._pad_id = model, frozenset(stop_ids), decode, pad_id
-        self._most_rows = slots
-        in_gib = int(cache_gib * 2**30 / self._token_bytes) if cache_gib else _UNBOUNDED
-        self._bound = min(cache_tokens or _UNBOUNDED, in_gib)
+        self._max_rows = slots
+        tokens_in_gib = int(cache_gib * 2**30 / self._token_bytes) if cache_gib else _UNBOUNDED
+        self._max_cache_tokens = min(cache_tokens or _UNBOUNDED, tokens_in_gib)
         self._config = model.config.get_text_config(decoder=True)
-        self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in arguments(model) else {}
+        self._last_logits_only = {"logits_to_keep": 1} if "logits_to_keep" in arguments(model) else {}
         self._waiting: deque[RunningSequence] = deque()
-        self._going_on: deque[RunningSequence] = deque()  # those waiting that find half of their prompts computed
-        self._waited = 0
-        self._tickets = 0
+        self._waiting_cached: deque[RunningSequence] = deque()  # those with at least half of the prompt cached go first
+        self._steps_waited = 0
+        self._n_submitted = self._prefill_tokens = self._reused_tokens = self._decode_steps = 0
         self._batch = RunningBatch([], model.device)
-        self._slots = Slots()
-        self._state: list[float] = []
+        self._cache = KeyValueCache()
+        self._weight_sums: list[float] = []
         self._windows = list(dict.fromkeys(windows(self._config)))
         self._dtype, self._device = model.dtype, model.device
-        self._by_span = (self._device.type, self._dtype, self._config._attn_implementation) == BY_SPAN
+        self._uses_spans = (self._device.type, self._dtype, self._config._attn_implementation) == SPAN_ATTENTION
         self.fallback = obstacle(model)
         if self.fallback:
-            tell(self.fallback)
+            warn_slow(self.fallback)
 
     @cached_property
     def _token_bytes(self) -> int:
         return max(1, cache_bytes(self._model))
 
     def submit(self, request: Request) -> int:
-        """Puts `request` in the queue; returns the ticket under which `step` will return its reply."""
-        prompt, reply = len(request.ids), request.sampling.max_tokens
-        limit = getattr(self._config, "max_position_embeddings", None) or prompt + reply
+        """Queue `request`; return the ticket under which `step` returns its completion. ConfigError if it cannot fit
+        the model."""
+        prompt, max_tokens = len(request.ids), request.sampling.max_tokens
+        limit = getattr(self._config, "max_position_embeddings", None) or prompt + max_tokens
         if not prompt:
-            raise ConfigError("a prompt of no tokens cannot be gone on with; begin it with the model's first token")
-        if prompt + reply > limit:
+            raise ConfigError("the prompt is empty; begin it with the model's first token")
+        if prompt + max_tokens > limit:
             raise ConfigError(
-                f"a prompt of {prompt} tokens and a reply of up to {reply} do not fit the {limit} positions of the "
-                "model; shorten the prompt or lower max_tokens"
+                f"a prompt of {prompt} tokens and a reply of up to {max_tokens} exceed the model's {limit} positions; "
+                "shorten the prompt or lower max_tokens"
             )
-        _, found = self._slots.longest(request.ids[:-1], REUSED)
-        (self._going_on if 2 * found >= prompt else self._waiting).append(RunningSequence(self._tickets, request))
-        self._tickets += 1
-        return self._tickets - 1
+        _, n_cached = self._cache.longest_prefix(request.ids[:-1], MIN_SHARED_TOKENS)
+        queue = self._waiting_cached if 2 * n_cached >= prompt else self._waiting
+        queue.append(RunningSequence(self._n_submitted, request))
+        self._n_submitted += 1
+        return self._n_submitted - 1
 
     @property
     def busy(self) -> bool:
-        """Whether a reply is still to come."""
-        return bool(self._going_on or self._waiting) or not all(row.ended for row in self._batch.rows)
+        """Whether any request has not been completed."""
+        return bool(self._waiting_cached or self._waiting) or not all(row.ended for row in self._batch.rows)
 
-    def step(self) -> list[tuple[int, Sampled]]:
-        """Admits what fits, gives each row one more token, and returns the replies that ended, by ticket."""
+    def stats(self) -> EngineStats:
+        """Summarise what the engine holds and has computed."""
+        tensors = [tensor for keys_and_values in self._cache.tensors.values() for tensor in keys_and_values]
+        return EngineStats(
+            rows=len(self._batch.rows),
+            waiting=len(self._waiting_cached) + len(self._waiting),
+            cache_rows=self._cache.size[0],
+            cache_columns=self._cache.size[1],
+            cache_bytes=sum(tensor.nbytes for tensor in tensors),
+            prefill_tokens=self._prefill_tokens,
+            reused_tokens=self._reused_tokens,
+            decode_steps=self._decode_steps,
+        )
+
+    def step(self) -> list[tuple[int, Completion]]:
+        """Admit what fits, give each row one more token, and return the completions that ended, with their tickets."""
         if not self.busy:
             return []
         with torch.inference_mode(), evaluating(self._model):
             if self.fallback:
-                return self._generated()
-            self._arrange()
-            ended = self._taken(self._batch, self._decoded())
+                return self._generate()
+            self._admit()
+            ended = self._append_tokens(self._batch, self._decode_step())
         if not self.busy:
             self._batch = RunningBatch([], self._device)
-            if math.prod(self._slots.size) > IDLE:
+            if math.prod(self._cache.size) > MAX_IDLE_TOKENS:
                 self.forget()
         return ended
 
     def forget(self) -> None:
-        """Lets go of the keys and values of replies that ended, unless others are under way."""
+        """Free the keys and values of ended replies, unless others are running."""
         if not self._batch.rows:
-            self._slots = Slots()
+            self._cache = KeyValueCache()
 
-    def _check_state(self) -> None:
-        """Forgets what was computed by other weights."""
-        before, self._state = self._state, weight_sums(self._model)
-        if self._state != before:
+    # ── admission ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def _forget_if_weights_changed(self) -> None:
+        old_sums, self._weight_sums = self._weight_sums, weight_sums(self._model)
+        if self._weight_sums != old_sums:
             self.forget()
 
-    def _arrange(self) -> None:
-        """Admits waiting requests and closes the gaps of rows that ended, when enough rows are concerned."""
+    def _admit(self) -> None:
+        """Replace ended rows by waiting requests, once enough rows are concerned to pay for rebuilding the batch."""
         if not self._batch.rows:
-            self._check_state()
+            self._forget_if_weights_changed()
         live = [row for row in self._batch.rows if not row.ended]
-        room = min(len(self._going_on) + len(self._waiting), self._most_rows - len(live))
-        self._waited = self._waited + 1 if room else 0
+        n_admissible = min(len(self._waiting_cached) + len(self._waiting), self._max_rows - len(live))
+        self._steps_waited = self._steps_waited + 1 if n_admissible else 0
         enough = max(1, len(live) // COMPACTION_SHARE)
-        new = self._admitted(live) if room >= enough or self._waited > MAX_PREFILL_WAIT else []
-        if not new and len(self._batch.rows) - len(live) < enough:
-            return
-        self._waited = 0
-        before = {row: place for place, row in enumerate(self._batch.rows)}
-        rows = settled(sorted([*live, *new], key=lambda row: -row.position), before)
-        self._batch = RunningBatch(rows, self._device)
-        staying = [Move(before[row], place, row.position) for place, row in enumerate(rows) if row in before]
-        coming = [place for place, row in enumerate(rows) if row not in before]
-        first, known, copied = self._found(coming)
-        self._slots.arrange(len(rows), staying, known, self._larger())
-        self._prefill(first)
-        self._slots.move(copied)
-        for place in coming:
-            self._slots.hold(place, rows[place].request.ids[:-1])
+        is_due = n_admissible >= enough or self._steps_waited > MAX_PREFILL_WAIT
+        new = self._dequeue(live) if is_due else []
+        n_ended = len(self._batch.rows) - len(live)
+        if new or n_ended >= enough:
+            self._steps_waited = 0
+            self._rebuild_batch(live, new)
 
-    def _admitted(self, live: Sequence[RunningSequence]) -> list[RunningSequence]:
-        """The next requests, as many as there are places and memory for beside the rows `live`."""
+    def _dequeue(self, live: Sequence[RunningSequence]) -> list[RunningSequence]:
+        """Take the next requests, as many as there are rows and memory for beside the rows `live`."""
         new: list[RunningSequence] = []
-        width, most = max((row.need for row in live), default=0), self._most()
-        while (queue := self._going_on or self._waiting) and len(live) + len(new) < self._most_rows:
-            width = max(width, queue[0].need)
-            if (live or new) and (len(live) + len(new) + 1) * width > most:
+        columns, max_cache_tokens = max((row.max_columns for row in live), default=0), self._cache_capacity()
+        while (queue := self._waiting_cached or self._waiting) and len(live) + len(new) < self._max_rows:
+            columns = max(columns, queue[0].max_columns)
+            # The first row is admitted whatever it needs: a request that exceeds the bound is served alone.
+            if (live or new) and (len(live) + len(new) + 1) * columns > max_cache_tokens:
                 break
             new.append(queue.popleft())
         return new
 
-    def _most(self) -> int:
-        """The tokens that the cache may hold: as given, or as suits what the device has free beside it."""
-        free = free_bytes(self._device) if self._bound == _UNBOUNDED else None
+    def _cache_capacity(self) -> int:
+        """The tokens that the cache may hold: the bound given, or what the device's free memory allows."""
+        free = free_bytes(self._device) if self._max_cache_tokens == _UNBOUNDED else None
         if free is None:
-            return self._bound
-        return int(FREE * free / self._token_bytes + math.prod(self._slots.size) * (1 - FREE))
+            return self._max_cache_tokens
+        return int(FREE_SHARE * free / self._token_bytes + math.prod(self._cache.size) * (1 - FREE_SHARE))
 
-    def _found(self, places: Sequence[int]) -> tuple[dict[int, int], list[Move], list[Move]]:
-        """How the new rows at `places` come by the keys and values of their prompts: those to be prefilled, and after
-        how many tokens; what is taken from where it lies now; and what is copied when all are prefilled."""
-        first: dict[int, int] = {}
-        known: list[Move] = []
-        copied: list[Move] = []
-        homes: dict[tuple[int, ...], tuple[int, int, int]] = {}
-        for place in places:
-            ids = self._batch.rows[place].request.ids[:-1]
-            if ids not in homes:
-                homes[ids] = (place, *self._slots.longest(ids, REUSED))
-                if homes[ids][2] < len(ids):
-                    first[place] = homes[ids][2]
-            home, source, found = homes[ids]
-            if found and (place == home or found == len(ids)):
-                known.append(Move(source, place, found))
-            elif place != home and ids:
-                copied.append(Move(home, place, len(ids)))
-        return first, known, copied
+    def _rebuild_batch(self, live: Sequence[RunningSequence], new: Sequence[RunningSequence]) -> None:
+        """Make `live` and `new` the batch, longest first, and fill the cache with the new prompts."""
+        old_index = {row: index for index, row in enumerate(self._batch.rows)}
+        rows = order_in_bands(sorted([*live, *new], key=lambda row: -row.position), old_index)
+        self._batch = RunningBatch(rows, self._device)
+        staying = [Move(old_index[row], index, row.position) for index, row in enumerate(rows) if row in old_index]
+        new_rows = [index for index, row in enumerate(rows) if row not in old_index]
+        sources = self._find_prompts(new_rows)
+        self._cache.rearrange(len(rows), staying, sources.reused, self._grown_size())
+        self._prefill(sources.n_cached)
+        self._cache.move(sources.shared)
+        for index in new_rows:
+            self._cache.record(index, rows[index].request.ids[:-1])
 
-    def _larger(self) -> tuple[int, int] | None:
-        """The size of the cache that the batch needs, if this one is too small."""
+    def _find_prompts(self, new_rows: Sequence[int]) -> _PromptSources:
+        """Decide for each of `new_rows` whether its prompt is cached, computed, or copied from another new row."""
+        n_cached_of: dict[int, int] = {}
+        reused: list[Move] = []
+        shared: list[Move] = []
+        first_with: dict[tuple[int, ...], tuple[int, int, int]] = {}  # prompt → (new row, cached row, cached tokens)
+        for index in new_rows:
+            ids = self._batch.rows[index].request.ids[:-1]
+            if ids not in first_with:
+                first_with[ids] = (index, *self._cache.longest_prefix(ids, MIN_SHARED_TOKENS))
+                if first_with[ids][2] < len(ids):
+                    n_cached_of[index] = first_with[ids][2]
+            first, source, n_cached = first_with[ids]
+            if n_cached and (index == first or n_cached == len(ids)):
+                reused.append(Move(source, index, n_cached))
+            elif index != first and ids:
+                shared.append(Move(first, index, len(ids)))
+        self._reused_tokens += sum(move.width for move in reused)
+        return _PromptSources(n_cached_of, reused, shared)
+
+    def _grown_size(self) -> tuple[int, int] | None:
+        """The size (rows, columns) of a cache large enough for the batch; None if the present one is."""
         rows, columns = len(self._batch.rows), int(self._batch.positions.max()) + 1
-        if rows <= self._slots.size[0] and columns <= self._slots.size[1]:
+        if rows <= self._cache.size[0] and columns <= self._cache.size[1]:
             return None
-        most = max(row.need for row in self._batch.rows)
-        room = min(2 * rows, self._most_rows), min(columns + columns // 2 + 16, most)
-        size = max(self._slots.size[0], room[0]), max(self._slots.size[1], room[1])
-        return size if size[0] * size[1] <= self._most() else (rows, most)
+        max_columns = max(row.max_columns for row in self._batch.rows)
+        # With room to grow, so that it is seldom copied.
+        roomy_rows, roomy_columns = min(2 * rows, self._max_rows), min(columns + columns // 2 + 16, max_columns)
+        size = max(self._cache.size[0], roomy_rows), max(self._cache.size[1], roomy_columns)
+        return size if math.prod(size) <= self._cache_capacity() else (rows, max_columns)
 
-    def _prefill(self, first: Mapping[int, int]) -> None:
-        """Computes the prompts of the rows at the places `first`, after so many tokens, up to their last ones."""
-        rows, device = self._batch.rows, self._device
-        padding = PADDING if device.type == "cpu" else 32 * PADDING
-        for begun in (False, True):
-            news = [(len(rows[at].request.ids) - 1 - done, at) for at, done in first.items() if bool(done) == begun]
-            for places in alike(news, padding):
-                begin_B = torch.tensor([first[place] for place in places], device=device)
-                last_B = torch.tensor([rows[place].position for place in places], device=device)
-                new = max(rows[place].position - first[place] for place in places)
-                padded = [rows[place].request.ids[first[place] : -1] for place in places]
-                ids_BT = torch.tensor([(*ids, *[self._pad_id] * new)[:new] for ids in padded], device=device)
-                positions_BT = torch.minimum(begin_B[:, None] + torch.arange(new, device=device), last_B[:, None])
-                width = int(last_B.max()) if begun else new
-                self._slots.aim(torch.tensor(places, device=device), positions_BT if begun else None, width)
-                self._forward(ids_BT, positions_BT, self._mask(positions_BT, width) if begun else None)
+    # ── forward passes ──────────────────────────────────────────────────────────────────────────────────────
 
-    def _decoded(self) -> Tensor:
-        """The logits of the next token of every row, [B, V]."""
+    def _prefill(self, n_cached: Mapping[int, int]) -> None:
+        """Compute the prompts of the rows in `n_cached`, up to their last tokens, after that many cached ones."""
+        max_padding = MAX_PADDING if self._device.type == "cpu" else GPU_PADDING_FACTOR * MAX_PADDING
+        for is_continued in (False, True):  # rows with nothing cached see only themselves, which is cheaper
+            lengths = [
+                (len(self._batch.rows[row].request.ids) - 1 - begin, row)
+                for row, begin in n_cached.items()
+                if bool(begin) == is_continued
+            ]
+            for rows in similar_lengths(lengths, max_padding):
+                self._prefill_rows(rows, [n_cached[row] for row in rows], is_continued)
+
+    def _prefill_rows(self, rows: Sequence[int], begins: Sequence[int], is_continued: bool) -> None:
+        device, prompts = self._device, [self._batch.rows[row].request.ids for row in rows]
+        last = [len(prompt) - 1 for prompt in prompts]
+        new = [prompt[begin:-1] for prompt, begin in zip(prompts, begins, strict=True)]
+        longest = max(map(len, new))
+        ids_BT = torch.tensor([[*ids, *[self._pad_id] * (longest - len(ids))] for ids in new], device=device)
+        begin_B, last_B = torch.tensor(begins, device=device), torch.tensor(last, device=device)
+        # Padding goes to the column of the prompt's last token, which the next step overwrites.
+        positions_BT = torch.minimum(begin_B[:, None] + torch.arange(longest, device=device), last_B[:, None])
+        width = max(last) if is_continued else longest
+        self._cache.select(torch.tensor(rows, device=device), positions_BT if is_continued else None, width)
+        self._forward(ids_BT, positions_BT, self._mask(positions_BT, width) if is_continued else None)
+        self._prefill_tokens += ids_BT.numel()
+
+    def _decode_step(self) -> Tensor:
+        """Compute the logits of the next token of every row, [B, V]."""
         batch, spans = self._batch, self._batch.spans
         width = max(columns for _, _, columns in spans)
-        if width > self._slots.size[1]:
-            self._slots.move([], self._larger())
-        places = np.arange(len(batch.rows))
-        self._slots.ids_BC[places, batch.columns] = batch.written
+        if width > self._cache.size[1]:
+            self._cache.move([], self._grown_size())
+        row_indices = np.arange(len(batch.rows))
+        self._cache.ids_BC[row_indices, batch.columns] = batch.token_ids
         columns_B = torch.from_numpy(batch.columns).to(batch.device)
-        self._slots.aim(torch.from_numpy(places).to(batch.device), columns_B, width)
+        self._cache.select(torch.from_numpy(row_indices).to(batch.device), columns_B, width)
         ids_B1, positions_B1 = batch.ids_B[:, None], torch.from_numpy(batch.positions).to(batch.device)[:, None]
         mask = self._mask(positions_B1, width)
-        if not self._by_span:
+        self._decode_steps += 1
+        if not self._uses_spans:
             return self._forward(ids_B1, positions_B1, mask)
-        with attending_by_span(self._config):
+        with span_attention(self._config):
             return self._forward(ids_B1, positions_B1, mask, spans=spans)
 
     def _mask(self, positions_BT: Tensor, width: int) -> Any:
-        """What each token may attend to, [B, 1, T, C], in the form in which its layers expect it."""
-        age_BTC = positions_BT[:, :, None] - torch.arange(width, device=positions_BT.device)
+        """The additive mask over the first `width` columns, [B, 1, T, C]; a dict by layer type if layers differ."""
+        distance_BTC = positions_BT[:, :, None] - torch.arange(width, device=positions_BT.device)
         masks = {}
         for window in self._windows:
-            hidden_BTC = age_BTC < 0 if window is None else (age_BTC < 0) | (age_BTC >= window)
-            mask = torch.where(hidden_BTC[:, None], -torch.inf, 0.0).to(self._dtype)
+            is_hidden_BTC = distance_BTC < 0 if window is None else (distance_BTC < 0) | (distance_BTC >= window)
+            mask = torch.where(is_hidden_BTC[:, None], -torch.inf, 0.0).to(self._dtype)
             masks["full_attention" if window is None else "sliding_attention"] = mask
         return masks if len(masks) > 1 else mask
 
     def _forward(self, ids_BT: Tensor, positions_BT: Tensor, mask: Any, **kwargs: Any) -> Tensor:
         kwargs |= {"input_ids": ids_BT, "position_ids": positions_BT, "attention_mask": mask}
-        output = self._model(**kwargs, **self._last_only, past_key_values=self._slots, use_cache=True)
+        output = self._model(**kwargs, **self._last_logits_only, past_key_values=self._cache, use_cache=True)
         logits_BV: Tensor = output.logits[:, -1]
         return logits_BV
 
-    def _taken(self, batch: RunningBatch, logits_BV: Tensor) -> list[tuple[int, Sampled]]:
-        """Draws a token for each row; returns the replies that ended."""
+    # ── completions ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _append_tokens(self, batch: RunningBatch, logits_BV: Tensor) -> list[tuple[int, Completion]]:
+        """Sample a token for each row of `batch`; return the completions that ended."""
         ended = []
-        for place, row in batch.take(logits_BV):
-            sampled = self._ending(row)
-            if sampled:
-                batch.end(place)
-                ended.append((row.ticket, sampled))
+        for index, row in batch.append_tokens(logits_BV):
+            completion = self._completion(row)
+            if completion:
+                batch.end(index)
+                ended.append((row.ticket, completion))
         return ended
 
-    def _ending(self, row: RunningSequence) -> Sampled | None:
-        """The reply, if the last token of `row` ended it."""
-        sampling, keep, whole = row.request.sampling, len(row.ids), True
+    def _completion(self, row: RunningSequence) -> Completion | None:
+        """The completion, if the last token of `row` ended it."""
+        sampling, length, is_exact = row.request.sampling, len(row.ids), True
         finish: Literal["stop", "length"] = "stop"
         if row.ids[-1] not in self._stop_ids:
-            found = cut(row.ids, sampling.stop, self._decode) if sampling.stop else None
-            if found:
-                keep, whole = found
-            elif keep == sampling.max_tokens:
+            match = cut(row.ids, sampling.stop, self._decode) if sampling.stop else None
+            if match:
+                length, is_exact = match
+            elif length == sampling.max_tokens:
                 finish = "length"
             else:
                 return None
-        return Sampled(tuple(row.ids[:keep]), tuple(row.logprobs[:keep]), finish, not whole)
+        return Completion(tuple(row.ids[:length]), tuple(row.logprobs[:length]), finish, not is_exact)
 
-    def _generated(self) -> list[tuple[int, Sampled]]:
-        """Whole replies to the next waiting requests, by `model.generate`."""
-        ended: list[tuple[int, Sampled]] = []
-        batch = RunningBatch(self._admitted([]), self._device)
+    def _generate(self) -> list[tuple[int, Completion]]:
+        """Complete the next waiting requests by `model.generate`."""
+        ended: list[tuple[int, Completion]] = []
+        batch = RunningBatch(self._dequeue([]), self._device)
 
         def take(logits_BV: Tensor) -> tuple[Tensor, list[bool]]:
-            ended.extend(self._taken(batch, logits_BV))
+            ended.extend(self._append_tokens(batch, logits_BV))
             return batch.ids_B, [row.ended for row in batch.rows]
 
-        limit = max(row.request.sampling.max_tokens for row in batch.rows)
-        generate(self._model, [row.request.ids for row in batch.rows], limit, self._pad_id, take)
+        max_tokens = max(row.request.sampling.max_tokens for row in batch.rows)
+        generate(self._model, [row.request.ids for row in batch.rows], max_tokens, self._pad_id, take)
         return ended
 
 
-def alike(prompts: Collection[tuple[int, int]], padding: int) -> Iterator[list[int]]:
-    """The names in `prompts`, pairs of a length and a name, in batches with `padding` wasted tokens each at most, the
-    shortest first; prompts of length 0 are left out."""
-    some: list[int] = []
-    wasted = longest = 0
-    for length, name in sorted(pair for pair in prompts if pair[0]):
-        wasted += len(some) * (length - longest)
-        if some and (wasted > padding or (len(some) + 1) * length > PREFILL):
-            yield some
-            some, wasted = [], 0
-        some.append(name)
+def similar_lengths(prompts: Collection[tuple[int, int]], max_padding: int) -> Iterator[list[int]]:
+    """Divide `prompts`, pairs (length, row), into groups of similar length; yield the rows of each, the shortest first.
+
+    Padding a group to its longest prompt takes at most `max_padding` tokens. Prompts of length 0 are left out.
+    """
+    group: list[int] = []
+    padding = longest = 0
+    for length, row in sorted(pair for pair in prompts if pair[0]):
+        padding += len(group) * (length - longest)
+        if group and (padding > max_padding or (len(group) + 1) * length > MAX_PREFILL_TOKENS):
+            yield group
+            group, padding = [], 0
+        group.append(row)
         longest = length
-    if some:
-        yield some
+    if group:
+        yield group

@@ -1,8 +1,8 @@
-"""What was sampled, written down before it is used.
+"""A journal of sampled replies, written before they are used, so that a resumed run does not sample them again.
 
-A reply's key is everything that it followed from: the weights, the prompt's ids, the settings and the stream. A run
-that resumes finds its replies here and never samples them again: company in a batch moves the last bits of a logit, so
-bits are kept by remembering, not by hoping. A journal lasts until what came of it is saved.
+A reply's key is a digest of all that determines it: the weights, the prompt's ids, the settings and the random stream.
+Sampling again would not reproduce its bits, because the other rows of a batch change the last bits of a logit. A
+journal is removed once the experience made from its replies is saved.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import IO, Any
 
 from sparring.common.files import json_lines, writing
 from sparring.common.seeds import digest
-from sparring.inference.sequence import Request, Sampled
+from sparring.inference.sequence import Completion, Request
 
 
 def key(weights: str, request: Request) -> str:
-    """The name of the reply to `request` by the model whose weights are called `weights`."""
+    """Return the key of the completion of `request` by the model whose weights are named `weights`."""
     return digest(weights, list(request.ids), json.dumps(astuple(request.sampling)), request.stream)
 
 
 class Journal:
-    """Replies by key, one JSON object a line of a file that is only ever added to; memory holds where each begins."""
+    """Replies by key in an append-only file, one JSON object a line; memory holds only the offset of each line."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -35,44 +35,45 @@ class Journal:
             self._read()
 
     def _read(self) -> None:
-        """Notes every reply; one that is damaged is sampled again."""
+        """Index the replies; damaged lines are skipped, so their replies are sampled again."""
         for row in json_lines(self.path):
             self._end = row.end
             if row.value is not None and _is_reply(row.value):
                 self._starts[row.value["key"]] = row.start
-        if self._end < self.path.stat().st_size:  # the process died in mid-line
+        if self._end < self.path.stat().st_size:  # the process died while it wrote a line
             with writing(self.path):
                 os.truncate(self.path, self._end)
 
-    def _opened(self) -> IO[bytes]:
+    def _open(self) -> IO[bytes]:
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("a+b")
         return self._file
 
-    def get(self, name: str) -> Sampled | None:
-        """The reply called `name`, if it was sampled before."""
+    def get(self, name: str) -> Completion | None:
+        """Return the reply with the key `name`, or None if it was not sampled before."""
         if name not in self._starts:
             return None
-        file = self._opened()
+        file = self._open()
         file.seek(self._starts[name])
         ids, logprobs, finish, retokenised = json.loads(file.readline())["reply"]
-        return Sampled(tuple(ids), tuple(logprobs), finish, retokenised)
+        return Completion(tuple(ids), tuple(logprobs), finish, retokenised)
 
-    def put(self, name: str, sampled: Sampled) -> None:
-        """Writes a reply down; it is on its way to the disk when this returns."""
-        reply = [sampled.ids, sampled.logprobs, sampled.finish, sampled.retokenised]  # `astuple` copies every number
+    def put(self, name: str, completion: Completion) -> None:
+        """Append a reply under the key `name` and flush it to the operating system."""
+        # Not `astuple`, which copies every number.
+        reply = [completion.ids, completion.logprobs, completion.finish, completion.retokenised]
         line = f"{json.dumps({'key': name, 'reply': reply})}\n".encode()
         with writing(self.path):
-            file = self._opened()
-            self._end = file.seek(0, os.SEEK_END)  # not where it should be, after a write that failed
+            file = self._open()
+            self._end = file.seek(0, os.SEEK_END)  # a failed write may have moved the end of the file
             file.write(line)
             file.flush()
         self._starts[name] = self._end
         self._end += len(line)
 
     def close(self, keep: bool = True) -> None:
-        """Closes the file, and unless `keep` removes it: what came of it is saved elsewhere."""
+        """Close the file; unless `keep`, remove it."""
         if self._file is not None:
             self._file.close()
             self._file = None

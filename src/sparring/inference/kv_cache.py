@@ -1,8 +1,18 @@
-"""The keys and values of many rows of different ages, and attention over them.
+"""The key-value cache of many replies of different lengths, and attention over it.
 
-Every row is left-aligned: its token t lies in column t. So a row that ended leaves a place that the next one fills
-from column 0, and nothing is ever shifted. What a place holds is of use until it is overwritten: a prompt that begins
-with the same tokens need not have them computed again. Which row is whose is not known here (`sampler`).
+The keys of one layer and one head (values alike); `k3` is the key of the row's token 3:
+
+                     column 0   1   2   3   4   5   6  ...  C-1
+    row 0, running         k0  k1  k2  k3  k4  k5   0        0    its next token goes to column 6
+    row 1, running         k0  k1  k2  k3   0   0   0        0    its next token goes to column 4
+    row 2, ended           k0  k1  k2  k3  k4   0   0        0    cached for prompts with the same beginning
+    row 3, free             0   0   0   0   0   0   0        0
+
+All rows are left-aligned: token t lies in column t. A new reply therefore fills a free row from column 0, and nothing
+is ever shifted. The batch always occupies the first rows, the longest first; ended replies lie behind it until their
+rows are overwritten. `ids_BC` has the same layout with token ids in place of keys, -1 where nothing is cached.
+
+Not here: which request a row belongs to (`engine`).
 
 Axes: B row, T token, H head, C column, D head dimension.
 """
@@ -21,165 +31,190 @@ from transformers import AttentionInterface, DynamicCache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 Spans = list[tuple[int, int, int]]  # (first row, row after the last, columns)
-BAND = 16  # rows of like age side by side, in any order
-SPAN = 512  # keys that may be read in vain to spare one more product
+BAND = 16  # consecutive rows of similar length, in any order among themselves
+MAX_WASTED_KEYS = 512  # keys that a span may read needlessly before another matrix product is cheaper
 
 Item = TypeVar("Item")
 
 
 class Move(NamedTuple):
-    """Row `target` becomes a copy of row `source` in its first `width` columns; the others are of no use then."""
+    """Copy the first `width` columns of row `source` to row `target`; the rest of `target` is no longer cached."""
 
     source: int
     target: int
     width: int
 
 
-class Slots(DynamicCache):  # type: ignore[misc]  # transformers is untyped here
+class KeyValueCache(DynamicCache):  # type: ignore[misc]  # transformers is untyped here
     """Keys and values, [B, H, C, D] for each layer, written in place.
 
-    A forward pass fills `columns` of `rows`, one for each of its tokens, and sees the first `width` columns: those of
-    the first rows if `columns` is [B], a step of all, and those of `rows` if it is [B, T]. With no `columns` it fills
-    the first `width` columns of `rows`, and sees nothing else.
-
-    `ids_BC` are the tokens that the keys and values in a place are those of, from column 0; -1 after the last.
+    `select` names what the next forward pass writes and sees. `ids_BC` holds the token ids whose keys and values are
+    cached, from column 0 of each row; -1 after the last.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.size = (0, 0)
-        self.kept: dict[int, list[Tensor]] = {}
+        self.size = (0, 0)  # rows, columns
+        self.tensors: dict[int, list[Tensor]] = {}  # layer → [keys, values]
         self.ids_BC = np.empty((0, 0), dtype=np.int64)
-        self.used_B = np.empty(0, dtype=np.int64)  # at which rearrangement a place was last of the batch
-        self._rearranged = 0
-        self.aim(torch.empty(0), None, 0)
+        self.last_used_B = np.empty(0, dtype=np.int64)  # the last rearrangement after which the row was in the batch
+        self._n_rearrangements = 0
+        self.select(torch.empty(0), None, 0)
 
-    def aim(self, rows: Tensor, columns: Tensor | None, width: int) -> None:
-        """Says what the next forward pass fills and sees."""
+    def select(self, rows: Tensor, columns: Tensor | None, width: int) -> None:
+        """Set what the next forward pass writes and sees.
+
+        `columns` [B], one decoding step: token b goes to column `columns[b]` of row b; all rows of the batch are seen.
+        `columns` [B, T], a prefill that continues: token (b, t) goes to `columns[b, t]` of `rows[b]`; `rows` are seen.
+        None, a prefill from the start: the tokens fill the first `width` columns of `rows` and see only each other.
+        In the first two cases a token sees at most the first `width` columns.
+        """
         self.rows, self.columns, self.width = rows, columns, width
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Stores the keys and values that `layer` computed; returns all that it may attend to."""
-        if layer not in self.kept:
-            self.kept[layer] = [self._empty(keys), self._empty(values)]
-        kept_keys, kept_values = self.kept[layer]
-        return self._write(kept_keys, keys), self._write(kept_values, values)
+        """Store the keys and values that `layer` computed; return all that its tokens may attend to."""
+        if layer not in self.tensors:
+            self.tensors[layer] = [self._zeros(keys), self._zeros(values)]
+        cached_keys, cached_values = self.tensors[layer]
+        return self._write(cached_keys, keys), self._write(cached_values, values)
 
-    def _empty(self, like_BHTD: Tensor) -> Tensor:
-        # Zeros: what the mask hides is still multiplied by its weight of 0, and 0 × NaN is NaN.
+    def _zeros(self, like_BHTD: Tensor) -> Tensor:
+        # Zeros, not uninitialised memory: masked columns are multiplied by a weight of 0, and 0 × NaN is NaN.
         return like_BHTD.new_zeros(self.size[0], like_BHTD.shape[1], self.size[1], like_BHTD.shape[3])
 
-    def _write(self, kept_BHCD: Tensor, new_BHTD: Tensor) -> Tensor:
+    def _write(self, cached_BHCD: Tensor, new_BHTD: Tensor) -> Tensor:
         if self.columns is None:
-            kept_BHCD[self.rows, :, : self.width] = new_BHTD
+            cached_BHCD[self.rows, :, : self.width] = new_BHTD
             return new_BHTD
         if self.columns.ndim == 1:
-            kept_BHCD[self.rows, :, self.columns] = new_BHTD[:, :, 0]
-            return kept_BHCD[: len(new_BHTD), :, : self.width]
-        kept_BHCD[self.rows[:, None], :, self.columns] = new_BHTD.transpose(1, 2)
-        return kept_BHCD[self.rows, :, : self.width]
+            cached_BHCD[self.rows, :, self.columns] = new_BHTD[:, :, 0]
+            return cached_BHCD[: len(new_BHTD), :, : self.width]
+        cached_BHCD[self.rows[:, None], :, self.columns] = new_BHTD.transpose(1, 2)
+        return cached_BHCD[self.rows, :, : self.width]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """The columns before those that are being filled."""
+        """Return the number of columns before those being written."""
         return 0 if self.columns is None else self.width - 1
 
-    # ── what lies where ─────────────────────────────────────────────────────────────────────────────────────
+    # ── which tokens are cached where ───────────────────────────────────────────────────────────────────────
 
-    def hold(self, place: int, ids: Sequence[int]) -> None:
-        """Notes that the first columns of `place` are those of `ids`, and the others of nothing."""
-        self.ids_BC[place] = -1
-        self.ids_BC[place, : len(ids)] = ids
+    def record(self, row: int, ids: Sequence[int]) -> None:
+        """Record that the first columns of `row` hold `ids` and that the others hold nothing."""
+        self.ids_BC[row] = -1
+        self.ids_BC[row, : len(ids)] = ids
 
     @property
-    def filled_B(self) -> NDArray[np.int64]:
-        """How many columns of each place are of use."""
-        found: NDArray[np.int64] = (self.ids_BC >= 0).sum(1)
-        return found
+    def lengths_B(self) -> NDArray[np.int64]:
+        """The number of cached tokens in each row."""
+        lengths_B: NDArray[np.int64] = (self.ids_BC >= 0).sum(1)
+        return lengths_B
 
-    def longest(self, ids: Sequence[int], least: int) -> tuple[int, int]:
-        """The place that holds the most of the beginning of `ids`, and how much; (0, 0) if less than `least`."""
+    def longest_prefix(self, ids: Sequence[int], minimum: int) -> tuple[int, int]:
+        """Find the row that shares the most leading tokens with `ids`: (row, count), or (0, 0) below `minimum`."""
         wanted = np.array(ids[: self.size[1]], dtype=np.int64)
-        if len(wanted) < least:
+        if len(wanted) < minimum:
             return 0, 0
-        places = np.flatnonzero((self.ids_BC[:, :least] == wanted[:least]).all(1))
-        if not len(places):
+        candidates = np.flatnonzero((self.ids_BC[:, :minimum] == wanted[:minimum]).all(1))
+        if not len(candidates):
             return 0, 0
-        differing = self.ids_BC[places, : len(wanted)] != wanted
-        common = np.where(differing.any(1), differing.argmax(1), len(wanted))
-        best = int(common.argmax())
-        return int(places[best]), int(common[best])
+        is_different = self.ids_BC[candidates, : len(wanted)] != wanted
+        first_difference = np.where(is_different.any(1), is_different.argmax(1), len(wanted))
+        best = int(first_difference.argmax())
+        return int(candidates[best]), int(first_difference[best])
 
-    def arrange(
-        self, rows: int, staying: Collection[Move], known: Collection[Move], size: tuple[int, int] | None
+    def rearrange(
+        self, n_rows: int, staying: Collection[Move], reused: Collection[Move], size: tuple[int, int] | None
     ) -> None:
-        """Makes the first `rows` places those of a batch, by the moves of its rows and the copies of what is `known` to
-        others; what these places held else is moved out of their way, the newest first, as far as there is room."""
-        going, taken = {move.source for move in staying}, {move.target for move in (*staying, *known)}
-        filled_B, last = self.filled_B, (size or self.size)[0]
-        worth = {place: int(self.used_B[place]) for place in np.flatnonzero(filled_B).tolist() if place not in going}
-        displaced = sorted((place for place in worth if place < rows), key=lambda place: -worth[place])
-        spare = sorted(range(rows, last), key=lambda place: worth.get(place, -1))
-        width = (size or self.size)[1]
-        away = [Move(p, to, min(int(filled_B[p]), width)) for p, to in zip(displaced, spare, strict=False)]
-        moves = [*staying, *known, *away]
+        """Make the first `n_rows` rows those of a new batch, in a cache of `size` (rows, columns) if one is given.
+
+        `staying` moves the rows of the old batch that go on; `reused` copies prefixes to new rows. Evicted rows move
+        to free rows, the most recently used first; those for which no row is free are lost.
+        """
+        lengths_B, (all_rows, width) = self.lengths_B, size or self.size
+        staying_sources = {move.source for move in staying}
+        last_used = {
+            row: int(self.last_used_B[row]) for row in np.flatnonzero(lengths_B).tolist() if row not in staying_sources
+        }
+        evicted = sorted((row for row in last_used if row < n_rows), key=lambda row: -last_used[row])
+        free_first = sorted(range(n_rows, all_rows), key=lambda row: last_used.get(row, -1))  # then the oldest
+        evictions = [
+            Move(row, free, min(int(lengths_B[row]), width)) for row, free in zip(evicted, free_first, strict=False)
+        ]
+        moves = [*staying, *reused, *evictions]
         self.move([move for move in moves if size or move.source != move.target], size)
-        left = going - taken - {move.target for move in away}
-        self.ids_BC[[place for place in left if place < last]] = -1
-        self._rearranged += 1
-        self.used_B[:rows] = self._rearranged
+        vacated = staying_sources - {move.target for move in moves}
+        self.ids_BC[[row for row in vacated if row < all_rows]] = -1
+        self._n_rearrangements += 1
+        self.last_used_B[:n_rows] = self._n_rearrangements
 
     def move(self, moves: Collection[Move], size: tuple[int, int] | None = None) -> None:
-        """Copies rows, all at the same time; into a new cache of `size` (rows, columns), where the others keep their
-        places, as far as there is room, if one is given."""
+        """Copy rows, all at the same time.
+
+        Given a `size` (rows, columns), copy them into a new cache of that size; all other rows keep their index, as far
+        as they fit.
+        """
         if size:
-            moves = [*moves, *self._staying({move.target for move in moves}, size)]
+            moves = [*moves, *self._unmoved({move.target for move in moves}, size)]
         self.size = size or self.size
-        self._move_ids(moves, bool(size))
+        self._move_ids(moves, is_new=bool(size))
+        # One copy for each band of rows of similar width, so that few columns are copied needlessly.
         longest_first = sorted(moves, key=lambda move: -move.width)
         bands = [longest_first[i : i + BAND] for i in range(0, len(moves), BAND)]
-        parts = [([m.source for m in band], [m.target for m in band], band[0].width) for band in bands]
-        for pair in self.kept.values():
-            for i, old in enumerate(pair):
-                rows = [old[source, :, :width] for source, _, width in parts]
-                pair[i] = self._empty(old) if size else old
-                for row, (_, target, width) in zip(rows, parts, strict=True):
-                    pair[i][target, :, :width] = row
+        copies = [([m.source for m in band], [m.target for m in band], band[0].width) for band in bands]
+        for keys_and_values in self.tensors.values():
+            for i, old in enumerate(keys_and_values):
+                # Read every source before any target is written: a row may be both.
+                contents = [old[sources, :, :width] for sources, _, width in copies]
+                keys_and_values[i] = self._zeros(old) if size else old
+                for content, (_, targets, width) in zip(contents, copies, strict=True):
+                    keys_and_values[i][targets, :, :width] = content
 
-    def _staying(self, taken: Collection[int], size: tuple[int, int]) -> list[Move]:
-        widths = np.minimum(self.filled_B, size[1])[: size[0]].tolist()
-        return [Move(place, place, width) for place, width in enumerate(widths) if width and place not in taken]
+    def _unmoved(self, targets: Collection[int], size: tuple[int, int]) -> list[Move]:
+        """Copies of all rows that are not in `targets` to the same rows of a cache of `size`."""
+        n_rows, n_columns = size
+        widths = np.minimum(self.lengths_B, n_columns)[:n_rows].tolist()
+        return [Move(row, row, width) for row, width in enumerate(widths) if width and row not in targets]
 
-    def _move_ids(self, moves: Collection[Move], anew: bool) -> None:
+    def _move_ids(self, moves: Collection[Move], is_new: bool) -> None:
         sources, targets = [move.source for move in moves], [move.target for move in moves]
-        ids_BC, used_B = self.ids_BC[sources], self.used_B[sources]
-        ids_BC[np.arange(ids_BC.shape[1]) >= np.array([move.width for move in moves], dtype=np.int64)[:, None]] = -1
-        if anew:
-            self.ids_BC, self.used_B = np.full(self.size, -1, dtype=np.int64), np.zeros(self.size[0], dtype=np.int64)
+        ids_BC, last_used_B = self.ids_BC[sources], self.last_used_B[sources]
+        widths_B1 = np.array([move.width for move in moves], dtype=np.int64)[:, None]
+        ids_BC[np.arange(ids_BC.shape[1]) >= widths_B1] = -1
+        if is_new:
+            self.ids_BC = np.full(self.size, -1, dtype=np.int64)
+            self.last_used_B = np.zeros(self.size[0], dtype=np.int64)
         width = min(ids_BC.shape[1], self.size[1])
-        self.ids_BC[targets, :width], self.used_B[targets] = ids_BC[:, :width], used_B
+        self.ids_BC[targets, :width], self.last_used_B[targets] = ids_BC[:, :width], last_used_B
 
 
-def settled(items: Sequence[Item], before: Mapping[Item, int]) -> list[Item]:
-    """The `items`, sorted by age, so ordered within a band that as many as possible stay where they were `before`."""
+def order_in_bands(items: Sequence[Item], old_index: Mapping[Item, int]) -> list[Item]:
+    """Order `items`, sorted by length, so that as many as possible keep their `old_index`.
+
+    Items change places only within a band of BAND.
+    """
     result: list[Item] = []
     for begin in range(0, len(items), BAND):
         band = items[begin : begin + BAND]
-        places = range(begin, begin + len(band))
-        staying = {before[item]: item for item in band if before.get(item) in places}
-        coming = iter([item for item in band if before.get(item) not in places])
-        result += [staying[place] if place in staying else next(coming) for place in places]
+        indices = range(begin, begin + len(band))
+        unmoved = {old_index[item]: item for item in band if old_index.get(item) in indices}
+        others = iter([item for item in band if old_index.get(item) not in indices])
+        result += [unmoved[index] if index in unmoved else next(others) for index in indices]
     return result
 
 
-def starts(positions: NDArray[np.int64]) -> list[int]:
-    """Where spans begin in rows whose age falls from band to band, so that few columns are read in vain."""
+def span_starts(positions: NDArray[np.int64]) -> list[int]:
+    """Divide rows, whose lengths fall from band to band, into spans; return the first row of each.
+
+    A span reads as many columns as its longest row has. A new one begins where that would waste MAX_WASTED_KEYS.
+    """
     edges = np.arange(0, len(positions), BAND)
     widths = np.maximum.reduceat(positions, edges).tolist() if len(edges) else []
-    found = [0]
+    result = [0]
     for edge, width in zip(edges.tolist(), widths, strict=True):
-        if (len(positions) - edge) * (widths[found[-1] // BAND] - width) > SPAN:
-            found.append(edge)
-    return found
+        span_width = widths[result[-1] // BAND]
+        if (len(positions) - edge) * (span_width - width) > MAX_WASTED_KEYS:
+            result.append(edge)
+    return result
 
 
 def attend(
@@ -193,21 +228,26 @@ def attend(
     spans: Spans | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Attention of one new token in each row, [B, 1, H, D], span by span, so that no row pays for the columns of a
-    much older one: on a CPU, reading the cache is most of a step."""
+    """Compute the attention of one new token in each row, [B, 1, H, D], span by span.
+
+    A short row then does not read the columns of a much longer one: on a CPU, reading the cache is most of a step.
+    Without `spans`, or with an argument that is not implemented here, PyTorch's attention does it.
+    """
     if spans is None or any(kwargs.get(name) is not None for name in ("softcap", "position_bias", "cache")):
-        plain: tuple[Tensor, None] = sdpa_attention_forward(
+        fallback: tuple[Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs
         )
-        return plain
-    (rows, heads, _, size), share = query.shape, key.shape[1]  # heads / share query heads read the same keys
-    query = (query * (size**-0.5 if scaling is None else scaling)).reshape(rows * share, heads // share, size)
+        return fallback
+    rows, heads, _, size = query.shape
+    key_heads = key.shape[1]
+    # Grouped-query attention: heads / key_heads query heads read the same keys and become the rows of one product.
+    query = (query * (size**-0.5 if scaling is None else scaling)).reshape(rows * key_heads, heads // key_heads, size)
     result = query.new_empty(*query.shape[:2], value.shape[3])
     for begin, end, width in spans:
-        part = slice(begin * share, end * share)
-        scores = query[part] @ key[begin:end, :, :width].flatten(0, 1).mT
-        scores.view(end - begin, share, -1, width).add_(attention_mask[begin:end, :, :, :width])
-        torch.bmm(scores.softmax(-1), value[begin:end, :, :width].flatten(0, 1), out=result[part])
+        span = slice(begin * key_heads, end * key_heads)
+        scores = query[span] @ key[begin:end, :, :width].flatten(0, 1).mT
+        scores.view(end - begin, key_heads, -1, width).add_(attention_mask[begin:end, :, :, :width])
+        torch.bmm(scores.softmax(-1), value[begin:end, :, :width].flatten(0, 1), out=result[span])
     return result.view(rows, 1, heads, -1), None
 
 
@@ -215,10 +255,10 @@ AttentionInterface.register("sparring", attend)
 
 
 @contextmanager
-def attending_by_span(config: Any) -> Iterator[None]:
-    """The model of `config` attends by `attend`, and afterwards as before."""
-    kind, config._attn_implementation = config._attn_implementation, "sparring"
+def span_attention(config: Any) -> Iterator[None]:
+    """Let the model of `config` use `attend` inside the block."""
+    original, config._attn_implementation = config._attn_implementation, "sparring"
     try:
         yield
     finally:
-        config._attn_implementation = kind
+        config._attn_implementation = original

@@ -1,8 +1,9 @@
 """A language model in this process: loading it, and its queue of requests.
 
-Hundreds of episodes ask for replies at once. The queue gathers what they ask for and decodes it together, one step at a
-time, giving way to the event loop between steps: partners that wait on a network go on meanwhile, and an episode that
-goes on asks its next question into the same batch. One thread, so the same requests make the same batches.
+Hundreds of episodes request replies at once. The queue collects their requests, decodes them together, one step at a
+time, and yields to the event loop between steps. Calls to partners over a network proceed meanwhile, and an episode
+that continues sends its next request into the same batch. There is only one thread, so that the same requests form the
+same batches.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from transformers.utils.logging import disable_progress_bar
 from sparring.common.errors import ConfigError
 from sparring.common.extras import need_bitsandbytes
 from sparring.common.seeds import stream
-from sparring.inference.engine import Sampler
-from sparring.inference.sequence import Request, Sampled
+from sparring.inference.engine import Engine
+from sparring.inference.sequence import Completion, Request
 from sparring.models import hub, quantization
 from sparring.models.introspection import check_causal
 from sparring.models.offload import Resident, turns
@@ -43,32 +44,34 @@ disable_progress_bar()  # the run shows its own
 
 
 def device_of(source: ModelSource) -> torch.device:
-    """The device that `source` means: the first accelerator there is, otherwise the CPU. ConfigError where it is not
-    in this machine."""
-    there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
+    """Return the device that `source` names; for "auto" an accelerator if there is one, otherwise the CPU.
+
+    Raises ConfigError if this machine does not have it.
+    """
+    counts = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
     if source.device == "auto":
-        return torch.device(next(kind for kind, count in there.items() if count))
+        return torch.device(next(kind for kind, count in counts.items() if count))
     device = torch.device(source.device)
-    if (device.index or 0) >= there[device.type]:
-        found = ", ".join(f"{kind} (of which there are {n})" if n > 1 else kind for kind, n in there.items() if n)
-        raise ConfigError(f"device = {source.device!r} is not in this machine, which has {found}; give one of these")
+    if (device.index or 0) >= counts[device.type]:
+        available = ", ".join(f"{kind} ({n} devices)" if n > 1 else kind for kind, n in counts.items() if n)
+        raise ConfigError(f"device = {source.device!r} is not in this machine; choose from {available}")
     return device
 
 
 def dtype_of(source: ModelSource) -> torch.dtype:
-    """The number format that `source` means: bfloat16 on a GPU, float32 elsewhere."""
+    """Return the number format that `source` names; for "auto" bfloat16 on a GPU, float32 elsewhere."""
     if source.dtype != "auto":
-        found = getattr(torch, source.dtype)
-        assert isinstance(found, torch.dtype)
-        return found
+        dtype = getattr(torch, source.dtype)
+        assert isinstance(dtype, torch.dtype)
+        return dtype
     return torch.bfloat16 if device_of(source).type == "cuda" else torch.float32
 
 
 class LanguageModel:
-    """A causal language model, its dialect and its queue.
+    """A causal language model, the renderer of its chats, and its queue of requests.
 
-    `device` and `dtype`: where it computes and in what; unless given, as its weights are. `offload`: these are in the
-    memory of the CPU and come to the device by turns.
+    `device` and `dtype`: where and in which number format it computes; by default those of its weights. `offload`: the
+    weights rest in CPU memory and take turns on the device with other models (`offload.Turns`).
     """
 
     def __init__(
@@ -89,29 +92,30 @@ class LanguageModel:
         self.resident = self.turns.join(Resident(partial(quantization.tensors, network), self.device, alone=offload))
         self.dialect = Renderer(tokenizer, _template_kwargs(tokenizer, source), source.thinking == "kept")
         self.tokens_sampled = 0
-        self._speaking: Resident | None = None if self.mixed else self.resident
-        self._asked: list[tuple[Request, asyncio.Future[Sampled]]] = []
-        self._waiting: dict[int, asyncio.Future[Sampled]] = {}
+        # The weights that sampling needs on the device; None until `engine` has made their copy in bfloat16.
+        self.sampling_weights: Resident | None = None if self.mixed else self.resident
+        self._queue: list[tuple[Request, asyncio.Future[Completion]]] = []  # not yet handed to the engine
+        self._pending: dict[int, asyncio.Future[Completion]] = {}  # by the engine's ticket
         self._decoding: asyncio.Task[None] | None = None
 
     @property
     def mixed(self) -> bool:
-        """Whether its weights are in float32, to be moved by little, and what it computes is in bfloat16."""
+        """Whether it trains weights in float32, for small updates, but computes in bfloat16."""
         return self.dtype is torch.bfloat16 and self.network.dtype is torch.float32
 
     @property
     def max_length(self) -> int:
-        """The longest sequence it takes, in tokens."""
+        """The longest sequence that the model accepts, in tokens."""
         return int(getattr(self.network.config, "max_position_embeddings", 0) or 2**31)
 
     @cached_property
-    def sampler(self) -> Sampler:
-        """The decode loop over the live weights, or over a copy of them in bfloat16."""
+    def engine(self) -> Engine:
+        """The decode loop over the live weights or, for a `mixed` model, over a copy of them in bfloat16."""
         network = self.network
         if self.mixed:
             network = quantization.in_bfloat16(network, self.device)
-            self._speaking = self.turns.join(Resident(partial(quantization.tensors, network), self.device))
-        return Sampler(
+            self.sampling_weights = self.turns.join(Resident(partial(quantization.tensors, network), self.device))
+        return Engine(
             network,
             self.dialect.stop_ids,
             self.dialect.decode,
@@ -121,104 +125,106 @@ class LanguageModel:
             pad_id=self.dialect.tokenizer.pad_token_id or 0,
         )
 
-    async def sample(self, request: Request) -> Sampled:
-        """The tokens that `request` draws, decoded together with whatever else is waiting."""
-        future: asyncio.Future[Sampled] = asyncio.get_running_loop().create_future()
-        self._asked.append((request, future))
+    async def sample(self, request: Request) -> Completion:
+        """Return the completion of `request`, decoded together with all other waiting requests."""
+        future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        self._queue.append((request, future))
         if self._decoding is None or self._decoding.done():
             self._decoding = asyncio.create_task(self._decode())
         return await future
 
     async def _decode(self) -> None:
+        """Decode until no request is left."""
         try:
             self.network.eval()  # once, rather than in every step
-            await self._settled()
-            while self._asked or self._waiting:
-                while not self.turns.take(self, self._speaking):
-                    await asyncio.sleep(0)  # whoever's turn it is decodes meanwhile
+            await self._collect_requests()
+            while self._queue or self._pending:
+                while not self.turns.acquire(self, self.sampling_weights):
+                    await asyncio.sleep(0)  # the model whose turn it is decodes meanwhile
                 self._submit()
-                for ticket, sampled in self.sampler.step():
-                    self.tokens_sampled += len(sampled.ids)
-                    future = self._waiting.pop(ticket)
+                for ticket, completion in self.engine.step():
+                    self.tokens_sampled += len(completion.ids)
+                    future = self._pending.pop(ticket)
                     if not future.done():
-                        future.set_result(sampled)
-                await self._settled()
-        except BaseException as error:  # whoever waits is told, whatever it was
-            waiting = [*self._waiting.values(), *(future for _, future in self._asked)]
-            self._asked, self._waiting = [], {}
-            if waiting:
-                self._forget_sampler()  # what it holds is of no use any more
-            for future in waiting:
+                        future.set_result(completion)
+                await self._collect_requests()
+        except BaseException as error:  # whatever it was, every waiting task receives it
+            unanswered = [*self._pending.values(), *(future for _, future in self._queue)]
+            self._queue, self._pending = [], {}
+            if unanswered:
+                self._drop_engine()  # it holds requests that nobody waits for any more
+            for future in unanswered:
                 if not future.done():
                     future.set_exception(error)
             if not isinstance(error, Exception):
                 raise
         finally:
-            self.turns.give(self)
+            self.turns.release(self)
 
     def _submit(self) -> None:
-        """Hands the sampler what was asked since."""
-        sampler = self.sampler
-        asked, self._asked = self._asked, []
-        for request, future in asked:
+        """Hand the queued requests to the engine."""
+        engine = self.engine
+        queue, self._queue = self._queue, []
+        for request, future in queue:
             try:
-                self._waiting[sampler.submit(request)] = future
-            except ConfigError as error:  # of this request alone
+                self._pending[engine.submit(request)] = future
+            except ConfigError as error:  # concerns this request only
                 if not future.done():
                     future.set_exception(error)
 
     def forget_copy(self) -> None:
-        """Drops what replies are sampled from besides the weights, which are about to be moved: a copy of them, if
-        there is one, and keys and values."""
+        """Free what sampling needs beside the weights, before they are trained: keys, values and a bfloat16 copy."""
         if self.mixed:
-            self._forget_sampler()
-        elif "sampler" in vars(self):
-            self.sampler.forget()
+            self._drop_engine()
+        elif "engine" in vars(self):
+            self.engine.forget()
 
-    def _forget_sampler(self) -> None:
-        vars(self).pop("sampler", None)
-        self._speaking = None if self.mixed else self.resident
+    def _drop_engine(self) -> None:
+        vars(self).pop("engine", None)
+        self.sampling_weights = None if self.mixed else self.resident
 
-    async def _settled(self) -> None:
-        """Lets the episodes run until none has asked anything new for a few passes of the event loop."""
+    async def _collect_requests(self) -> None:
+        """Let the episodes run until four passes of the event loop bring no new request."""
         quiet = 0
         while quiet < 4:
-            before = len(self._asked)
+            before = len(self._queue)
             await asyncio.sleep(0)
-            quiet = quiet + 1 if len(self._asked) == before else 0
+            quiet = quiet + 1 if len(self._queue) == before else 0
 
 
 def _template_kwargs(tokenizer: PreTrainedTokenizerBase, source: ModelSource) -> dict[str, Any]:
-    """The template's settings, with thinking switched where the template has a switch for it."""
+    """Return the template's settings, including `enable_thinking` if the template has that switch."""
     template = str(tokenizer.chat_template or "")
     switch = {"enable_thinking": source.thinking != "off"} if "enable_thinking" in template else {}
     return {**switch, **source.chat_template_kwargs}
 
 
 def load_model(source: ModelSource, seed: int = 0, *, trained: bool = False, offload: bool = False) -> LanguageModel:
-    """The model that `source` names, on its device, adapters added; `seed` draws what has no weights yet.
+    """Load the model that `source` names to its device and add its adapters; `seed` initialises new weights.
 
-    `trained`: its weights, or its adapters, are to be moved: these are kept in float32. In bfloat16 numbers near 0.02
-    are 0.00012 apart, and steps of 0.00001 would all be rounded away. `offload`: see `LanguageModel`.
+    `trained`: its weights, or its adapters, will be trained; they are kept in float32. In bfloat16, numbers near 0.02
+    are 0.00012 apart, and updates of 0.00001 would all be rounded away. `offload`: see `LanguageModel`.
     """
     source = _as_trained(source)
-    whole = trained and source.lora is None
+    trains_all_weights = trained and source.lora is None
     if trained and is_adapters(Path(source.model)):
         raise ConfigError(
-            f"model = {source.model!r} holds adapters alone, which are not trained further; "
+            f"model = {source.model!r} contains only adapters, which cannot be trained further; "
             f"merge them first: sparring merge {source.model} FOLDER"
         )
-    if whole and source.quantization is not None:
-        raise ConfigError(f"quantization = {source.quantization!r}: weights in four bits are frozen; add a table lora")
-    if whole and dtype_of(source) is torch.float16:
+    if trains_all_weights and source.quantization is not None:
         raise ConfigError(
-            "dtype = 'float16' loses small gradients of all weights; use bfloat16 or float32, or add lora"
+            f"quantization = {source.quantization!r} freezes the weights; add a table lora to train adapters"
+        )
+    if trains_all_weights and dtype_of(source) is torch.float16:
+        raise ConfigError(
+            "dtype = 'float16' loses small gradients when all weights are trained; use bfloat16 or float32, or add lora"
         )
     device = torch.device("cpu") if offload else device_of(source)
-    dtype = torch.float32 if whole and dtype_of(source) is torch.bfloat16 else dtype_of(source)
+    dtype = torch.float32 if trains_all_weights and dtype_of(source) is torch.bfloat16 else dtype_of(source)
     network, tokenizer = _tiny(seed, dtype) if source.model == "tiny" else _pretrained(source, device, dtype)
-    if whole and getattr(network, "hf_quantizer", None) is not None:
-        raise ConfigError(f"model = {source.model!r} is quantised, and such weights are frozen; add a table lora")
+    if trains_all_weights and getattr(network, "hf_quantizer", None) is not None:
+        raise ConfigError(f"model = {source.model!r} is quantized, so its weights are frozen; add a table lora")
     if source.chat_template is not None:
         tokenizer.chat_template = _read_template(Path(source.chat_template))
     network = network.to(device)
@@ -226,13 +232,13 @@ def load_model(source: ModelSource, seed: int = 0, *, trained: bool = False, off
     if source.model != "tiny":
         with loading(source.model):
             check_causal(network)
-    if source.lora is not None:  # PEFT keeps its adapters in float32, whatever they adapt
+    if source.lora is not None:  # PEFT keeps adapters in float32, whatever the dtype of the model
         network = _with_adapters(network, source.lora, seed)
     return LanguageModel(network, tokenizer, source, device_of(source), dtype_of(source), offload=offload)
 
 
 def _as_trained(source: ModelSource) -> ModelSource:
-    """`source`; of adapters, with the quantization that they were trained under: on other weights they are off."""
+    """Add to a `source` of adapters the quantization they were trained under: they do not fit other weights."""
     trained_under = quantization_of(Path(source.model))
     if trained_under is None or source.quantization is not None:
         return source
@@ -242,7 +248,7 @@ def _as_trained(source: ModelSource) -> ModelSource:
 
 def _tiny(seed: int, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     network = tiny_model(seed)
-    for weight in network.parameters():  # not the buffers: frequencies of positions stay exact
+    for weight in network.parameters():  # not the buffers: the frequencies of rotary embeddings stay exact
         weight.data = weight.data.to(dtype)
     return network, tiny_tokenizer()
 
@@ -251,35 +257,35 @@ def _pretrained(
     source: ModelSource, device: torch.device, dtype: torch.dtype
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     check_place(source.model)
-    place = Path(source.model)
-    name = str(place.resolve()) if place.exists() else source.model  # adapters remember where their base lies
-    bits_of = {"quantization_config": quantization.nf4(dtype), "device_map": device} if source.quantization else {}
-    origin = base_of(place) if is_adapters(place) else name
+    path = Path(source.model)
+    name = str(path.resolve()) if path.exists() else source.model  # adapters record the path of their base
+    quantized = {"quantization_config": quantization.nf4(dtype), "device_map": device} if source.quantization else {}
+    weights_from = base_of(path) if is_adapters(path) else name
     with loading(source.model):
         tokenizer = AutoTokenizer.from_pretrained(name, **hub.how(name))
-        network, found = AutoModelForCausalLM.from_pretrained(
+        network, report = AutoModelForCausalLM.from_pretrained(
             name,
             dtype=dtype,
             output_loading_info=True,
-            **bits_of,
-            **hub.how(origin),
+            **quantized,
+            **hub.how(weights_from),
         )
-    if found["missing_keys"]:
-        lacking = ", ".join(sorted(found["missing_keys"])[:3])
-        raise ConfigError(f"model = {source.model!r} lacks the weights {lacking}; {MODELS}")
+    if report["missing_keys"]:
+        missing = ", ".join(sorted(report["missing_keys"])[:3])
+        raise ConfigError(f"model = {source.model!r} lacks the weights {missing}; {MODELS}")
     return network, tokenizer
 
 
 @contextmanager
 def loading(model: str) -> Iterator[None]:
-    """What a library raises while it loads `model` becomes a ConfigError of one line."""
+    """Turn whatever a library raises while it loads `model` into a ConfigError of one line."""
     try:
         yield
     except ConfigError:
         raise
-    except Exception as error:  # the library raises whatever stands in a folder's files brings about
+    except Exception as error:  # a broken file can make the library raise anything
         reason = hub.load_error(error)
-        remedy = "give a model of a kind that transformers knows" if reason == hub.CODE else MODELS
+        remedy = "give a model that transformers supports" if reason == hub.CODE else MODELS
         raise ConfigError(f"model = {model!r} cannot be loaded: {reason}; {remedy}") from error
 
 

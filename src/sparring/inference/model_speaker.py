@@ -1,4 +1,4 @@
-"""A language model as a Speaker: chats in, replies out, its thoughts told from its words."""
+"""A language model as a Speaker: it renders a chat, samples a reply and separates its thought from its words."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from sparring.core.chat import Chat, Part
 from sparring.core.speaker import Reply, Sampling
 from sparring.inference.journal import Journal, key
 from sparring.inference.model import LanguageModel
-from sparring.inference.sequence import Request, Sampled
+from sparring.inference.sequence import Completion, Request
 
 _OPEN, _CLOSE = "<think>", "</think>"
 
 
 @dataclass(frozen=True)
-class Voice:
-    """A language model as a Speaker: as whom it speaks, what its random streams are named by, and what it remembers.
+class ModelSpeaker:
+    """A language model as a Speaker.
 
-    `weights` names the weights it speaks with, for the journal. With `logprobs` its words carry the log-probabilities
-    that they were sampled with.
+    `author`: whose turns it writes. `scope`: names its random streams. `weights`: names the model's weights in the keys
+    of the `journal`, which returns replies sampled before. `logprobs`: the parts of a reply carry the log-probabilities
+    they were sampled with.
     """
 
     model: LanguageModel
@@ -33,71 +34,79 @@ class Voice:
     logprobs: bool = False
 
     async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
-        """The `sample`-th reply to `chat`, from the journal if it is there; TooLong where there is no room for one."""
-        ids = self.model.dialect.prompt(chat, self.author)
-        room = self.model.max_length - len(ids)
+        """Return the `sample`-th reply to `chat`, from the journal if it has it. TooLong if the model has no room."""
+        prompt = self.model.dialect.prompt(chat, self.author)
+        room = self.model.max_length - len(prompt)
         if room < 1:
-            raise TooLong(f"a chat of {len(ids)} tokens leaves no room in a model of {self.model.max_length}")
+            limit = self.model.max_length
+            raise TooLong(
+                f"a chat of {len(prompt)} tokens leaves no room for a reply in a model of {limit}; shorten it"
+            )
         sampling = replace(sampling, max_tokens=min(sampling.max_tokens, room))
-        request = Request(ids, sampling, stream(*self.scope, sample, digest(ids)))
-        sampled = await self._remembered(request)
-        stopped = sampled.ids and sampled.ids[-1] in self.model.dialect.stop_ids
-        said = sampled.ids[:-1] if stopped and sampled.finish == "stop" else sampled.ids
-        parts = self._parts(ids, said, going_on=chat.messages[-1].author == self.author)
+        request = Request(prompt, sampling, stream(*self.scope, sample, digest(prompt)))
+        completion = await self._complete(request)
+        has_stop_token = completion.ids and completion.ids[-1] in self.model.dialect.stop_ids
+        ids = completion.ids[:-1] if has_stop_token and completion.finish == "stop" else completion.ids
+        parts = self._parts(prompt, ids, is_continued=chat.messages[-1].author == self.author)
         return Reply(
-            self._carrying(parts, sampled) if self.logprobs else parts,
-            sampled.finish,
-            tuple(p if math.isfinite(p) else -math.inf for p in sampled.logprobs),
-            prompt_tokens=len(ids),
-            completion_tokens=len(sampled.ids),
+            self._with_logprobs(parts, completion) if self.logprobs else parts,
+            completion.finish,
+            tuple(p if math.isfinite(p) else -math.inf for p in completion.logprobs),
+            prompt_tokens=len(prompt),
+            completion_tokens=len(completion.ids),
         )
 
-    async def _remembered(self, request: Request) -> Sampled:
+    async def _complete(self, request: Request) -> Completion:
+        """Look `request` up in the journal; otherwise sample its completion and record it."""
         if self.journal is None:
             return await self.model.sample(request)
         name = key(self.weights, request)
-        if (known := self.journal.get(name)) is not None:
-            return known
-        sampled = await self.model.sample(request)
-        self.journal.put(name, sampled)
-        return sampled
+        if (recorded := self.journal.get(name)) is not None:
+            return recorded
+        completion = await self.model.sample(request)
+        self.journal.put(name, completion)
+        return completion
 
-    def _parts(self, prompt: tuple[int, ...], said: tuple[int, ...], going_on: bool) -> tuple[Part, ...]:
-        """The sampled ids as parts, the thought of a model that thinks by itself apart from its words.
+    def _parts(self, prompt: tuple[int, ...], ids: tuple[int, ...], is_continued: bool) -> tuple[Part, ...]:
+        """Divide the sampled `ids` into parts, with the thought of a reasoning model in a part of its own.
 
-        Where the template ends the prompt in an opening marker the reply's text begins with it all the same, in a part
-        without ids: what was thought is told from what was said in one way only.
+        If the template ends the prompt with an opening marker, the reply's text begins with that marker all the same,
+        in a part without ids: thoughts are then recognised in one way only.
         """
         decode = self.model.dialect.decode
-        text = decode(said)
-        begun: tuple[Part, ...] = ()
-        if not going_on and decode(prompt[-8:]).rstrip().endswith(_OPEN):
-            begun = (Part(_OPEN, "template", ids=(), thought=self.model.source.thinking != "off"),)
-        if self.model.source.thinking == "off" or (not begun and not text.lstrip().startswith(_OPEN)):
-            return (*begun, Part(text, self.author, said))
-        cut = _end_of_thought(said, decode)
-        thought = Part(decode(said[:cut]), self.author, said[:cut], thought=True)
-        return (*begun, thought, Part(decode(said[cut:]), self.author, said[cut:]))
+        text = decode(ids)
+        opening: tuple[Part, ...] = ()
+        if not is_continued and decode(prompt[-8:]).rstrip().endswith(_OPEN):
+            opening = (Part(_OPEN, "template", ids=(), thought=self.model.source.thinking != "off"),)
+        if self.model.source.thinking == "off" or (not opening and not text.lstrip().startswith(_OPEN)):
+            return (*opening, Part(text, self.author, ids))
+        end = _end_of_thought(ids, decode)
+        thought = Part(decode(ids[:end]), self.author, ids[:end], thought=True)
+        return (*opening, thought, Part(decode(ids[end:]), self.author, ids[end:]))
 
-    def _carrying(self, parts: tuple[Part, ...], sampled: Sampled) -> tuple[Part, ...]:
-        """`parts`, each with its tokens' log-probabilities, the last with the stop token's too if it is the one that a
-        row of training ends in. A millionth of a nat is kept."""
-        found, rest = [], [round(logprob, 6) for logprob in sampled.logprobs]
-        if len(rest) > sum(len(part.ids or ()) for part in parts) and sampled.ids[-1] != self.model.dialect.stop_id:
-            rest.pop()
+    def _with_logprobs(self, parts: tuple[Part, ...], completion: Completion) -> tuple[Part, ...]:
+        """Add to each part the log-probabilities of its tokens, rounded to 1e-6 nats.
+
+        The last part also gets that of the stop token, if it is the token that ends a training row.
+        """
+        logprobs = [round(logprob, 6) for logprob in completion.logprobs]
+        has_stop_token = len(logprobs) > sum(len(part.ids or ()) for part in parts)
+        if has_stop_token and completion.ids[-1] != self.model.dialect.stop_id:
+            logprobs.pop()
+        result = []
         for part in parts:
-            count = len(rest) if part is parts[-1] else len(part.ids or ())
-            found.append(replace(part, logprobs=tuple(rest[:count])))
-            del rest[:count]
-        return tuple(found)
+            count = len(logprobs) if part is parts[-1] else len(part.ids or ())
+            result.append(replace(part, logprobs=tuple(logprobs[:count])))
+            del logprobs[:count]
+        return tuple(result)
 
 
-def _end_of_thought(said: tuple[int, ...], decode: Any) -> int:
-    """How many of the tokens belong to the thought: all of them while it has no end."""
-    low, high = 0, len(said)
-    if _CLOSE not in decode(said):
+def _end_of_thought(ids: tuple[int, ...], decode: Any) -> int:
+    """Count the tokens of the thought, its closing marker included; all of them if there is no marker."""
+    low, high = 0, len(ids)
+    if _CLOSE not in decode(ids):
         return high
-    while low < high:  # the shortest beginning that holds the closing marker
+    while low < high:  # bisect for the shortest prefix that contains the marker
         middle = (low + high) // 2
-        low, high = (low, middle) if _CLOSE in decode(said[:middle]) else (middle + 1, high)
+        low, high = (low, middle) if _CLOSE in decode(ids[:middle]) else (middle + 1, high)
     return low

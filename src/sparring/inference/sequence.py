@@ -1,4 +1,4 @@
-"""Replies on their way: what was asked, what was sampled, and the rows of a step as arrays.
+"""Requests, their completions, and the running batch: one row for each reply being decoded, as arrays for a step.
 
 Axes: B row, V vocabulary.
 """
@@ -17,13 +17,13 @@ from torch import Tensor
 
 from sparring.common.errors import RunStopped
 from sparring.core.speaker import Sampling
-from sparring.inference.kv_cache import Spans, starts
-from sparring.inference.sampling import Draw
+from sparring.inference.kv_cache import Spans, span_starts
+from sparring.inference.sampling import TokenSampler
 
 
 @dataclass(frozen=True)
 class Request:
-    """A prompt to be gone on with; `stream` seeds this request's own random numbers."""
+    """A prompt to complete; `stream` seeds the request's own random numbers."""
 
     ids: tuple[int, ...]
     sampling: Sampling
@@ -31,9 +31,9 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Sampled:
-    """What was sampled: `ids`, with the stop token where one ended it, and the `logprobs` of each (natural logarithm,
-    temperature 1, unfiltered). `retokenised`: a stop string began inside a token, which was dropped whole."""
+class Completion:
+    """The sampled tokens: `ids`, including a stop token, and their `logprobs` (natural logarithm, temperature 1, before
+    top-k and top-p). `retokenised`: a stop string began inside a token, and the whole token was dropped."""
 
     ids: tuple[int, ...]
     logprobs: tuple[float, ...]
@@ -43,7 +43,7 @@ class Sampled:
 
 @dataclass(eq=False)
 class RunningSequence:
-    """A request on its way."""
+    """A request and the tokens sampled for it so far."""
 
     ticket: int
     request: Request
@@ -53,59 +53,61 @@ class RunningSequence:
 
     @property
     def position(self) -> int:
-        """Where the token stands that is to be computed next; how many columns of the cache are filled."""
+        """The position of the newest token, whose keys are computed next: the number of filled cache columns."""
         return len(self.request.ids) + len(self.ids) - 1
 
     @property
-    def need(self) -> int:
-        """The columns that it may come to fill."""
+    def max_columns(self) -> int:
+        """The most cache columns that the sequence can fill."""
         return len(self.request.ids) + self.request.sampling.max_tokens
 
 
 class RunningBatch:
-    """The rows of a step, and what the step needs of them as arrays."""
+    """The rows of a decoding step, with their newest tokens (`ids_B`, `token_ids`), positions and cache columns."""
 
     def __init__(self, rows: Sequence[RunningSequence], device: torch.device) -> None:
         self.rows, self.device = rows, device
-        self._written = np.array([row.ids[-1] if row.ids else row.request.ids[-1] for row in rows], dtype=np.int64)
-        self.ids_B = torch.from_numpy(self._written).to(device)
+        newest = [row.ids[-1] if row.ids else row.request.ids[-1] for row in rows]
+        self._newest_ids = np.array(newest, dtype=np.int64)
+        self.ids_B = torch.from_numpy(self._newest_ids).to(device)
         self.positions = np.array([row.position for row in rows], dtype=np.int64)
-        self.columns = self.positions.copy()  # where each row writes
-        self._going = np.ones(len(rows), dtype=np.int64)
-        self.starts = starts(self.positions) if device.type == "cpu" else [0]
+        self.columns = self.positions.copy()  # where each row writes its keys and values
+        self._is_running = np.ones(len(rows), dtype=np.int64)  # 0 for rows that have ended
+        self.starts = span_starts(self.positions) if device.type == "cpu" else [0]
         requests = [row.request for row in rows]
         streams, counts = [request.stream for request in requests], [len(row.ids) for row in rows]
-        self._draw = Draw([request.sampling for request in requests], streams, counts, device)
+        self._sample = TokenSampler([request.sampling for request in requests], streams, counts, device)
 
     @property
-    def written(self) -> NDArray[np.int64]:
-        """The token that each row is about to write; -1 for those that ended."""
-        return np.where(self._going, self._written, -1)
+    def token_ids(self) -> NDArray[np.int64]:
+        """The token whose keys each row is about to write; -1 for rows that have ended."""
+        return np.where(self._is_running, self._newest_ids, -1)
 
     @property
     def spans(self) -> Spans:
-        """The rows in spans of like age, for attention."""
+        """The rows divided into spans of similar length, for attention."""
         widths = np.maximum.reduceat(self.positions, self.starts) + 1
         return list(zip(self.starts, [*self.starts[1:], len(self.rows)], widths.tolist(), strict=True))
 
-    def take(self, logits_BV: Tensor) -> Iterator[tuple[int, RunningSequence]]:
-        """Gives each row one more token; yields those that had not ended, by their places."""
-        self.ids_B, logprobs_B = self._draw(logits_BV)
+    def append_tokens(self, logits_BV: Tensor) -> Iterator[tuple[int, RunningSequence]]:
+        """Sample one token for each row; yield the index and the sequence of each row that has not ended."""
+        self.ids_B, logprobs_B = self._sample(logits_BV)
         self.positions += 1
-        self.columns += self._going
+        self.columns += self._is_running
         ids, logprobs = self.ids_B.tolist(), logprobs_B.tolist()
         if math.isnan(sum(logprobs)):
-            raise RunStopped("the model computes logits that are not numbers; go on from an earlier checkpoint")
-        self._written = np.array(ids, dtype=np.int64)
-        for place, (row, token, logprob) in enumerate(zip(self.rows, ids, logprobs, strict=True)):
+            raise RunStopped("the model's logits contain NaN; resume from an earlier checkpoint")
+        self._newest_ids = np.array(ids, dtype=np.int64)
+        for index, (row, token, logprob) in enumerate(zip(self.rows, ids, logprobs, strict=True)):
             if not row.ended:
                 row.ids.append(token)
                 row.logprobs.append(logprob)
-                yield place, row
+                yield index, row
 
-    def end(self, place: int) -> None:
-        """The row at `place` has ended: from now on no columns are read for its sake, and only its last is written."""
-        self.rows[place].ended = True
-        self.positions[place] = 0  # it counts on, but stays behind the others, which all go on
-        self.columns[place] -= 1
-        self._going[place] = 0
+    def end(self, index: int) -> None:
+        """Mark the row at `index` as ended: it reads almost no columns and rewrites only its last one."""
+        self.rows[index].ended = True
+        # Its position still grows by 1 a step, but stays below those of the running rows, which grow as fast.
+        self.positions[index] = 0
+        self.columns[index] -= 1
+        self._is_running[index] = 0

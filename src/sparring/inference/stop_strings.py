@@ -6,9 +6,13 @@ from collections.abc import Callable, Sequence
 
 
 def cut(ids: Sequence[int], stops: Sequence[str], decode: Callable[[Sequence[int]], str]) -> tuple[int, bool] | None:
-    """How many tokens of `ids` lie whole before the first of the strings `stops`, and whether they are all the text
-    before it; None where there is no such string. Only the last token can have completed one."""
-    reach = max(len(stop.encode()) for stop in stops) + 8  # a token is a byte at least, but for a few that show nothing
+    """Find where the tokens `ids` have to be cut so that none of the strings `stops` remains.
+
+    Return the number of tokens that lie entirely before the first stop string, and whether they are all the text before
+    it; None without a stop string. Assumes that only the last token can have completed one.
+    """
+    # A stop string of n bytes has at most n tokens, as a token has at least a byte; 8 more for tokens without text.
+    reach = max(len(stop.encode()) for stop in stops) + 8
     tail = decode(ids[-reach:])
     text = decode(ids) if any(stop in tail for stop in stops) else ""
     begins = [text.index(stop) for stop in stops if stop in text]

@@ -1,10 +1,10 @@
-"""Models that take turns on one device: while one is on it, the others wait in the memory of the CPU.
+"""Models that take turns on one device: while one is on it, the others rest in CPU memory.
 
-Whoever decodes keeps the device until nobody waits for a reply of that model any more. So hundreds of episodes that
-talk to two models move each of them once a turn of their conversations, not once a reply. Models of which none asks to
-be alone share the device, and do not wait for each other.
+A model that decodes keeps the device until none of its requests is left. So hundreds of episodes that talk to two
+models move each model once per turn of the conversations, not once per reply. Models that are not exclusive share the
+device and do not wait for each other.
 
-Not here: what is decoded (`model`), and when weights are trained (`trainer`).
+Not here: decoding (`inference.model`), and when weights are trained (`training.trainer`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CPU = torch.device("cpu")
 
 
 def across(tensor: Tensor, device: torch.device) -> Tensor:
-    """`tensor` on `device`; from a GPU into pinned memory, out of which it goes back at full speed."""
+    """Return `tensor` on `device`; from a GPU into pinned CPU memory, from which it returns at full speed."""
     if tensor.device.type == "cuda" and device.type == "cpu":
         return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor)
     return tensor.to(device, non_blocking=True)
@@ -28,7 +28,7 @@ def across(tensor: Tensor, device: torch.device) -> Tensor:
 class Resident:
     """Tensors that are on `device` all together or not at all; the tensors stay the same objects, their data moves.
 
-    `alone`: it begins in the memory of the CPU, and is never on the device with anything else.
+    `alone`: exclusive. The tensors begin in CPU memory and are never on the device together with other residents.
     """
 
     def __init__(self, tensors: Callable[[], Iterable[Tensor]], device: torch.device, *, alone: bool = False) -> None:
@@ -40,9 +40,9 @@ class Resident:
             tensor.data = self._resting[tensor] = tensor.data.pin_memory() if device.type == "cuda" else tensor.data
 
     def leave(self) -> None:
-        """To the memory of the CPU; what never changes is there already, but for the first time."""
+        """Move to CPU memory. Frozen weights are copied only the first time."""
         for tensor in self._tensors():
-            if tensor.device.type != self._device.type:  # an optimiser counts its steps on the CPU
+            if tensor.device.type != self._device.type:  # an optimiser's step counter is on the CPU anyway
                 continue
             if tensor not in self._resting:
                 self._resting[tensor] = across(tensor.data, _CPU)
@@ -52,47 +52,51 @@ class Resident:
         self.present = False
 
     def arrive(self) -> None:
-        """Back to the device."""
+        """Move back to the device."""
         for tensor, resting in self._resting.items():
             tensor.data = across(resting, self._device)
         self.present = True
 
 
 class Turns:
-    """Whose turn it is on a device; `handovers` counts how often something came back to it."""
+    """Decides which models are on a device; `handovers` counts how often a resident was moved back to it."""
 
     def __init__(self) -> None:
         self.handovers = 0
         self._residents: WeakSet[Resident] = WeakSet()
-        self._decoding: dict[object, bool] = {}
+        self._decoding: dict[object, bool] = {}  # owner → whether it needs the device alone
 
     def join(self, resident: Resident) -> Resident:
-        """Tells of somebody on the device."""
+        """Register a resident of the device; return it."""
         self._residents.add(resident)
         return resident
 
-    def take(self, who: object, needs: Resident | None) -> bool:
-        """Whether it is the turn of `who` to decode; then what it `needs` is on the device. Ends with `give`."""
+    def acquire(self, owner: object, needs: Resident | None) -> bool:
+        """Try to take the turn for `owner` to decode, with what it `needs` on the device; return whether it worked.
+
+        `release` ends the turn.
+        """
         alone = needs is not None and needs.alone
-        if who not in self._decoding and self._decoding and (alone or any(self._decoding.values())):
+        is_new = owner not in self._decoding
+        if is_new and self._decoding and (alone or any(self._decoding.values())):
             return False
-        self._decoding[who] = alone
+        self._decoding[owner] = alone
         self.bring(*([needs] if needs else []))
         return True
 
-    def give(self, who: object) -> None:
-        """`who` has nothing left to decode."""
-        self._decoding.pop(who, None)
+    def release(self, owner: object) -> None:
+        """End the turn of `owner`."""
+        self._decoding.pop(owner, None)
 
     def bring(self, *needs: Resident) -> None:
-        """What is in `needs` comes to the device, if it is not there; what cannot be there with it leaves before."""
+        """Move all `needs` to the device, after moving away the residents that cannot share it with them."""
         alone = any(resident.alone for resident in needs)
         for other in self._residents:
             if other.present and other not in needs and (alone or other.alone):
                 other.leave()
         for resident in needs:
             if not resident.present:
-                torch.cuda.empty_cache()  # else what the others left is kept for tensors of just their sizes
+                torch.cuda.empty_cache()  # or the allocator keeps what the others freed for tensors of their sizes only
                 resident.arrive()
                 self.handovers += 1
 
@@ -101,5 +105,5 @@ _TURNS: dict[tuple[str, int], Turns] = {}
 
 
 def turns(device: torch.device) -> Turns:
-    """Those of `device`, in this process."""
+    """Return the turns of `device` in this process."""
     return _TURNS.setdefault((device.type, device.index or 0), Turns())

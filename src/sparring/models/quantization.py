@@ -1,6 +1,6 @@
-"""Less memory by fewer bits: a copy in sixteen; with bitsandbytes, an extra, weights in four and an optimiser in eight.
+"""Fewer bits for less memory: copies in bfloat16 and, with bitsandbytes, 4-bit weights and an 8-bit optimiser.
 
-Weights in four bits are frozen: adapters beside them are what is trained (QLoRA, arXiv 2305.14314).
+4-bit weights are frozen; adapters beside them are trained (QLoRA, arXiv 2305.14314).
 """
 
 from __future__ import annotations
@@ -15,14 +15,18 @@ from transformers import BitsAndBytesConfig, PreTrainedModel
 
 
 def in_bfloat16(network: PreTrainedModel, device: torch.device) -> PreTrainedModel:
-    """A copy of `network` on `device` with its weights in bfloat16, wherever these are; its buffers stay exact."""
-    cast = {id(w): nn.Parameter(w.detach().to(device, torch.bfloat16), False) for w in network.parameters()}
-    copied: PreTrainedModel = copy.deepcopy(network, cast).to(device)
+    """Copy `network` to `device` with its weights in bfloat16; buffers keep their dtype."""
+    # `deepcopy` takes these as copies made already, so no copy in float32 ever exists and tied weights stay tied.
+    memo = {id(w): nn.Parameter(w.detach().to(device, torch.bfloat16), False) for w in network.parameters()}
+    copied: PreTrainedModel = copy.deepcopy(network, memo).to(device)
     return copied
 
 
 def nf4(compute: torch.dtype) -> BitsAndBytesConfig:
-    """How a model is loaded in four bits, computing in `compute`: NormalFloat with quantised scales, as in QLoRA."""
+    """Return the settings that load a model in four bits: NormalFloat with quantized scales, as in QLoRA.
+
+    `compute`: the dtype of its computation.
+    """
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -32,36 +36,41 @@ def nf4(compute: torch.dtype) -> BitsAndBytesConfig:
 
 
 def tensors(network: PreTrainedModel) -> Iterator[Tensor]:
-    """All that `network` holds: weights, buffers, and the scales beside weights in four bits."""
+    """Yield all tensors of `network`: buffers, weights, and the scales of 4-bit weights."""
     yield from network.buffers()
     for weight in network.parameters():
         yield weight
         scales = getattr(weight, "quant_state", None)
         while scales is not None:
-            yield from (found for found in vars(scales).values() if isinstance(found, Tensor))
-            scales = scales.state2
+            yield from (value for value in vars(scales).values() if isinstance(value, Tensor))
+            scales = scales.state2  # the scales of the scales
 
 
 def keep(network: PreTrainedModel) -> None:
-    """Keeps weights in four bits as they were loaded. On some CPUs bitsandbytes packs them anew when they are first
-    evaluated, and no gradient passes through these; all that tells is a warning."""
+    """Keep 4-bit weights in the format they were loaded in.
+
+    On some CPUs bitsandbytes repacks them at the first evaluation, and no gradient passes through repacked weights; it
+    only logs a warning.
+    """
     for part in network.modules():
         if hasattr(part, "support_avx512bf16_for_cpu"):
             part.support_avx512bf16_for_cpu = False
 
 
 def adamw_8bit(module: nn.Module, **settings: Any) -> torch.optim.Optimizer:
-    """AdamW over what is trained of `module`, its state in blocks of eight bits (arXiv 2110.02861); that of embeddings,
-    as in the paper, and of tensors of less than 4096 numbers stays in 32."""
+    """Return AdamW over the trained weights of `module`, with its state in blocks of eight bits (arXiv 2110.02861).
+
+    The state of embeddings, as in the paper, and of tensors of less than 4096 numbers stays in 32 bits.
+    """
     import bitsandbytes  # noqa: PLC0415 - an extra
 
     trained = [weight for weight in module.parameters() if weight.requires_grad]
     optimizer: Any = bitsandbytes.optim.AdamW8bit(trained, **settings)
-    # Exceptions of its own: those of the package are one table for all optimisers, by the addresses of weights.
-    exceptions = object.__new__(type(optimizer.mng))
-    exceptions.initialize()
+    # A table of its own: the package has one for all optimisers, keyed by the addresses of weights.
+    overrides = object.__new__(type(optimizer.mng))
+    overrides.initialize()
     embeddings = [part.weight for part in module.modules() if isinstance(part, nn.Embedding)]
-    exceptions.override_config(embeddings, "optim_bits", 32)
-    optimizer.mng = exceptions
+    overrides.override_config(embeddings, "optim_bits", 32)
+    optimizer.mng = overrides
     assert isinstance(optimizer, torch.optim.Optimizer)
     return optimizer

@@ -1,11 +1,17 @@
-"""A chat as token ids, with the weight of every token.
+"""Renders a chat as token ids with a weight for every token.
 
-What the learner said goes in as the tokens it was sampled as; everything else is what the tokenizer's chat template
-writes around it, tokenised stretch by stretch, at training and at use alike. So a weight sits on exact token
-boundaries, the prompt's ids are a prefix of the row's, and what was sampled is what is trained. To that end the
-template is rendered with placeholders for the reader's own turns, which also keeps it from rewriting them.
+The learner's turns keep the ids they were sampled as. Everything else is what the tokenizer's chat template writes
+around them, tokenised piece by piece, in the same way for training and for sampling. To separate the two, the template
+is rendered with placeholders for the reader's own turns, which also keeps it from rewriting them:
 
-Not here: padding and batches (`batch`), and what is done with the ids.
+    template:      <user>2+2=<end><assistant>␂1␃<end><user>Sure?<end><assistant>
+    pieces:        └── tokenised ───────────┘ │ └── tokenised ─────────────────┘
+                                              └ sampled ids of turn 1
+
+So weights lie on exact token boundaries, the prompt's ids are a prefix of the training row's, and the tokens that were
+sampled are the tokens that are trained.
+
+Not here: padding and batches (`training.collate`).
 """
 
 from __future__ import annotations
@@ -22,17 +28,18 @@ from transformers import PreTrainedTokenizerBase
 from sparring.common.errors import ConfigError
 from sparring.core.chat import SYSTEM, Chat, Part, Turn
 
-REMEMBERED = 4096  # texts whose ids, and chats whose renderings, need not be made again
+CACHED_TEXTS = 4096  # texts whose ids, and chats whose renderings, are cached
 _OWN_TEMPLATE = 'give one with chat_template = "path/to/template.jinja" under [learner]'
-_PLACEHOLDER = re.compile(r"\u2402(\d+)\u2403")  # the pictures of STX and ETX: in no template, and never stripped
+# The pictures of the control characters STX and ETX: they occur in no template, and no template strips them.
+_PLACEHOLDER = re.compile(r"\u2402(\d+)\u2403")
 
 
 @dataclass(frozen=True)
 class TrainingRow:
-    """One sequence to train on: `ids`, and for each the weight with which it is to be predicted (0: context).
+    """One sequence to train on: `ids`, and the training weight of each (0: context).
 
-    `sampled` is the weighted sum of the log-probabilities with which its trained tokens were sampled; None where one of
-    them was not, or nobody kept that.
+    `sampled` is the weighted sum of the log-probabilities that the trained tokens were sampled with; None if one of
+    them is unknown.
     """
 
     ids: tuple[int, ...]
@@ -41,9 +48,9 @@ class TrainingRow:
 
 
 class Renderer:
-    """How one model wants chats written: its tokenizer, its template and the template's settings.
+    """Writes chats as one model expects them: with its tokenizer, its chat template and the template's settings.
 
-    `keeps_thoughts`: thoughts of the reader's earlier turns stay in its view.
+    `keeps_thoughts`: the reader sees the thoughts of its own earlier turns.
     """
 
     def __init__(
@@ -57,90 +64,93 @@ class Renderer:
         self.tokenizer = tokenizer
         self.template_kwargs = dict(template_kwargs or {})
         self.keeps_thoughts = keeps_thoughts
-        self._encode = lru_cache(maxsize=REMEMBERED)(self._encoded)
-        self._rendered = lru_cache(maxsize=REMEMBERED)(self._render)
+        self._tokenise = lru_cache(maxsize=CACHED_TEXTS)(self._tokenise_uncached)
+        self._render = lru_cache(maxsize=CACHED_TEXTS)(self._render_uncached)
         self._check_template()
-        self._takes_system = self._accepts([{"role": SYSTEM, "content": "s"}, {"role": "user", "content": "u"}])
-        self.stop_id = self._end_of_turn()
-        self.stop_ids = frozenset({self.stop_id, *self._ends_of_text()})
+        self._accepts_system = self._accepts([{"role": SYSTEM, "content": "s"}, {"role": "user", "content": "u"}])
+        self.stop_id = self._find_stop_id()
+        self.stop_ids = frozenset({self.stop_id, *self._eos_ids()})
 
     # ── chats ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def prompt(self, chat: Chat, reader: str) -> tuple[int, ...]:
-        """The ids after which `reader` is to speak, or to go on with its open turn."""
+        """Return the ids after which `reader` replies, or continues its open turn."""
         turns = chat.seen_by(reader, self.keeps_thoughts)
-        begun: tuple[int, ...] = ()
+        open_turn: tuple[int, ...] = ()
         if turns and turns[-1].role == "assistant":
             *turns, last = turns
-            begun = self._own(last)
-        return self._before_reply(turns) + begun
+            open_turn = self._turn_ids(last)
+        return self._context(turns) + open_turn
 
     def rows(self, chat: Chat, reader: str) -> list[TrainingRow]:
-        """The rows that train `reader`'s weighted parts: one row for the whole chat, or one for each trained turn
-        where the template shows earlier turns otherwise once there are later ones."""
+        """Return the rows that train `reader`'s weighted parts.
+
+        One row holds the whole chat, unless the template changes earlier turns when later ones follow: then each
+        trained turn needs a row.
+        """
         turns = chat.seen_by(reader, self.keeps_thoughts)
         rows: list[TrainingRow] = []
-        for place, turn in enumerate(turns):
+        for index, turn in enumerate(turns):
             if turn.role != "assistant" or not any(part.weight for part in turn.parts):
                 continue
-            prompt = self._before_reply(turns[:place])
-            said, weights = self._weighted(turn)
-            sampled = _sampled(turn)
-            if rows and prompt[: len(rows[-1].ids)] == rows[-1].ids:
-                context = rows[-1].weights + (0.0,) * (len(prompt) - len(rows[-1].ids))
-                before = rows[-1].sampled
-                both = None if before is None or sampled is None else before + sampled
-                rows[-1] = TrainingRow(prompt + said, context + weights, both)
+            context = self._context(turns[:index])
+            row = self._row(context, turn)
+            if rows and context[: len(rows[-1].ids)] == rows[-1].ids:
+                rows[-1] = _merge(rows[-1], row)
             else:
-                rows.append(TrainingRow(prompt + said, (0.0,) * len(prompt) + weights, sampled))
+                rows.append(row)
         return rows
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of `ids`, special tokens and spacing as they are."""
+        """Return the text of `ids`, with special tokens and spacing unchanged."""
         text = self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return text if isinstance(text, str) else "".join(text)
 
     # ── turns ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def ids(self, part: Part) -> tuple[int, ...]:
-        """A part's ids: as it was sampled, otherwise as its text is tokenised by itself."""
-        return part.ids if part.ids is not None else self._encode(part.text)
+        """Return the ids a part was sampled as; otherwise its text, tokenised on its own."""
+        return part.ids if part.ids is not None else self._tokenise(part.text)
 
-    def _own(self, turn: Turn) -> tuple[int, ...]:
+    def _turn_ids(self, turn: Turn) -> tuple[int, ...]:
         return tuple(token for part in turn.parts for token in self.ids(part))
 
-    def _weighted(self, turn: Turn) -> tuple[tuple[int, ...], tuple[float, ...]]:
-        """A turn's ids and weights. The stop token is trained like the part it ends; a turn that is open, since its
-        reply was cut, has none."""
-        ids: list[int] = []
-        weights: list[float] = []
-        for part in turn.parts:
-            found = self.ids(part)
-            ids += found
-            weights += [part.weight] * len(found)
-        if turn.open:
-            return tuple(ids), tuple(weights)
-        return (*ids, self.stop_id), (*weights, turn.parts[-1].weight)
+    def _row(self, context: tuple[int, ...], turn: Turn) -> TrainingRow:
+        """The row that trains `turn` after `context`.
 
-    def _before_reply(self, turns: Sequence[Turn]) -> tuple[int, ...]:
-        """The ids before a reply that follows `turns`."""
+        The stop token has the weight of the last part. An open turn (its reply was truncated) has no stop token.
+        """
+        ids, weights = list(context), [0.0] * len(context)
+        for part in turn.parts:
+            part_ids = self.ids(part)
+            ids += part_ids
+            weights += [part.weight] * len(part_ids)
+        if not turn.open:
+            ids.append(self.stop_id)
+            weights.append(turn.parts[-1].weight)
+        return TrainingRow(tuple(ids), tuple(weights), _sampled_logprob(turn))
+
+    def _context(self, turns: Sequence[Turn]) -> tuple[int, ...]:
+        """The ids before a reply that follows `turns`: the template's text around the ids of the assistant's turns."""
         messages = tuple(
-            (turn.role, f"\u2402{place}\u2403" if turn.role == "assistant" else turn.text)
-            for place, turn in enumerate(turns)
+            (turn.role, f"\u2402{index}\u2403" if turn.role == "assistant" else turn.text)
+            for index, turn in enumerate(turns)
         )
-        pieces = _PLACEHOLDER.split(self._rendered(messages))
+        # `split` alternates between text and the turn number in a placeholder.
+        pieces = _PLACEHOLDER.split(self._render(messages))
         ids: list[int] = []
-        for place, piece in enumerate(pieces):
-            ids += self._own(turns[int(piece)]) if place % 2 else self._encode(piece)
-        return self._one_bos(ids)
+        for index, piece in enumerate(pieces):
+            is_turn = index % 2 == 1
+            ids += self._turn_ids(turns[int(piece)]) if is_turn else self._tokenise(piece)
+        return self._with_one_bos(ids)
 
     # ── the template ────────────────────────────────────────────────────────────────────────────────────────
 
-    def _render(self, messages: tuple[tuple[str, str], ...]) -> str:
-        said = [{"role": role, "content": text} for role, text in messages]
-        if said and said[0]["role"] == SYSTEM and not self._takes_system:
-            said = _with_system_merged(said)
-        return str(self._apply(said))
+    def _render_uncached(self, messages: tuple[tuple[str, str], ...]) -> str:
+        dicts = [{"role": role, "content": text} for role, text in messages]
+        if dicts and dicts[0]["role"] == SYSTEM and not self._accepts_system:
+            dicts = _with_system_merged(dicts)
+        return str(self._apply(dicts))
 
     def _apply(self, messages: list[dict[str, str]]) -> Any:
         return self.tokenizer.apply_chat_template(
@@ -148,15 +158,15 @@ class Renderer:
         )
 
     def _check_template(self) -> None:
-        """ConfigError where the template cannot write a question, or leaves its words out."""
+        """Raise ConfigError if the template cannot render a question, or leaves out its text."""
         where, probe = f"the chat template of {self.tokenizer.name_or_path!r}", "question"
         try:
-            written = str(self._apply([{"role": "user", "content": probe}]))
-        except Exception as error:  # a template is a program, and raises what it likes
+            text = str(self._apply([{"role": "user", "content": probe}]))
+        except Exception as error:  # a template is a program and can raise anything
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise ConfigError(f"{where} cannot write a question: {reason}; {_OWN_TEMPLATE}") from error
-        if probe not in written:
-            raise ConfigError(f"{where} leaves out the words of a question; {_OWN_TEMPLATE}")
+            raise ConfigError(f"{where} cannot render a question: {reason}; {_OWN_TEMPLATE}") from error
+        if probe not in text:
+            raise ConfigError(f"{where} leaves out the text of a question; {_OWN_TEMPLATE}")
 
     def _accepts(self, messages: list[dict[str, str]]) -> bool:
         try:
@@ -165,25 +175,25 @@ class Renderer:
             return False
         return True
 
-    def _encoded(self, text: str) -> tuple[int, ...]:
+    def _tokenise_uncached(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode(text, add_special_tokens=False)) if text else ()
 
-    def _one_bos(self, ids: list[int]) -> tuple[int, ...]:
-        """Exactly one BOS where the tokenizer puts one before plain text, whatever the template does."""
+    def _with_one_bos(self, ids: list[int]) -> tuple[int, ...]:
+        """Ensure exactly one BOS token if the template writes one or the tokenizer adds one to plain text."""
         bos = self.tokenizer.bos_token_id
         if bos is None:
             return tuple(ids)
-        start = 0
-        while start < len(ids) and ids[start] == bos:
-            start += 1
-        wanted = start > 0 or self.tokenizer("x")["input_ids"][0] == bos
-        return ((bos,) if wanted else ()) + tuple(ids[start:])
+        n_bos = 0
+        while n_bos < len(ids) and ids[n_bos] == bos:
+            n_bos += 1
+        needs_bos = n_bos > 0 or self.tokenizer("x")["input_ids"][0] == bos
+        return ((bos,) if needs_bos else ()) + tuple(ids[n_bos:])
 
-    def _end_of_turn(self) -> int:
-        """The token that the template writes after an assistant's words, otherwise the end-of-sequence token."""
-        said = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "\u24020\u2403"}]
-        after = self._apply([*said, {"role": "user", "content": "u"}]).split("\u24020\u2403")[-1]
-        first = self._encoded(after.lstrip())[:1]
+    def _find_stop_id(self) -> int:
+        """The token that the template writes after an assistant's turn; otherwise the end-of-sequence token."""
+        user, assistant = {"role": "user", "content": "u"}, {"role": "assistant", "content": "\u24020\u2403"}
+        after_turn = self._apply([user, assistant, user]).split("\u24020\u2403")[-1]
+        first = self._tokenise_uncached(after_turn.lstrip())[:1]
         if first and first[0] in self.tokenizer.all_special_ids:
             return first[0]
         if self.tokenizer.eos_token_id is None:
@@ -192,26 +202,34 @@ class Renderer:
             )
         return int(self.tokenizer.eos_token_id)
 
-    def _ends_of_text(self) -> set[int]:
+    def _eos_ids(self) -> set[int]:
         eos = self.tokenizer.eos_token_id
         return set() if eos is None else {int(eos)}
 
 
-def _sampled(turn: Turn) -> float | None:
-    """The weighted sum of a turn's own log-probabilities, its stop token's among them unless the turn is open."""
-    last, total = turn.parts[-1], 0.0
+def _merge(row: TrainingRow, longer: TrainingRow) -> TrainingRow:
+    """Add the trained tokens of `row` to the row that `longer` makes of the same chat one turn later."""
+    weights = row.weights + longer.weights[len(row.ids) :]
+    sampled = None if row.sampled is None or longer.sampled is None else row.sampled + longer.sampled
+    return TrainingRow(longer.ids, weights, sampled)
+
+
+def _sampled_logprob(turn: Turn) -> float | None:
+    """The weighted sum of a turn's log-probabilities, including a stop token's; None if one is unknown."""
+    total = 0.0
     for part in turn.parts:
         if not part.weight:
             continue
-        wanted = len(part.ids or ()) + (part is last and not turn.open)
-        if part.ids is None or part.logprobs is None or len(part.logprobs) != wanted:
+        has_stop_token = part is turn.parts[-1] and not turn.open
+        n_tokens = len(part.ids or ()) + has_stop_token
+        if part.ids is None or part.logprobs is None or len(part.logprobs) != n_tokens:
             return None
         total += part.weight * sum(part.logprobs)
     return total
 
 
 def _with_system_merged(messages: list[dict[str, str]]) -> list[dict[str, str]]:
-    """For templates that refuse a system message: its words before those of the first user message."""
+    """Put the system message before the first user message, for templates that accept no system message."""
     system, *rest = messages
     if rest and rest[0]["role"] == "user":
         merged = {"role": "user", "content": f"{system['content']}\n\n{rest[0]['content']}"}

@@ -1,4 +1,4 @@
-"""Which model, and how it is to be loaded, as a recipe says it. Not here: loading it (`model`), which takes torch."""
+"""Which model to load and how, as a recipe sets it. Not here: loading it (`inference.model`), which imports torch."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Quantization = Literal["nf4"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 ADAPTERS = "adapter_config.json"
-USAGE = "sparring.json"  # in the folder of a learner that a run has trained: how it is used (see `checkpoint.Usage`)
-TINY = "0.46 M parameters made on the spot, which know nothing yet"
+USAGE = "sparring.json"  # in the folder of a trained learner: how to use it (`checkpoint.Usage`)
+TINY = "0.46 M randomly initialised parameters"
 MODELS = "give tiny, a folder in the Hugging Face format or a hub id"
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,2})?", re.ASCII)
@@ -41,13 +41,13 @@ class Lora:
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Which model, and how it is to be loaded.
+    """Which model to load and how.
 
-    `model`: `tiny`, a folder, or a hub id. `chat_template`: a file with one, for models without; `chat_template_kwargs`
-    go to the template. `thinking`, for models that think by themselves: "off", "hidden" (thoughts are taken off and
-    forgotten) or "kept" (the model goes on seeing its own). `dtype`, what is computed in, and `device` suit the machine
-    unless given. `quantization`: its weights in four bits, frozen. `slots` replies are decoded at once; `cache_tokens`
-    and `cache_gib` bound the key-value cache.
+    `model`: `tiny`, a folder, or a hub id. `chat_template`: a file with a template, for models without one;
+    `chat_template_kwargs` are passed to it. `thinking`, for reasoning models: "off", "hidden" (thoughts are removed) or
+    "kept" (the model keeps seeing its own). `dtype` and `device`: the number format and place of computation; "auto"
+    suits the machine. `quantization`: load the weights in four bits, frozen. `slots`: the most replies decoded at once.
+    `cache_tokens`, `cache_gib`: bounds of the key-value cache.
     """
 
     model: str = "tiny"
@@ -64,31 +64,33 @@ class ModelSource:
 
     def __post_init__(self) -> None:
         if not _DEVICE.fullmatch(self.device):
-            raise ConfigError(f"device = {self.device!r} is not a device; give cpu, cuda, cuda:1, mps or auto")
+            raise ConfigError(f"unknown device {self.device!r}; give cpu, cuda, cuda:1, mps or auto")
         if self.quantization is not None:
             need_bitsandbytes(f"quantization = {self.quantization!r}")
         if self.model == "tiny" and self.quantization is not None:
-            raise ConfigError("quantization with model = 'tiny', which is small enough; leave it out")
+            raise ConfigError("quantization does not apply to model = 'tiny'; remove it")
         if self.model == "tiny" and self.lora is not None:
             raise ConfigError(
-                "lora with model = 'tiny': adapters are saved without their base, and this one is made on the spot; "
-                "leave lora out, or give a folder or a hub id"
+                "lora does not apply to model = 'tiny': adapters are saved without their base model, and tiny has no "
+                "folder; remove lora, or give a folder or a hub id"
             )
 
 
 def check_place(model: str, key: str = "model") -> None:
-    """ConfigError where `model` (of which `key` is said) is meant for a folder and is none, or is one without a model;
-    or where it can be had neither from here nor from the hub. Adapters need their base, too."""
+    """Raise ConfigError, naming `key`, if `model` is a file, a folder without a model, or not available from the hub.
+
+    The base model of adapters is checked, too.
+    """
     if model == "tiny":
         return
-    place = Path(model)
-    if os.path.isfile(place):
+    path = Path(model)
+    if os.path.isfile(path):
         raise ConfigError(f"{key} = {model!r} is a file, not a folder; {MODELS}")
-    if os.path.exists(place):
-        if not any((place / file).exists() for file in ("config.json", ADAPTERS)):
-            raise ConfigError(f"{key} = {model!r} holds no model: it has no config.json; {MODELS}")
-        if is_adapters(place):
-            check_place(base_of(place), f"the base of the adapters in {model}")
+    if os.path.exists(path):
+        if not any((path / file).exists() for file in ("config.json", ADAPTERS)):
+            raise ConfigError(f"{key} = {model!r} holds no model: config.json is missing; {MODELS}")
+        if is_adapters(path):
+            check_place(base_of(path), f"the base of the adapters in {model}")
         return
     try:
         hub.check_reachable(model)
@@ -96,32 +98,32 @@ def check_place(model: str, key: str = "model") -> None:
         raise ConfigError(f"{key} = {model!r} cannot be loaded: {error}; {MODELS}") from error
 
 
-def check_learner(place: str) -> None:
-    """ConfigError where there is no run, checkpoint or model at `place`, and it can be no hub id that is to be had."""
-    if not os.path.exists(place):
-        check_place(place)
+def check_learner(path: str) -> None:
+    """Raise ConfigError if `path` is neither an existing path nor a model that the hub provides."""
+    if not os.path.exists(path):
+        check_place(path)
 
 
 def is_adapters(folder: Path) -> bool:
-    """Whether `folder` holds adapters, and not the model that they adapt."""
+    """Whether `folder` holds adapters without their base model."""
     return (folder / ADAPTERS).exists() and not (folder / "config.json").exists()
 
 
 def quantization_of(folder: Path) -> Quantization | None:
-    """The quantization that the adapters in `folder` were trained under."""
+    """Return the quantization that the adapters in `folder` were trained under; None without one."""
     if not is_adapters(folder) or not (folder / USAGE).exists():
         return None
-    told = read_json(folder / USAGE)
-    return "nf4" if isinstance(told, Mapping) and told.get("quantization") == "nf4" else None
+    usage = read_json(folder / USAGE)
+    return "nf4" if isinstance(usage, Mapping) and usage.get("quantization") == "nf4" else None
 
 
 def base_of(folder: Path) -> str:
-    """The model that the adapters in `folder` adapt; ConfigError where they do not say."""
+    """Return the base model of the adapters in `folder`; ConfigError if their configuration does not name it."""
     path = folder / ADAPTERS
     try:
         base = json.loads(path.read_text())["base_model_name_or_path"]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         base = None
     if not isinstance(base, str) or not base:
-        raise ConfigError(f"{path} does not name the model that the adapters adapt; copy the folder of adapters anew")
+        raise ConfigError(f"{path} does not name the base model of the adapters; copy the folder of adapters again")
     return base

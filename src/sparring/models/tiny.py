@@ -1,7 +1,7 @@
-"""A tiny Llama made on the spot: what a newcomer's laptop trains from nothing in a minute.
+"""A tiny, randomly initialised Llama that a laptop trains from scratch in a minute.
 
-About 0.4 M parameters, a tokenizer of single bytes and a short chat template. Nothing is downloaded, and no other code
-runs than for any other model, since it is one.
+About 0.4 M parameters, a byte-level tokenizer and a short chat template. Nothing is downloaded. The same code runs as
+for any other model.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from transformers import (
 
 from sparring.common.seeds import stream
 
-_MARKS = ["<pad>", "<bos>", "<end>", "<system>", "<user>", "<assistant>"]
-_THOUGHT = ["<think>", "</think>"]  # one token each, and ordinary text to the decoder
+_SPECIAL = ["<pad>", "<bos>", "<end>", "<system>", "<user>", "<assistant>"]
+_THOUGHT = ["<think>", "</think>"]  # one token each, decoded like ordinary text
 
 _TEMPLATE = (
     "<bos>{% for message in messages %}<{{ message['role'] }}>{{ message['content'] }}<end>{% endfor %}"
@@ -28,7 +28,7 @@ _TEMPLATE = (
 
 
 def tiny_model(seed: int, hidden: int = 128, layers: int = 2, length: int = 512) -> PreTrainedModel:
-    """A Llama with random weights drawn from `seed`; `length` is the longest sequence it takes."""
+    """Return a Llama with random weights from `seed`; `length` is the longest sequence it accepts."""
     tokenizer = tiny_tokenizer()
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -49,9 +49,9 @@ def tiny_model(seed: int, hidden: int = 128, layers: int = 2, length: int = 512)
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerBase:
-    """One token a byte, so any text can be written and read back."""
+    """Return a tokenizer with one token per byte, which can encode and decode any text."""
     bytes_ = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: number for number, token in enumerate(_MARKS + bytes_)}
+    vocabulary = {token: index for index, token in enumerate(_SPECIAL + bytes_)}
     core = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     core.decoder = decoders.ByteLevel()
@@ -60,7 +60,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerBase:
         pad_token="<pad>",
         bos_token="<bos>",
         eos_token="<end>",
-        extra_special_tokens=_MARKS[3:],
+        extra_special_tokens=_SPECIAL[3:],
         clean_up_tokenization_spaces=False,
         chat_template=_TEMPLATE,
     )

@@ -14,7 +14,7 @@ from sparring.core.chat import LEARNER, Chat, question
 from sparring.core.evaluation import Answers
 from sparring.core.method import Answered
 from sparring.inference.model import LanguageModel, load_model
-from sparring.inference.model_speaker import Voice
+from sparring.inference.model_speaker import ModelSpeaker
 from sparring.models.source import ModelSource
 from sparring.parsing.steps import StepFormat, layout
 from sparring.training import checkpoint
@@ -32,7 +32,7 @@ class SavedLearner:
 
     async def reply(self, chat: Chat) -> Answered:
         """Answer the last message of `chat`."""
-        return await self.answerer.answer(chat, Voice(self.model, LEARNER, ("use",)), self.layout)
+        return await self.answerer.answer(chat, ModelSpeaker(self.model, LEARNER, ("use",)), self.layout)
 
     def answer(self, text: str) -> str:
         """Return the response to the question `text`; for code that is not asynchronous."""

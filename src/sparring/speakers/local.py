@@ -21,7 +21,7 @@ from sparring.models.source import ModelSource, Precision, Quantization, Thought
 
 if TYPE_CHECKING:
     from sparring.inference.model import LanguageModel
-    from sparring.inference.model_speaker import Voice
+    from sparring.inference.model_speaker import ModelSpeaker
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ class Local:
         check_place(self.model)
 
     @cached_property
-    def _voice(self) -> Voice:
-        from sparring.inference.model_speaker import Voice  # noqa: PLC0415 - slow to start, and a recipe is read without it
+    def _voice(self) -> ModelSpeaker:
+        from sparring.inference.model_speaker import ModelSpeaker  # noqa: PLC0415 - slow to start, and a recipe is read without it
 
-        return Voice(_shared(self._source(), self.offload), PARTNER, ("local", self.seed))
+        return ModelSpeaker(_shared(self._source(), self.offload), PARTNER, ("local", self.seed))
 
     def _source(self) -> ModelSource:
         """Return the model and how to load it; ConfigError if the settings do not fit each other."""

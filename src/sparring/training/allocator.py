@@ -1,6 +1,6 @@
-"""The C library's allocator, told to keep what is freed.
+"""Makes the C library's allocator keep freed memory.
 
-Training asks for the same large tensors again and again. By default glibc gives them back to the system, which clears
+Training allocates the same large tensors again and again. By default glibc returns them to the system, which clears
 fresh pages each time: 17 of the 64 ms that the logits of 524 tokens take at a vocabulary of 32,000.
 """
 
@@ -11,14 +11,16 @@ import os
 import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
-_KEPT = 2**30  # bytes; what is larger in one piece goes back as before
+_MAX_KEPT = 2**30  # bytes; larger blocks are returned to the system as before
 
 
 def keep_freed() -> bool:
-    """Whether this process now keeps what it frees: where it is glibc's to say, and nobody has set `MALLOC_…`."""
+    """Make this process keep freed memory; return whether it worked.
+
+    It works with glibc, unless an environment variable `MALLOC_…` is set.
+    """
     if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and all(
-        mallopt(what, most) == 1 for what, most in ((_MMAP_THRESHOLD, _KEPT), (_TRIM_THRESHOLD, 2**31 - 1))
-    )
+    options = ((_MMAP_THRESHOLD, _MAX_KEPT), (_TRIM_THRESHOLD, 2**31 - 1))
+    return mallopt is not None and all(mallopt(option, value) == 1 for option, value in options)

@@ -1,8 +1,8 @@
-"""All state of a run, saved and restored; and how a saved learner is to be used.
+"""Checkpoints: the state of a run, and how to use a saved learner.
 
-A checkpoint is a folder in the Hugging Face format with two additions: `sparring.json`, the method and settings by
-which the learner answers and where in its run it was taken, and in the newest two `state/`, what a run needs to go on
-from it as if it had never stopped. The second is there for the case that the first cannot be read.
+A checkpoint is a folder in the Hugging Face format with two additions. `sparring.json` holds the method and settings
+with which the learner answers, and its position in the run. `state/`, in the newest two, holds what a run needs to
+resume as if it had never stopped. The second newest serves if the newest cannot be read.
 """
 
 from __future__ import annotations
@@ -24,10 +24,8 @@ from sparring.core.experience import Experience
 from sparring.models.source import USAGE, Quantization, Thoughts
 from sparring.training.learner import Learner
 
-STATES = 2  # checkpoints that a run can go on from
-START_OVER = (
-    "remove the folder checkpoints and go on: what was taught is learnt again, and nothing is sampled or paid twice"
-)
+STATES = 2  # checkpoints that a run can resume from
+START_OVER = "remove the folder checkpoints and resume: training is repeated, but nothing is sampled or paid for twice"
 
 
 class Damaged(ConfigError):
@@ -36,7 +34,7 @@ class Damaged(ConfigError):
 
 @dataclass(frozen=True)
 class Origin:
-    """Where in its run a learner was taken: phase, round and step counted from 1, problems seen, its weights' name."""
+    """The position in a run that a learner comes from: phase, round, step (from 1), problems seen, weights' name."""
 
     phase: int
     method: str
@@ -46,20 +44,23 @@ class Origin:
     weights: str
 
     def plain(self) -> dict[str, Any]:
-        """The place, without the weights' name, which is another wherever the first learner lies elsewhere."""
+        """Return the position as plain data, without the weights' name, which depends on the first learner's path."""
         return {"phase": self.phase, "method": self.method, "round": self.round, "step": self.step,
                 "problems": self.problems}  # fmt: skip
 
 
 def where(origin: Mapping[str, Any]) -> str:
-    """A place, as `Origin.plain` gives it, in words."""
+    """Describe a position, as `Origin.plain` returns it, in words."""
     return f"phase {origin['phase']} ({origin['method']}), round {origin['round']}, step {origin['step']}"
 
 
 @dataclass(frozen=True)
 class Usage:
-    """How a learner is to be used: its method with the settings of `answer`, the layout of its answers, how its own
-    thoughts are treated, and in how few bits its adapters knew the weights that they adapt; and where it is from."""
+    """How to use a learner, and its origin.
+
+    `method` with the `settings` of its `answer`; the `layout` of its answers; how its thoughts are treated
+    (`thinking`); arguments of its chat template; the `quantization` its adapters were trained under.
+    """
 
     method: str
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -72,7 +73,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Position:
-    """How far a run has come: steps done in a round of a phase (counted from 0), and problems seen in all."""
+    """The progress of a run: phase, round and completed steps (from 0), and problems seen in all."""
 
     phase: int = 0
     round: int = 0
@@ -82,7 +83,7 @@ class Position:
 
 @dataclass(frozen=True)
 class State:
-    """What a run goes on from, besides the weights themselves; `measured` lines had been recorded by then."""
+    """What a run resumes from besides the weights; `measured` is the number of lines of metrics recorded by then."""
 
     position: Position
     weights: str
@@ -93,7 +94,7 @@ class State:
 
 @dataclass(frozen=True)
 class _Saved:
-    """What `position.json` holds. `remembered`: the number of pieces in `memory.jsonl`, which may lose lines unseen."""
+    """The content of `position.json`. `remembered`: the number of lines in `memory.jsonl`, to notice lost ones."""
 
     position: Position
     weights: str
@@ -102,10 +103,10 @@ class _Saved:
 
 
 def save(folder: Path, learner: Learner, usage: Usage, state: State | None = None) -> None:
-    """Writes a checkpoint: it is there whole, or not at all."""
+    """Write a checkpoint atomically: either the whole folder exists, or none of it."""
     partial, old = (folder.with_name(folder.name + end) for end in (".partial", ".old"))
-    for left in (partial, old):
-        shutil.rmtree(left, ignore_errors=True)
+    for leftover in (partial, old):
+        shutil.rmtree(leftover, ignore_errors=True)
     try:
         _write(partial, learner, usage, state)
         with writing(folder):
@@ -113,8 +114,8 @@ def save(folder: Path, learner: Learner, usage: Usage, state: State | None = Non
                 folder.rename(old)
             partial.rename(folder)
     finally:
-        for left in (partial, old):
-            shutil.rmtree(left, ignore_errors=True)
+        for leftover in (partial, old):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _write(folder: Path, learner: Learner, usage: Usage, state: State | None) -> None:
@@ -124,9 +125,8 @@ def _write(folder: Path, learner: Learner, usage: Usage, state: State | None) ->
         inner = folder / "state"
         with writing(inner):
             inner.mkdir()
-            with (inner / "training.pt").open(
-                "wb"
-            ) as file:  # given a path, torch tells a full disk as an error of its own
+            # An open file rather than a path, for which torch reports a full disk as an error of its own.
+            with (inner / "training.pt").open("wb") as file:
                 torch.save(state.training, file)
         write_jsonl(inner / "memory.jsonl", state.memory, Experience)
         saved = _Saved(state.position, state.weights, state.measured, len(state.memory))
@@ -134,13 +134,13 @@ def _write(folder: Path, learner: Learner, usage: Usage, state: State | None) ->
 
 
 def write_usage(folder: Path, usage: Usage) -> None:
-    """Writes down how the learner in `folder` is to be used."""
+    """Record how to use the learner in `folder`."""
     write_json(folder / USAGE, asdict(usage))
 
 
 @contextmanager
 def reading(folder: Path) -> Iterator[None]:
-    """Damaged, with what is wrong, for whatever the many readers of a checkpoint's files raise."""
+    """Turn whatever the readers of a checkpoint's files raise into Damaged, with the reason."""
     try:
         yield
     except (Damaged, torch.OutOfMemoryError):
@@ -154,62 +154,64 @@ def reading(folder: Path) -> Iterator[None]:
 
 
 def usage(folder: Path) -> Usage | None:
-    """How the learner in `folder` is to be used; None for a model that no run has trained."""
+    """Read how to use the learner in `folder`; None for a model that no run has trained. Raises Damaged."""
     path = folder / USAGE
     if not path.exists():
         return None
     with reading(folder):
-        found = adapter(Usage).validate_python(read_json(path))
-    assert isinstance(found, Usage)
-    return found
+        result = adapter(Usage).validate_python(read_json(path))
+    assert isinstance(result, Usage)
+    return result
 
 
 def saved_state(folder: Path) -> State:
-    """The state saved in `folder`; raises Damaged."""
+    """Read the state saved in `folder`; raises Damaged."""
     inner = folder / "state"
     with reading(folder):
         saved = adapter(_Saved).validate_python(read_json(inner / "position.json"))
         training = torch.load(inner / "training.pt", weights_only=True, map_location="cpu")
         memory = tuple(read_jsonl(inner / "memory.jsonl", Experience))
         if len(memory) != saved.remembered:
-            raise Damaged(f"the checkpoint {folder} is not whole: memory.jsonl has {len(memory)} of its pieces")
+            raise Damaged(
+                f"the checkpoint {folder} is incomplete: memory.jsonl has {len(memory)} of {saved.remembered} pieces"
+            )
         return State(saved.position, saved.weights, training, memory, saved.measured)
 
 
 def check_readable(folder: Path) -> None:
-    """Damaged if the learner in `folder` is not there or can be seen to be damaged, its tensors unread."""
+    """Raise Damaged if the learner in `folder` is missing or visibly damaged; tensors are not read."""
     with reading(folder):
         names = [name for name in ("config.json", "adapter_config.json") if (folder / name).exists()]
         if not names or usage(folder) is None:
-            raise Damaged(f"the checkpoint {folder} is not whole: {USAGE if names else 'config.json'} is missing")
+            raise Damaged(f"the checkpoint {folder} is incomplete: {USAGE if names else 'config.json'} is missing")
         for path in [folder / name for name in names]:
-            if not isinstance(told := read_json(path), dict) or not told:
-                raise Damaged(f"the checkpoint {folder} cannot be read ({path.name} holds no settings)")
+            if not isinstance(settings := read_json(path), dict) or not settings:
+                raise Damaged(f"the checkpoint {folder} cannot be read ({path.name} contains no settings)")
         for path in [*folder.glob("*.safetensors")] or [folder / "model.safetensors"]:
             with safe_open(path, "pt"):
                 pass
 
 
 def tidy(run: Path) -> None:
-    """Mends what a process left that died while it saved: what was about to be replaced is put back."""
+    """Restore the checkpoints that a process was replacing when it died."""
     for old in (run / "checkpoints").glob("*.old"):
         if not old.with_suffix("").exists():
             old.rename(old.with_suffix(""))
 
 
 def resumable(run: Path) -> list[Path]:
-    """The checkpoints of `run` that have a state, the newest first."""
-    found = [path.parent for path in (run / "checkpoints").glob("*/state") if path.parent.name.isdigit()]
-    return sorted(found, key=lambda path: path.name, reverse=True)
+    """Return the checkpoints of `run` that have a state, the newest first."""
+    folders = [path.parent for path in (run / "checkpoints").glob("*/state") if path.parent.name.isdigit()]
+    return sorted(folders, key=lambda path: path.name, reverse=True)
 
 
 def latest(run: Path) -> Path | None:
-    """The newest checkpoint of `run` that it can go on from."""
+    """Return the newest checkpoint that `run` can resume from."""
     return next(iter(resumable(run)), None)
 
 
 def prune(run: Path, keep: int) -> None:
-    """Leaves the newest `keep` numbered checkpoints of `run`, and the state of the newest two."""
+    """Remove all numbered checkpoints of `run` but the newest `keep`, and all states but the newest two."""
     numbered = sorted(path for path in (run / "checkpoints").iterdir() if path.name.isdigit())
     for path in numbered[:-keep]:
         shutil.rmtree(path)
@@ -217,9 +219,9 @@ def prune(run: Path, keep: int) -> None:
         shutil.rmtree(path / "state", ignore_errors=True)
 
 
-def of(place: Path) -> Path:
-    """The learner meant by `place`: a run's best checkpoint, or the folder itself if it holds a model."""
-    for folder in (place / "checkpoints" / "best", place / "checkpoints" / "final", place):
+def of(path: Path) -> Path:
+    """Return the folder of the learner at `path`: a run's best checkpoint, or `path` itself if it holds a model."""
+    for folder in (path / "checkpoints" / "best", path / "checkpoints" / "final", path):
         if (folder / "config.json").exists() or (folder / "adapter_config.json").exists():
             return folder
-    raise ConfigError(f"{place} holds no model and no run with a finished checkpoint; give one of the two")
+    raise ConfigError(f"{path} holds no model and no run with a finished checkpoint; give one of the two")

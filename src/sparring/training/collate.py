@@ -1,7 +1,8 @@
-"""Rows as padded tensors, those of like length together, under a budget of tokens.
+"""Padded batches of rows of similar length, under a budget of tokens.
 
-Axes: `B` row, `T` token. Padding is on the right and never attended to; what is in a batch changes the loss by no more
-than rounding.
+Padding is on the right and never attended to, so the composition of a batch changes the loss only by rounding.
+
+Axes: `B` row, `T` token.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class PaddedBatch:
 
 
 def pad(rows: Sequence[TrainingRow], device: torch.device | str = "cpu", pad_id: int = 0) -> PaddedBatch:
-    """`rows` side by side, padded on the right to the longest."""
+    """Stack `rows`, padded on the right to the longest."""
     longest = max(len(row.ids) for row in rows)
     ids = [[*row.ids, *[pad_id] * (longest - len(row.ids))] for row in rows]
     attention = [[1] * len(row.ids) + [0] * (longest - len(row.ids)) for row in rows]
@@ -37,15 +38,19 @@ def pad(rows: Sequence[TrainingRow], device: torch.device | str = "cpu", pad_id:
 
 
 def bucketed(lengths: Sequence[int], rows_each: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """The places of `lengths` in groups of like length, longest first; a group's padded size, counting `rows_each`
-    rows for each place, stays within `budget` tokens, or the group has one place."""
+    """Group pieces of similar length, the longest first; yield the indices of each group.
+
+    Piece i has `rows_each[i]` rows of at most `lengths[i]` tokens. A group's padded size stays within `budget` tokens,
+    unless it has only one piece.
+    """
     group: list[int] = []
-    rows = 0
-    for place in sorted(range(len(lengths)), key=lambda place: (-lengths[place], place)):
-        if group and lengths[group[0]] * (rows + rows_each[place]) > budget:
+    n_rows = 0
+    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
+        longest = lengths[group[0]] if group else 0
+        if group and longest * (n_rows + rows_each[index]) > budget:
             yield group
-            group, rows = [], 0
-        group.append(place)
-        rows += rows_each[place]
+            group, n_rows = [], 0
+        group.append(index)
+        n_rows += rows_each[index]
     if group:
         yield group

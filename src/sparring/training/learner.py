@@ -1,7 +1,7 @@
-"""The model whose weights can be moved: its voice, its log-probabilities, saving it.
+"""The learner: the model that a run trains, with its speaker, its log-probabilities, saving and restoring.
 
-`weights` names the weights by what they came from: the source, then everything trained on since. Two learners of one
-name had one history; no digest of gigabytes is ever taken.
+`weights` names the weights by their history: a digest of the source and of everything trained on since. Equal names
+mean equal histories, so gigabytes of weights never have to be hashed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sparring.common.seeds import Name, digest
 from sparring.core.chat import LEARNER
 from sparring.inference.journal import Journal
 from sparring.inference.model import LanguageModel, load_model
-from sparring.inference.model_speaker import Voice
+from sparring.inference.model_speaker import ModelSpeaker
 from sparring.models.introspection import inner
 from sparring.models.offload import Resident
 from sparring.models.source import ModelSource
@@ -26,45 +26,47 @@ from sparring.training.logprobs import TokenLogProbs
 
 
 class Learner:
-    """A language model in training."""
+    """A language model that can be trained."""
 
     def __init__(self, model: LanguageModel, seed: int = 0) -> None:
         self.model = model
         self.weights = digest(repr(model.source), seed)
         self.log_probs = TokenLogProbs(model.network)
-        if model.dtype is torch.bfloat16:  # weights or adapters in float32, computed with in bfloat16
+        if model.dtype is torch.bfloat16:  # trains float32 weights or adapters, computes in bfloat16
             mixed = torch.autocast(model.device.type, torch.bfloat16)
             vars(self.log_probs)["forward"] = mixed(self.log_probs.forward)
 
     @classmethod
     def load(cls, source: ModelSource, seed: int = 0) -> Learner:
-        """The learner that `source` names."""
+        """Load the learner that `source` names."""
         return cls(load_model(source, seed, trained=True), seed)
 
-    def voice(self, *scope: Name, journal: Journal | None = None, logprobs: bool = False) -> Voice:
-        """The learner as a Speaker whose random streams are named by `scope`; `logprobs`: its words carry theirs."""
-        return Voice(self.model, LEARNER, scope, self.weights, journal, logprobs)
+    def voice(self, *scope: Name, journal: Journal | None = None, logprobs: bool = False) -> ModelSpeaker:
+        """Return the learner as a Speaker; `scope` names its random streams (for the rest see `ModelSpeaker`)."""
+        return ModelSpeaker(self.model, LEARNER, scope, self.weights, journal, logprobs)
 
     def to_device(self, *more: Resident) -> None:
-        """What it takes to train is on the device, `more` with it; what only sampling takes is not."""
+        """Move the weights and `more` to the device for training; free what only sampling needs."""
         self.model.forget_copy()
         self.model.turns.bring(self.model.resident, *more)
 
     def recompute(self, activations: bool) -> None:
-        """Whether the backward pass computes the activations of each layer again instead of keeping them (gradient
-        checkpointing): about a third more time for the memory of one layer instead of all."""
+        """Switch gradient checkpointing on or off: the backward pass recomputes `activations` instead of keeping them.
+
+        It takes about a third more time, for the memory of one layer instead of all.
+        """
         network = inner(self.model.network)
         if activations and not network.supports_gradient_checkpointing:
-            raise ConfigError(f"gradient_checkpointing: {type(network).__name__} knows none; leave it out")
-        # Not by its public name, which has embeddings require gradients too: only reentrant checkpointing needs that.
+            raise ConfigError(f"{type(network).__name__} does not support gradient_checkpointing; remove it")
+        # Not the public method: it also makes embeddings require gradients, which only reentrant checkpointing needs.
         network._set_gradient_checkpointing(activations, partial(checkpoint, use_reentrant=False))
 
-    def moved(self, by: Name) -> None:
-        """Notes that its weights were moved by what is called `by`."""
-        self.weights = digest(self.weights, by)
+    def record_update(self, name: Name) -> None:
+        """Update the weights' name after a training step called `name`."""
+        self.weights = digest(self.weights, name)
 
     def restore(self, folder: Path, weights: str) -> None:
-        """The weights saved in `folder`, whose name is `weights`."""
+        """Load the weights saved in `folder`, which are named `weights`; ConfigError if some are missing."""
         network = self.model.network
         self.model.forget_copy()
         if (folder / "adapter_config.json").exists():
@@ -72,16 +74,16 @@ class Learner:
 
             set_peft_model_state_dict(network, load_peft_weights(str(folder), device="cpu"))
         else:
-            saved, found = type(network).from_pretrained(
+            saved, report = type(network).from_pretrained(
                 folder, config=network.config, dtype=network.dtype, output_loading_info=True
             )
-            if found["missing_keys"]:
-                raise ConfigError(f"{folder} lacks the weights {', '.join(sorted(found['missing_keys'])[:3])}")
+            if report["missing_keys"]:
+                raise ConfigError(f"{folder} lacks the weights {', '.join(sorted(report['missing_keys'])[:3])}")
             network.load_state_dict(saved.state_dict())
         self.weights = weights
 
     def save(self, folder: Path) -> None:
-        """Weights (safetensors), configuration and tokenizer in the Hugging Face format."""
+        """Write weights (safetensors), configuration and tokenizer to `folder` in the Hugging Face format."""
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self.model.network.save_pretrained(folder)

@@ -1,9 +1,13 @@
-"""The head of a language model over some hidden states at a time: log-probabilities, and their gradient by hand.
+"""Log-probabilities from hidden states, a chunk of tokens at a time, with a hand-written gradient.
 
-A chunk's logits are used up at once. The library would keep them for the backward pass, or compute them again there.
-Here the gradient of a log-probability by its hidden state is taken while the logits are there ([N, D], whatever it is
-to be multiplied with), and so is the gradient by the head's own weights where the loss foretells, up to a factor, what
-that will be. Where it cannot, a single chunk waits for the backward pass, and more than one are computed once more.
+The logits of a chunk, [N, V], are used up at once. PyTorch would keep them for the backward pass or compute them again
+there. Here the forward pass already computes two gradients while it has the logits:
+
+1. by the hidden states, ∂ log p[n] / ∂ states[n], [N, D]; the backward pass multiplies it by ∂ loss / ∂ log p[n];
+2. by the head's weights, Σₙ ∂ loss / ∂ log p[n] · ∂ log p[n] / ∂ weight. The first factor must be known beforehand, up
+   to a constant: `expected_N`, which a linear loss knows.
+
+Without `expected_N`, a single chunk keeps its softmax for the backward pass; more than one chunk are computed again.
 
 Axes: N trained token, D hidden dimension, V vocabulary.
 """
@@ -21,7 +25,7 @@ from torch.autograd.function import once_differentiable
 
 @dataclass(frozen=True)
 class Head:
-    """A linear map to logits, which are then multiplied by `scale` and capped softly at `cap`."""
+    """A linear map to logits, which are then multiplied by `scale` and softly capped at `cap`."""
 
     weight_VD: Tensor
     bias_V: Tensor | None = None
@@ -29,10 +33,10 @@ class Head:
     cap: float | None = None
 
     def logprobs(self, states_ND: Tensor, ids_N: Tensor, chunk: int, expected_N: Tensor | None = None) -> Tensor:
-        """log p(ids[n] | states[n]), [N], in float32 or better, with `chunk` logits at a time.
+        """Return log p(ids[n] | states[n]), [N], in float32 or better, with at most `chunk` logits at a time.
 
-        `expected_N` is the gradient that the result will get, up to a factor. If it gets another, that is right too,
-        and costs one pass more.
+        `expected_N` is the expected gradient of the result, up to a factor. If the actual gradient differs, the result
+        is still right, at the cost of another pass.
         """
         device = states_ND.device.type
         if torch.is_autocast_enabled(device):
@@ -44,14 +48,16 @@ class Head:
 
 @dataclass(frozen=True)
 class _Plan:
+    """How logits are computed: scale and cap, `chunk_tokens` at a time, and whether gradients are needed."""
+
     scale: float
     cap: float | None
-    rows: int
-    learning: bool
+    chunk_tokens: int
+    needs_gradient: bool
 
     def chunks(self, count: int) -> Iterator[slice]:
-        for start in range(0, count, self.rows):
-            yield slice(start, start + self.rows)
+        for start in range(0, count, self.chunk_tokens):
+            yield slice(start, start + self.chunk_tokens)
 
     def logits(self, states_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None) -> Tensor:
         """[N, V], in float32 or better."""
@@ -61,14 +67,14 @@ class _Plan:
             scores_NV *= self.scale
         return scores_NV if self.cap is None else scores_NV.div_(self.cap).tanh_().mul_(self.cap)
 
-    def bent(self, logits_NV: Tensor) -> Tensor | None:
-        """The gradient of the cap where it gave `logits_NV`."""
+    def cap_slope(self, logits_NV: Tensor) -> Tensor | None:
+        """The derivative of the soft cap, cap · tanh(x / cap), where it gave `logits_NV`; None without a cap."""
         return None if self.cap is None else 1 - (logits_NV / self.cap).square()
 
 
 @dataclass
 class _HeadGradient:
-    """By weights and bias, adding up over tokens, each of which counts `factor_N`."""
+    """The gradient by the head's weights and bias, accumulated over tokens, of which each has the weight `factor_N`."""
 
     weight_VD: Tensor
     bias_V: Tensor | None
@@ -78,15 +84,16 @@ class _HeadGradient:
     def zero(cls, weight_VD: Tensor, bias_V: Tensor | None, factor_N: Tensor) -> _HeadGradient:
         return cls(torch.zeros_like(weight_VD), None if bias_V is None else torch.zeros_like(bias_V), factor_N)
 
-    def add(self, some: slice, slopes_NV: Tensor, states_ND: Tensor) -> None:
-        slopes_NV *= self.factor_N[some, None]
+    def add(self, chunk: slice, slopes_NV: Tensor, states_ND: Tensor) -> None:
+        """Add a chunk, of which `slopes_NV` is ∂ log p / ∂ logits; overwrites `slopes_NV`."""
+        slopes_NV *= self.factor_N[chunk, None]
         if self.bias_V is not None:
             self.bias_V += slopes_NV.sum(dim=0)
         slopes_VN = slopes_NV.to(states_ND.dtype).t()
         if self.weight_VD.dtype == states_ND.dtype:
-            self.weight_VD.addmm_(slopes_VN, states_ND[some])
+            self.weight_VD.addmm_(slopes_VN, states_ND[chunk])
         else:
-            self.weight_VD += slopes_VN @ states_ND[some]
+            self.weight_VD += slopes_VN @ states_ND[chunk]
 
     def times(self, factor: Tensor) -> _HeadGradient:
         bias_V = None if self.bias_V is None else self.bias_V * factor
@@ -94,51 +101,56 @@ class _HeadGradient:
 
 
 @dataclass
-class _Soft:
-    """A chunk's logits as a softmax wants them: exp(logits − shift), [N, V], what these sum up to, and the gradient of
-    the cap; and the log-probabilities of the chosen tokens."""
+class _Softmax:
+    """The softmax of a chunk, not yet normalised: exp(logits − maximum), [N, V], and its sum, [N].
 
-    shifted_NV: Tensor
+    With them the slope of the cap, and the log-probabilities of the chosen tokens.
+    """
+
+    exp_NV: Tensor
     sum_N: Tensor
-    bent_NV: Tensor | None
+    cap_slope_NV: Tensor | None
     logprobs_N: Tensor
 
 
 class _Projection:
-    """A head over some hidden states."""
+    """A head applied to hidden states, chunk by chunk."""
 
     def __init__(self, plan: _Plan, states_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, ids_N: Tensor) -> None:
         self.plan, self.states_ND, self.ids_N = plan, states_ND, ids_N
         self.weight_VD = weight_VD.to(states_ND.dtype)
         self.bias_V = None if bias_V is None else bias_V.to(states_ND.dtype)
 
-    def soft(self, some: slice) -> _Soft:
-        """What the head makes of one chunk."""
-        logits_NV = self.plan.logits(self.states_ND[some], self.weight_VD, self.bias_V)
-        bent_NV = self.plan.bent(logits_NV) if self.plan.learning else None
-        chosen_N, shift_N = logits_NV.gather(1, self.ids_N[some, None])[:, 0], logits_NV.amax(dim=1)
-        shifted_NV = logits_NV.sub_(shift_N[:, None]).exp_()
-        sum_N = shifted_NV.sum(dim=1)
-        return _Soft(shifted_NV, sum_N, bent_NV, chosen_N - shift_N - sum_N.log())
+    def softmax(self, chunk: slice) -> _Softmax:
+        """Compute the softmax of one chunk."""
+        logits_NV = self.plan.logits(self.states_ND[chunk], self.weight_VD, self.bias_V)
+        cap_slope_NV = self.plan.cap_slope(logits_NV) if self.plan.needs_gradient else None
+        chosen_N, max_N = logits_NV.gather(1, self.ids_N[chunk, None])[:, 0], logits_NV.amax(dim=1)
+        exp_NV = logits_NV.sub_(max_N[:, None]).exp_()  # in place, the logits are not needed any more
+        sum_N = exp_NV.sum(dim=1)
+        return _Softmax(exp_NV, sum_N, cap_slope_NV, chosen_N - max_N - sum_N.log())
 
-    def pull(self, some: slice, soft: _Soft, gradient: _HeadGradient | None) -> Tensor:
-        """The gradient of the log-probabilities by hidden state, [N, D]; that by the head is added to `gradient`. Uses
-        `soft` up."""
-        slopes_NV = soft.shifted_NV.mul_(-1 / soft.sum_N[:, None])
-        slopes_NV.scatter_add_(1, self.ids_N[some, None], torch.ones_like(soft.sum_N)[:, None])
-        if soft.bent_NV is not None:
-            slopes_NV *= soft.bent_NV
+    def state_gradient(self, chunk: slice, softmax: _Softmax, head_gradient: _HeadGradient | None) -> Tensor:
+        """Return ∂ log p[n] / ∂ states[n], [N, D], and add the gradient by the head to `head_gradient`.
+
+        Overwrites `softmax`.
+        """
+        # ∂ log p / ∂ logits = (1 for the chosen token, 0 for others) − softmax
+        slopes_NV = softmax.exp_NV.mul_(-1 / softmax.sum_N[:, None])
+        slopes_NV.scatter_add_(1, self.ids_N[chunk, None], torch.ones_like(softmax.sum_N)[:, None])
+        if softmax.cap_slope_NV is not None:
+            slopes_NV *= softmax.cap_slope_NV
         if self.plan.scale != 1:
             slopes_NV *= self.plan.scale
-        pull_ND = slopes_NV.to(self.states_ND.dtype) @ self.weight_VD
-        if gradient is not None:
-            gradient.add(some, slopes_NV, self.states_ND)
-        return pull_ND
+        gradient_ND = slopes_NV.to(self.states_ND.dtype) @ self.weight_VD
+        if head_gradient is not None:
+            head_gradient.add(chunk, slopes_NV, self.states_ND)
+        return gradient_ND
 
 
 class _LogProbs(torch.autograd.Function):
     @staticmethod
-    def forward(  # noqa: PLR0917 - the library hands them on by place
+    def forward(  # noqa: PLR0917 - autograd passes arguments by position
         ctx: Any,
         states_ND: Tensor,
         weight_VD: Tensor,
@@ -147,47 +159,55 @@ class _LogProbs(torch.autograd.Function):
         expected_N: Tensor | None,
         plan: _Plan,
     ) -> Tensor:
-        moves = plan.learning and weight_VD.requires_grad
-        gradient = None if not moves or expected_N is None else _HeadGradient.zero(weight_VD, bias_V, expected_N)
-        at_once = plan.learning and (gradient is not None or not moves)
-        projection, kept = _Projection(plan, states_ND, weight_VD, bias_V, ids_N), None
+        trains_head = plan.needs_gradient and weight_VD.requires_grad
+        head_gradient = None
+        if trains_head and expected_N is not None:
+            head_gradient = _HeadGradient.zero(weight_VD, bias_V, expected_N)
+        # Gradients are computed now unless the head's gradient has to wait for the backward pass.
+        is_immediate = plan.needs_gradient and (head_gradient is not None or not trains_head)
+        projection, kept_softmax = _Projection(plan, states_ND, weight_VD, bias_V, ids_N), None
         logprobs_N = states_ND.new_empty(len(ids_N), dtype=torch.promote_types(states_ND.dtype, torch.float32))
-        pull_ND = torch.empty_like(states_ND) if at_once else None
-        for some in plan.chunks(len(ids_N)):
-            soft = projection.soft(some)
-            logprobs_N[some] = soft.logprobs_N
-            if pull_ND is not None:
-                pull_ND[some] = projection.pull(some, soft, gradient)
-            elif plan.learning and len(ids_N) <= plan.rows:
-                kept = soft
-        ctx.save_for_backward(states_ND, weight_VD, bias_V, ids_N, pull_ND)
-        ctx.plan, ctx.gradient, ctx.kept = plan, gradient, kept
+        gradient_ND = torch.empty_like(states_ND) if is_immediate else None
+        for chunk in plan.chunks(len(ids_N)):
+            softmax = projection.softmax(chunk)
+            logprobs_N[chunk] = softmax.logprobs_N
+            if gradient_ND is not None:
+                gradient_ND[chunk] = projection.state_gradient(chunk, softmax, head_gradient)
+            elif plan.needs_gradient and len(ids_N) <= plan.chunk_tokens:
+                kept_softmax = softmax
+        ctx.save_for_backward(states_ND, weight_VD, bias_V, ids_N, gradient_ND)
+        ctx.plan, ctx.head_gradient, ctx.kept_softmax = plan, head_gradient, kept_softmax
         return logprobs_N
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, by_N: Tensor) -> tuple[Tensor | None, ...]:
-        states_ND, weight_VD, bias_V, ids_N, pull_ND = ctx.saved_tensors
-        gradient, kept, ctx.gradient, ctx.kept = ctx.gradient, ctx.kept, None, None  # both are used up
-        factor = None if gradient is None else _factor(by_N, gradient.factor_N)
+    def backward(ctx: Any, by_logprobs_N: Tensor) -> tuple[Tensor | None, ...]:
+        states_ND, weight_VD, bias_V, ids_N, gradient_ND = ctx.saved_tensors
+        head_gradient, kept_softmax = ctx.head_gradient, ctx.kept_softmax
+        ctx.head_gradient = ctx.kept_softmax = None  # both are overwritten below
+        factor = None if head_gradient is None else _common_factor(by_logprobs_N, head_gradient.factor_N)
         if factor is not None:
-            gradient = gradient.times(factor)
-        elif weight_VD.requires_grad:
-            gradient, pull_ND = _HeadGradient.zero(weight_VD, bias_V, by_N), torch.empty_like(states_ND)
+            head_gradient = head_gradient.times(factor)
+        elif weight_VD.requires_grad:  # nothing was expected, or something else
+            head_gradient = _HeadGradient.zero(weight_VD, bias_V, by_logprobs_N)
+            gradient_ND = torch.empty_like(states_ND)
             projection = _Projection(ctx.plan, states_ND, weight_VD, bias_V, ids_N)
-            for some in ctx.plan.chunks(len(ids_N)):
-                pull_ND[some] = projection.pull(some, kept or projection.soft(some), gradient)
-        by_states_ND = (by_N[:, None] * pull_ND).to(states_ND.dtype)
-        if gradient is None:
+            for chunk in ctx.plan.chunks(len(ids_N)):
+                # No name for the softmax: it would keep the chunk's memory while the next is computed.
+                gradient_ND[chunk] = projection.state_gradient(
+                    chunk, kept_softmax or projection.softmax(chunk), head_gradient
+                )
+        by_states_ND = (by_logprobs_N[:, None] * gradient_ND).to(states_ND.dtype)
+        if head_gradient is None:
             return by_states_ND, None, None, None, None, None
-        return by_states_ND, gradient.weight_VD, gradient.bias_V, None, None, None
+        return by_states_ND, head_gradient.weight_VD, head_gradient.bias_V, None, None, None
 
 
-def _factor(by_N: Tensor, expected_N: Tensor) -> Tensor | None:
-    """The number that `by_N` is `expected_N` times, to rounding; None if there is none."""
-    if not len(by_N):
+def _common_factor(actual_N: Tensor, expected_N: Tensor) -> Tensor | None:
+    """Return the factor by which `actual_N` is `expected_N`, up to rounding; None if there is none."""
+    if not len(actual_N):
         return None
-    most = expected_N.abs().argmax()
-    factor = by_N[most] / expected_N[most]
-    same = (by_N - factor * expected_N).abs() <= 8 * torch.finfo(by_N.dtype).eps * by_N.abs()
-    return factor if bool(same.all()) else None
+    largest = expected_N.abs().argmax()
+    factor = actual_N[largest] / expected_N[largest]
+    is_equal = (actual_N - factor * expected_N).abs() <= 8 * torch.finfo(actual_N.dtype).eps * actual_N.abs()
+    return factor if bool(is_equal.all()) else None

@@ -1,4 +1,4 @@
-"""What others can read: adapters folded into the weights."""
+"""Merges LoRA adapters into the weights of their base model, for programs that cannot load adapters."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from sparring.models.source import base_of, check_place, is_adapters, quantizati
 from sparring.training import checkpoint
 
 
-def merge(place: Path, output: Path) -> None:
-    """Writes the model of `place` with its LoRA adapters folded in to the folder `output`."""
-    folder = checkpoint.of(place)
+def merge(path: Path, output: Path) -> None:
+    """Write the learner at `path` to the folder `output`, with its LoRA adapters merged into the weights."""
+    folder = checkpoint.of(path)
     if not is_adapters(folder):
-        raise ConfigError(f"{folder} has no LoRA adapters; it loads with plain transformers as it is")
+        raise ConfigError(f"{folder} has no LoRA adapters; load it with plain transformers")
     if os.path.exists(output):
         raise ConfigError(f"{output} exists; choose a folder that does not")
     check_place(str(folder))
@@ -35,19 +35,22 @@ def merge(place: Path, output: Path) -> None:
         merged.save_pretrained(output)
         tokenizer.save_pretrained(output)
         if (usage := checkpoint.usage(folder)) is not None:
-            checkpoint.write_usage(output, replace(usage, quantization=None))  # the weights written are whole
+            checkpoint.write_usage(output, replace(usage, quantization=None))  # the merged weights are not quantized
 
 
 def _base(folder: Path) -> PreTrainedModel:
-    """The model that the adapters in `folder` adapt, in float32. Where they were trained on weights in four bits, these
-    are what those weights mean: on the ones before rounding the adapters would be off."""
+    """Load the base model of the adapters in `folder`, in float32.
+
+    For adapters trained on 4-bit weights, these are quantized and dequantized again: the adapters do not fit the
+    weights before rounding.
+    """
     base = base_of(folder)
     how, trained_under = hub.how(base), quantization_of(folder)
     if trained_under is None:
         network: PreTrainedModel = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, **how)
         return network
     need_bitsandbytes(f"{folder}, adapters that were trained with quantization = {trained_under!r},")
-    rounded = quantization.nf4(torch.float32)
-    quantised = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, quantization_config=rounded, **how)
-    whole: PreTrainedModel = quantised.dequantize()
-    return whole
+    settings = quantization.nf4(torch.float32)
+    quantized = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, quantization_config=settings, **how)
+    dequantized: PreTrainedModel = quantized.dequantize()
+    return dequantized

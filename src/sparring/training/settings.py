@@ -1,4 +1,4 @@
-"""How weights are moved, as a recipe says it. Not here: moving them (`trainer`), which takes torch."""
+"""Training settings, as a recipe sets them. Not here: the training loop (`trainer`), which imports torch."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from sparring.common.schema import ADJUSTABLE
 
 @dataclass(frozen=True)
 class TrainerSettings:
-    """How weights are moved.
+    """Settings of the optimiser and its schedule.
 
-    `optimizer`: "adamw_8bit" keeps its state in eight bits; `gradient_checkpointing` computes activations again rather
-    than keep them; `batch`: pieces of experience a step; `batch_tokens`: padded tokens a forward pass (None: as suits
-    the device); `warm_up`: problems over which the learning rate rises; `schedule`: how it falls over the rest of the
-    phase or round. A run stops when more than `max_dropped` of a round's experience cannot be trained on (longer than
-    the model, or nothing to train).
+    `optimizer`: "adamw_8bit" keeps its state in eight bits. `gradient_checkpointing`: recompute activations rather than
+    keep them. `batch`: pieces of experience per step. `batch_tokens`: padded tokens per forward pass (None: as suits
+    the device). `warm_up`: problems over which the learning rate rises. `schedule`: how it falls over the rest of the
+    phase or round. `max_dropped`: the run stops if more than this share of a round's experience cannot be trained on
+    (longer than the model accepts, or with nothing to train).
     """
 
     learning_rate: Annotated[float, Gt(0)] = 1e-5

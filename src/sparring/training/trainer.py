@@ -1,10 +1,11 @@
-"""The one loop that moves weights.
+"""The training loop.
 
-A step takes `batch` pieces of experience, in micro-batches of rows of like length, and divides the loss by the step's
-trained weight (or its pairs), so that how a step is split changes nothing. The schedule is counted in problems. The
-reference of a preference loss is the round's starting policy: its log-probabilities are taken before the first step.
+A step takes `batch` pieces of experience, in micro-batches of rows of similar length. It divides the loss by the step's
+trained weight (or its number of pairs), so that the split into micro-batches makes no difference. The schedule counts
+problems. The reference of a preference loss is the policy at the start of the round: its log-probabilities are computed
+before the first step.
 
-Not here: where experience comes from, when to save and evaluate (`run`), and what a loss is (`losses/`).
+Not here: where experience comes from, when to save and evaluate (`runs.run`), and the losses (`losses/`).
 """
 
 from __future__ import annotations
@@ -29,20 +30,23 @@ from sparring.models.renderer import TrainingRow
 from sparring.training.allocator import keep_freed
 from sparring.training.collate import bucketed, pad
 from sparring.training.learner import Learner
-from sparring.training.prefix_sharing import shared
+from sparring.training.prefix_sharing import shared_prefixes
 from sparring.training.settings import TrainerSettings
 
 LOSSES = Catalogue("sparring.training.losses", "loss")
 
-PROBE = 16  # pieces of which both the sampler's log-probabilities and the trainer's are known
-TOLERANCE = 1e-3  # nats a row that they may lie apart for the sampler's to be believed
+PROBE = 16  # pieces for which the engine's log-probabilities are compared with the trainer's
+TOLERANCE = 1e-3  # nats per row by which they may differ if the engine's are to be used
+CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1_024, 16_384  # padded tokens of a micro-batch, unless set
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The reference's log-probability of each row of each piece. `sampled` is the share of pieces for which those of
-    the sampler were taken, `gap` how far these lay from the trainer's in the probe (nats a row; None: none to
-    compare)."""
+    """The reference's log-probability of each row of each piece, `sums`.
+
+    `sampled`: the share of pieces for which the engine's log-probabilities are used. `gap`: the largest difference from
+    the trainer's in the probe, in nats per row (None: nothing to compare).
+    """
 
     sums: tuple[tuple[float, ...], ...]
     sampled: float = 0.0
@@ -51,8 +55,10 @@ class Reference:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """A round's experience as rows, `batch` pieces a step, and the reference's log-probability of each row where the
-    loss needs it."""
+    """A round's experience as rows, `batch` pieces per step, with the reference that its loss may need.
+
+    `name`: a digest of all rows. `problems`: how many problems it stands for. `dropped`: pieces that cannot be trained.
+    """
 
     name: str
     pieces: tuple[tuple[TrainingRow, ...], ...]
@@ -66,12 +72,12 @@ class TrainingSet:
 
     @property
     def steps(self) -> int:
-        """How many steps it takes."""
+        """The number of steps in all epochs."""
         return self.epochs * math.ceil(len(self.pieces) / self.batch)
 
 
 class StepResult(NamedTuple):
-    """What one step did: its number (from 1), the problems it stands for, loss, other measures, tokens taken in."""
+    """The result of one step: its number (from 1), the problems it stands for, loss, other measures, tokens read."""
 
     number: int
     problems: float
@@ -81,13 +87,13 @@ class StepResult(NamedTuple):
 
 
 def needs_reference(objective: Objective) -> bool:
-    """Whether the loss of `objective` compares the learner with its reference."""
+    """Whether the loss of `objective` compares the learner with a reference."""
     loss: Any = LOSSES[objective.loss]
     return bool(loss.needs_reference)
 
 
 class Trainer:
-    """Moves a learner's weights, a lesson at a time."""
+    """Trains a learner on one training set after another."""
 
     def __init__(self, learner: Learner, settings: TrainerSettings) -> None:
         self.learner = learner
@@ -102,7 +108,7 @@ class Trainer:
     # ── optimiser and schedule ──────────────────────────────────────────────────────────────────────────────
 
     def begin(self, horizon: float, settings: TrainerSettings) -> None:
-        """A new optimiser and a new schedule, over `horizon` problems."""
+        """Create a new optimiser and a new schedule over `horizon` problems."""
         self.settings = settings
         self.horizon = horizon
         self.seen = 0.0
@@ -115,25 +121,25 @@ class Trainer:
             yield from (value for value in state.values() if isinstance(value, torch.Tensor))
 
     def learning_rate(self) -> float:
-        """The rate after `seen` problems."""
-        s = self.settings
-        if self.seen < s.warm_up:
-            return s.learning_rate * (self.seen + 1) / (s.warm_up + 1)
-        done = min(1.0, (self.seen - s.warm_up) / max(1e-9, self.horizon - s.warm_up))
-        factors = {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}
-        return s.learning_rate * factors[s.schedule]
+        """Return the learning rate after `seen` problems."""
+        settings = self.settings
+        if self.seen < settings.warm_up:
+            return settings.learning_rate * (self.seen + 1) / (settings.warm_up + 1)
+        progress = min(1.0, (self.seen - settings.warm_up) / max(1e-9, self.horizon - settings.warm_up))
+        factors = {"constant": 1.0, "linear": 1 - progress, "cosine": 0.5 * (1 + math.cos(math.pi * progress))}
+        return settings.learning_rate * factors[settings.schedule]
 
     def state(self) -> dict[str, Any]:
-        """Optimiser and place in the schedule."""
+        """Return the state of the optimiser and the position in the schedule."""
         return {"optimizer": self.optimizer.state_dict(), "horizon": self.horizon, "seen": self.seen}
 
     def restore(self, state: dict[str, Any], settings: TrainerSettings) -> None:
-        """Goes on from what `state` gave."""
+        """Resume from a `state`."""
         self.begin(state["horizon"], settings)
         self.optimizer.load_state_dict(state["optimizer"])
         self.seen = state["seen"]
 
-    # ── lessons ─────────────────────────────────────────────────────────────────────────────────────────────
+    # ── training sets ───────────────────────────────────────────────────────────────────────────────────────
 
     def lesson(
         self,
@@ -145,8 +151,11 @@ class Trainer:
         *,
         updates: int | Literal["batch"] = "batch",
     ) -> TrainingSet:
-        """`experience` as rows, to be learnt in so many `updates`, or in batches of the settings. What is longer than
-        the model or has nothing to train is left out and counted, never cut; RunStopped if that is too much."""
+        """Render `experience` as a training set for `updates` steps, or for steps of the batch size of the settings.
+
+        A piece that is longer than the model, or has nothing to train, is dropped and counted, never truncated.
+        RunStopped if more than `max_dropped` of the pieces are dropped.
+        """
         loss = LOSSES[objective.loss](objective)
         longest = self.learner.model.max_length
         pieces = []
@@ -157,133 +166,145 @@ class Trainer:
         dropped = len(experience) - len(pieces)
         if experience and dropped > self.settings.max_dropped * len(experience):
             raise RunStopped(
-                f"{dropped} of {len(experience)} pieces of experience cannot be trained on: longer than the model's "
-                f"{longest} tokens, or with nothing to train; shorten them, or raise max_dropped under [trainer] "
-                f"(now {self.settings.max_dropped:g})"
+                f"{dropped} of {len(experience)} pieces of experience cannot be trained on: they are longer than the "
+                f"model's {longest} tokens or have nothing to train; shorten them, or raise max_dropped under "
+                f"[trainer] (now {self.settings.max_dropped:g})"
             )
         name = digest(*(digest(row.ids) for rows in pieces for row in rows))
         batch = self.settings.batch if updates == "batch" else max(1, math.ceil(len(pieces) * epochs / updates))
         return TrainingSet(name, tuple(pieces), problems, epochs, batch, seed, loss, dropped)
 
-    def reference(self, lesson: TrainingSet) -> Reference | None:
-        """The log-probability of each row under the weights as they are now; None where no loss asks.
+    def reference(self, training_set: TrainingSet) -> Reference | None:
+        """Compute the log-probability of each row under the present weights; None if the loss needs no reference.
 
-        A row that these weights sampled, and that carries what they gave it, needs no pass of its own, if a probe finds
-        that the sampler and the trainer agree.
+        Rows that these weights sampled carry the engine's log-probabilities. They are used without another pass if they
+        agree with the trainer's on a probe of pieces.
         """
-        if not lesson.loss.needs_reference:
+        if not training_set.loss.needs_reference:
             return None
+        pieces = training_set.pieces
         sampled = {
-            place: tuple(row.sampled for row in rows if row.sampled is not None)
-            for place, rows in enumerate(lesson.pieces)
+            index: tuple(row.sampled for row in rows if row.sampled is not None)
+            for index, rows in enumerate(pieces)
             if all(row.sampled is not None for row in rows)
         }
-        sums = self._log_probabilities(lesson, list(sampled)[:: math.ceil(len(sampled) / PROBE) or 1])
-        gaps = [abs(a - b) for place in sums for a, b in zip(sums[place], sampled[place], strict=True)]
-        gap = max(gaps, default=None)
-        believed = sampled if gap is not None and gap <= TOLERANCE else {}
-        unknown = [place for place in range(len(lesson.pieces)) if place not in sums and place not in believed]
-        sums = {**believed, **sums, **self._log_probabilities(lesson, unknown)}
-        share = len(believed) / max(1, len(lesson.pieces))
-        return Reference(tuple(sums[place] for place in range(len(lesson.pieces))), share, gap)
+        probe = list(sampled)[:: math.ceil(len(sampled) / PROBE) or 1]
+        computed = self._log_probabilities(training_set, probe)
+        gap = max(
+            (abs(a - b) for index in computed for a, b in zip(computed[index], sampled[index], strict=True)),
+            default=None,
+        )
+        trusted = sampled if gap is not None and gap <= TOLERANCE else {}
+        unknown = [index for index in range(len(pieces)) if index not in computed and index not in trusted]
+        sums = {**trusted, **computed, **self._log_probabilities(training_set, unknown)}
+        share = len(trusted) / max(1, len(pieces))
+        return Reference(tuple(sums[index] for index in range(len(pieces))), share, gap)
 
-    def _log_probabilities(self, lesson: TrainingSet, places: Sequence[int]) -> dict[int, tuple[float, ...]]:
-        """The weighted sum for each row of the pieces at `places`."""
+    def _log_probabilities(self, training_set: TrainingSet, indices: Sequence[int]) -> dict[int, tuple[float, ...]]:
+        """The weighted log-probability of each row of the pieces at `indices`."""
         self.learner.to_device()
         self.module.eval()
         sums = {}
         with torch.no_grad():
-            for group in self._micro_batches(lesson, places):
-                logprob_BT, weight_BT = self._forward(lesson, group)
-                found = iter((logprob_BT * weight_BT).sum(dim=1).tolist())
-                for place in group:
-                    sums[place] = tuple(next(found) for _ in lesson.pieces[place])
+            for group in self._micro_batches(training_set, indices):
+                logprob_BT, weight_BT = self._forward(training_set, group)
+                row_sums = iter((logprob_BT * weight_BT).sum(dim=1).tolist())
+                for index in group:
+                    sums[index] = tuple(next(row_sums) for _ in training_set.pieces[index])
         return sums
 
-    def _forward(self, lesson: TrainingSet, places: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """The log-probabilities of the rows of the pieces at `places`, and their weights, both [B, T]."""
-        rows = [row for place in places for row in lesson.pieces[place]]
+    def _forward(self, training_set: TrainingSet, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The log-probabilities of the rows of the pieces at `indices`, and their weights, both [B, T]."""
+        rows = [row for index in indices for row in training_set.pieces[index]]
         batch = pad(rows, self.learner.model.device)
-        expected_BT = batch.weight_BT if lesson.loss.is_linear else None
-        common = shared(rows) if lesson.loss.in_pairs and self._forkable else None
-        shared_P = None if common is None else torch.tensor(common, device=batch.ids_BT.device)
+        # The gradient of a linear loss by the log-probabilities is the weights, up to a factor.
+        expected_BT = batch.weight_BT if training_set.loss.is_linear else None
+        shared = shared_prefixes(rows) if training_set.loss.in_pairs and self._forkable else None
+        shared_P = None if shared is None else torch.tensor(shared, device=batch.ids_BT.device)
         trained_BT = batch.weight_BT != 0
         logprob_BT = self.module(batch.ids_BT, batch.attention_BT, trained_BT, expected_BT, shared_P)
         return logprob_BT, batch.weight_BT
 
-    def learn(self, lesson: TrainingSet, done: int = 0) -> Iterator[StepResult]:
-        """Takes the lesson's steps after the first `done`, one an iteration."""
-        a_step = lesson.problems / max(1, lesson.steps)
+    def learn(self, training_set: TrainingSet, done: int = 0) -> Iterator[StepResult]:
+        """Take the steps after the first `done`, one per iteration."""
+        problems_per_step = training_set.problems / max(1, training_set.steps)
         number = 0
-        for epoch in range(lesson.epochs):
-            order = list(range(len(lesson.pieces)))
-            named_rng(*lesson.seed, "order", epoch).shuffle(order)
-            for start in range(0, len(order), lesson.batch):
+        for epoch in range(training_set.epochs):
+            order = list(range(len(training_set.pieces)))
+            named_rng(*training_set.seed, "order", epoch).shuffle(order)
+            for start in range(0, len(order), training_set.batch):
                 number += 1
                 if number > done:
-                    yield self._step(lesson, order[start : start + lesson.batch], number, a_step)
+                    indices = order[start : start + training_set.batch]
+                    yield self._step(training_set, indices, number, problems_per_step)
 
-    def _step(self, lesson: TrainingSet, places: Sequence[int], number: int, problems: float) -> StepResult:
+    def _step(self, training_set: TrainingSet, indices: Sequence[int], number: int, problems: float) -> StepResult:
         self.learner.to_device(self.moments)
-        torch.manual_seed(stream(*lesson.seed, "dropout", number))
-        size = sum(lesson.loss.size(lesson.pieces[place]) for place in places)
-        self.module.train()
-        total, tokens = torch.zeros((), device=self.learner.model.device), 0
-        measures: dict[str, torch.Tensor] = {}
-        for group in self._micro_batches(lesson, places):
-            logprob_BT, weight_BT = self._forward(lesson, group)
-            loss, found = lesson.loss(logprob_BT, weight_BT, self._reference_of(lesson, group))
-            self.accelerator.backward(loss / size)
-            total += loss.detach() / size
-            tokens += sum(len(row.ids) for place in group for row in lesson.pieces[place])
-            for name, value in found.items():
-                measures[name] = measures.get(name, torch.zeros_like(value)) + value / size
-        loss_of_step = float(total)
-        self._check("loss", loss_of_step, number, places)
+        torch.manual_seed(stream(*training_set.seed, "dropout", number))
+        loss, measures, tokens = self._accumulate_gradient(training_set, indices)
+        self._check("loss", loss, number, indices)
         norm = self.accelerator.clip_grad_norm_(self.module.parameters(), self.settings.max_grad_norm)
-        self._check("gradient's norm", float(norm), number, places)
+        self._check("gradient norm", float(norm), number, indices)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate()
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.seen += problems
-        self.learner.moved(f"{lesson.name} {number}")
-        return StepResult(
-            number, problems, loss_of_step, {name: float(value) for name, value in measures.items()}, tokens
-        )
+        self.learner.record_update(f"{training_set.name} {number}")
+        return StepResult(number, problems, loss, {name: float(value) for name, value in measures.items()}, tokens)
+
+    def _accumulate_gradient(
+        self, training_set: TrainingSet, indices: Sequence[int]
+    ) -> tuple[float, dict[str, torch.Tensor], int]:
+        """Add up the gradient of a step; return its loss, its other measures and the number of tokens read."""
+        divisor = sum(training_set.loss.size(training_set.pieces[index]) for index in indices)
+        self.module.train()
+        total, tokens = torch.zeros((), device=self.learner.model.device), 0
+        measures: dict[str, torch.Tensor] = {}
+        for group in self._micro_batches(training_set, indices):
+            logprob_BT, weight_BT = self._forward(training_set, group)
+            loss, group_measures = training_set.loss(logprob_BT, weight_BT, self._reference_of(training_set, group))
+            self.accelerator.backward(loss / divisor)
+            total += loss.detach() / divisor
+            tokens += sum(len(row.ids) for index in group for row in training_set.pieces[index])
+            for name, value in group_measures.items():
+                measures[name] = measures.get(name, torch.zeros_like(value)) + value / divisor
+        return float(total), measures, tokens
 
     @staticmethod
-    def _check(what: str, value: float, number: int, places: Sequence[int]) -> None:
+    def _check(quantity: str, value: float, number: int, indices: Sequence[int]) -> None:
         if not math.isfinite(value):
-            rows = ", ".join(str(place) for place in list(places)[:8])
+            rows = ", ".join(str(index) for index in list(indices)[:8])
             raise RunStopped(
-                f"the {what} is {value} in step {number}, rows {rows}; lower the learning rate in a new run"
+                f"the {quantity} is {value} in step {number}, rows {rows}; lower the learning rate in a new run"
             )
 
     def finite(self) -> bool:
-        """Whether every weight is a number."""
+        """Whether all trained weights are finite."""
         return all(bool(torch.isfinite(p).all()) for p in self.module.parameters() if p.requires_grad)
 
-    def _reference_of(self, lesson: TrainingSet, places: Sequence[int]) -> torch.Tensor | None:
-        if lesson.reference is None:
+    def _reference_of(self, training_set: TrainingSet, indices: Sequence[int]) -> torch.Tensor | None:
+        if training_set.reference is None:
             return None
-        sums = [found for place in places for found in lesson.reference.sums[place]]
+        sums = [row_sum for index in indices for row_sum in training_set.reference.sums[index]]
         return torch.tensor(sums, device=self.learner.model.device)
 
-    def _micro_batches(self, lesson: TrainingSet, places: Sequence[int]) -> Iterator[list[int]]:
-        lengths = [max(len(row.ids) for row in lesson.pieces[place]) for place in places]
-        rows = [len(lesson.pieces[place]) for place in places]
-        budget = self.settings.batch_tokens or (1_024 if self.learner.model.device.type == "cpu" else 16_384)
-        for group in bucketed(lengths, rows, budget):
-            yield [places[at] for at in group]
+    def _micro_batches(self, training_set: TrainingSet, indices: Sequence[int]) -> Iterator[list[int]]:
+        """Divide the pieces at `indices` into groups that fit in one forward pass."""
+        pieces = [training_set.pieces[index] for index in indices]
+        lengths = [max(len(row.ids) for row in rows) for rows in pieces]
+        rows_each = [len(rows) for rows in pieces]
+        default = CPU_BATCH_TOKENS if self.learner.model.device.type == "cpu" else GPU_BATCH_TOKENS
+        for group in bucketed(lengths, rows_each, self.settings.batch_tokens or default):
+            yield [indices[i] for i in group]
 
 
 def _optimizer(module: torch.nn.Module, settings: TrainerSettings) -> torch.optim.Optimizer:
-    how: dict[str, Any] = {
+    options: dict[str, Any] = {
         "lr": settings.learning_rate,
         "betas": settings.adam_betas,
         "weight_decay": settings.weight_decay,
     }
     if settings.optimizer == "adamw_8bit":
-        return quantization.adamw_8bit(module, **how)
-    return torch.optim.AdamW([weight for weight in module.parameters() if weight.requires_grad], **how)
+        return quantization.adamw_8bit(module, **options)
+    return torch.optim.AdamW([weight for weight in module.parameters() if weight.requires_grad], **options)

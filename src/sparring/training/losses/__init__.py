@@ -1,1 +1,1 @@
-"""One objective's computation a file. The folder is the register: a file dropped in here is found by its name."""
+"""One loss per file. The folder is the register: a class in a file placed here is found by its `name`."""

@@ -1,4 +1,4 @@
-"""Direct preference optimisation (arXiv 2305.18290), with optional likelihood of the chosen side.
+"""Direct preference optimisation (arXiv 2305.18290), with an optional likelihood term for the chosen side.
 
 Axes: `B` row (chosen and rejected in turn), `T` token, `P` pair.
 """
@@ -18,7 +18,7 @@ from sparring.models.renderer import Renderer, TrainingRow
 
 
 class DPOLoss:
-    """−log σ(β · (margin of the learner − margin of the reference)) summed over pairs, divided by their number."""
+    """The mean over pairs of −log σ(β · (margin of the learner − margin of the reference))."""
 
     name: ClassVar[str] = "dpo"
     needs_reference: ClassVar[bool] = True
@@ -30,7 +30,7 @@ class DPOLoss:
         self.nll_weight = objective.nll_weight
 
     def rows(self, item: Preference, dialect: Renderer) -> list[TrainingRow]:
-        """The chosen row and the rejected one; none where either side has nothing to train."""
+        """Return the chosen and the rejected row; no rows if either side has nothing to train."""
         rows = [
             row
             for side in (item.chosen, item.rejected)
@@ -39,19 +39,20 @@ class DPOLoss:
         return rows if len(rows) == 2 else []
 
     def size(self, rows: Sequence[TrainingRow]) -> float:
-        """What these rows add to the divisor of their step: pairs."""
+        """Return what these rows add to the divisor of their step: the number of pairs."""
         return len(rows) / 2
 
     def __call__(
         self, logprob_BT: torch.Tensor, weight_BT: torch.Tensor, reference_B: torch.Tensor | None
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The undivided loss; the share of pairs ranked rightly and the mean margin, both summed over pairs."""
+        """Return the loss, the number of pairs ranked correctly and the margin, all summed over pairs."""
         assert reference_B is not None
         policy_B = (logprob_BT * weight_BT).sum(dim=1)
-        margins = self.beta * ((policy_B - reference_B)[0::2] - (policy_B - reference_B)[1::2])
-        loss = -logsigmoid(margins).sum()
+        log_ratio_B = policy_B - reference_B
+        margin_P = self.beta * (log_ratio_B[0::2] - log_ratio_B[1::2])
+        loss = -logsigmoid(margin_P).sum()
         if self.nll_weight:
-            tokens = weight_BT[0::2].sum(dim=1)
-            loss = loss - self.nll_weight * (policy_B[0::2] / tokens).sum()
-        measured = {"ranked": (margins > 0).sum(), "margin": margins.detach().sum()}
-        return loss, measured
+            tokens_P = weight_BT[0::2].sum(dim=1)
+            loss = loss - self.nll_weight * (policy_B[0::2] / tokens_P).sum()
+        measures = {"ranked": (margin_P > 0).sum(), "margin": margin_P.detach().sum()}
+        return loss, measures

@@ -16,7 +16,7 @@ from sparring.models.renderer import Renderer, TrainingRow
 
 
 class LikelihoodLoss:
-    """−Σ w · log p over the step, divided by its Σ w, however the step is split."""
+    """−Σ w · log p over a step, divided by its Σ w; how the step is split into micro-batches makes no difference."""
 
     name: ClassVar[str] = "likelihood"
     needs_reference: ClassVar[bool] = False
@@ -27,15 +27,15 @@ class LikelihoodLoss:
         """The objective has no settings."""
 
     def rows(self, item: Demonstration, dialect: Renderer) -> list[TrainingRow]:
-        """The rows of one demonstration."""
+        """Return the rows of one demonstration."""
         return dialect.rows(item.chat, item.reader)
 
     def size(self, rows: Sequence[TrainingRow]) -> float:
-        """What these rows add to the divisor of their step: their trained weight."""
+        """Return what these rows add to the divisor of their step: the sum of their weights."""
         return sum(sum(row.weights) for row in rows)
 
     def __call__(
         self, logprob_BT: torch.Tensor, weight_BT: torch.Tensor, reference_B: torch.Tensor | None
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The undivided loss."""
+        """Return the loss before division."""
         return -(logprob_BT * weight_BT).sum(), {}

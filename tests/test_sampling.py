@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from sparring.core.speaker import Sampling
 from sparring.inference import sampling as module
-from sparring.inference.sampling import Draw, least_kept, uniform
+from sparring.inference.sampling import TokenSampler, score_threshold, uniform
 
 CPU = torch.device("cpu")
 
 
 def drawn(logits: torch.Tensor, sampling: Sampling, times: int) -> Counter[int]:
     """How often each token is drawn, each time from another stream."""
-    rng = Draw([sampling] * times, range(times), [0] * times, CPU)
+    rng = TokenSampler([sampling] * times, range(times), [0] * times, CPU)
     return Counter(rng(logits.expand(times, -1))[0].tolist())
 
 
@@ -75,7 +75,7 @@ def test_filters_keep_what_a_simple_implementation_keeps(seed, size, top_k, top_
     logits = torch.randn(1, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     expected = kept_by_hand(logits[0].tolist(), Sampling(top_k=top_k, top_p=top_p))
     limits = torch.tensor([[top_k or 2**24]]), torch.tensor([[top_p]])
-    kept = (logits >= least_kept(logits, *limits))[0].nonzero()[:, 0].tolist()
+    kept = (logits >= score_threshold(logits, *limits))[0].nonzero()[:, 0].tolist()
     assert set(kept) == set(expected)
 
 
@@ -86,8 +86,8 @@ def test_a_flat_distribution_keeps_its_ties():
 def test_rows_of_mixed_settings_draw_as_they_do_alone():
     logits = torch.randn(4, 50, generator=torch.Generator().manual_seed(1))
     mixed = [Sampling(temperature=0), Sampling(), Sampling(temperature=0.3, top_k=3), Sampling(top_p=0.5)]
-    together = Draw(mixed, [7, 8, 9, 10], [0, 3, 5, 1], CPU)
-    alone = [Draw([s], [7 + i], [c], CPU) for i, (s, c) in enumerate(zip(mixed, [0, 3, 5, 1], strict=True))]
+    together = TokenSampler(mixed, [7, 8, 9, 10], [0, 3, 5, 1], CPU)
+    alone = [TokenSampler([s], [7 + i], [c], CPU) for i, (s, c) in enumerate(zip(mixed, [0, 3, 5, 1], strict=True))]
     for _ in range(20):
         ids, logprobs = together(logits)
         assert ids.tolist() == [rng(logits[i : i + 1])[0].item() for i, rng in enumerate(alone)]
