@@ -59,7 +59,7 @@ class OwnBest:
 
     async def answer(self, question, learner, layout):
         reply = await learner.reply(question, Sampling(temperature=0, max_tokens=self.max_tokens))
-        return answered(question, reply.whole().by(LEARNER))
+        return answered(question, reply.require_complete().by(LEARNER))
 '''
 
 TASK = '''

@@ -175,10 +175,10 @@ async def ask(
     chat = question(prompt, system)
     reply = await speaker.reply(chat, sampling)
     try:
-        return read(reply.whole().text)
+        return read(reply.require_complete().text)
     except (Unreadable, CutOff) as error:
         again = chat.say(PARTNER, reply.text).say(USER, fill(RETRY_PROMPT, reason=str(error)))
-        return read((await speaker.reply(again, sampling)).whole().text)
+        return read((await speaker.reply(again, sampling)).require_complete().text)
 
 
 RETRY_PROMPT = "That reply cannot be used: {reason}. Please reply once more, in exactly the form asked for."

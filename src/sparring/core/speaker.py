@@ -52,7 +52,7 @@ class Reply:
         """The reply as `author`'s message, left open where the limit cut it: no stop token was sampled."""
         return Message(author, self.parts, open=self.finish == "length")
 
-    def whole(self) -> Reply:
+    def require_complete(self) -> Reply:
         """Itself, as every reader of replies asks for it: CutOff if the limit cut it, TooLong beyond `LONGEST`."""
         if self.finish == "length":
             raise CutOff(f"the reply was cut at its limit after {self.completion_tokens} tokens")
@@ -75,6 +75,6 @@ def text_reply(text: str, writer: str) -> Reply:
     return Reply((Part(text, writer),))
 
 
-def opened(chat: Chat, author: str, parts: Sequence[Part]) -> Chat:
+def prefill(chat: Chat, author: str, parts: Sequence[Part]) -> Chat:
     """`chat` with `author`'s turn begun by `parts` and left open."""
     return chat.then(replace(Message(author, tuple(parts)), open=True))

@@ -71,7 +71,7 @@ class SAIE(Method):
         try:
             for turn in range(self.turns):
                 who = LEARNER
-                reply = (await learner.reply(chat, sampling)).whole()
+                reply = (await learner.reply(chat, sampling)).require_complete()
                 chat = chat.then(reply.by(LEARNER))
                 right.append(task.is_right(problem, reply.text))
                 stances.append(self._stance(problem, right[-1], turn, rng))
@@ -81,7 +81,7 @@ class SAIE(Method):
                 chat = chat.say(DISCUSSANT, remark)
             if self.learn == "own_correct_revision":
                 who = LEARNER
-                chat = chat.then((await learner.reply(chat, sampling)).whole().by(LEARNER))
+                chat = chat.then((await learner.reply(chat, sampling)).require_complete().by(LEARNER))
                 right.append(task.is_right(problem, chat.text))
         except ConversationError as error:
             return Episode(problem, chat, failures=(Failure.of(error, who),), failed=True)
@@ -127,7 +127,7 @@ class SAIE(Method):
     async def answer(self, question: Chat, learner: Speaker, layout: StepFormat) -> Answered:
         """Alone: one greedy reply."""
         reply = await learner.reply(question, Sampling(temperature=0, max_tokens=self.max_tokens))
-        return answered(question, reply.whole().by(LEARNER))
+        return answered(question, reply.require_complete().by(LEARNER))
 
 
 def _gold(problem: Problem) -> str:

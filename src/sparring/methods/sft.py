@@ -70,6 +70,6 @@ class SFT(Method):
         """One greedy reply, its thought taken off."""
         form = thought_format(self.thought_format)
         asked = ask_for_thought(form, question, self.thought_prompt)
-        reply = (await learner.reply(asked, Sampling(temperature=0, max_tokens=self.max_tokens))).whole()
+        reply = (await learner.reply(asked, Sampling(temperature=0, max_tokens=self.max_tokens))).require_complete()
         response = form.split(reply.text).answer.text
         return Answered(asked.then(reply.by(LEARNER)), response, (response,))

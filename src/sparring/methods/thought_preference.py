@@ -111,7 +111,7 @@ class _Preference(ABC):
                 chat, Sampling(self.temperature, self.top_p, max_tokens=self.max_tokens), sample
             )
             said = reply.by(LEARNER)
-            return Candidate(said, self.form.split(reply.whole().text).answer)
+            return Candidate(said, self.form.split(reply.require_complete().text).answer)
         except ConversationError as error:
             return Candidate(said, failure=Failure.of(error, LEARNER))
 
@@ -158,7 +158,7 @@ class _Preference(ABC):
             sampling = Sampling(temperature, self.top_p if sample else 1.0, max_tokens=self.max_tokens)
             try:
                 reply = await learner.reply(asked, sampling, sample)
-                response = self.form.split(reply.whole().text).answer.text
+                response = self.form.split(reply.require_complete().text).answer.text
             except ConversationError as error:
                 unreadable = error
                 continue

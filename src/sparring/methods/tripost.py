@@ -45,7 +45,7 @@ from sparring.core.experience import Demonstration, Experience
 from sparring.core.method import Answered, Method, Schedule
 from sparring.core.objective import Likelihood
 from sparring.core.partner import CRITIC, EDITOR, Critic, Editor
-from sparring.core.speaker import Reply, Sampling, Speaker, opened
+from sparring.core.speaker import Reply, Sampling, Speaker, prefill
 from sparring.core.task import Offer, Problem, Task, is_sound
 from sparring.parsing.steps import Fault, StepFormat, order
 
@@ -205,7 +205,7 @@ class _Hand:
 
     async def attempt(self) -> Reply:
         sampling = replace(self.sampling, stop=(self.layout.feedback,))
-        return (await self.learner.reply(self.question, sampling)).whole()
+        return (await self.learner.reply(self.question, sampling)).require_complete()
 
     async def feedback(self, attempt: Parts) -> Reply:
         begun = (*attempt, self.marker(self.layout.feedback))
@@ -216,7 +216,7 @@ class _Hand:
         return await self._continued(begun, stop=self.layout.feedback)
 
     async def _continued(self, begun: Parts, stop: str) -> Reply:
-        chat = opened(self.question, LEARNER, begun)
+        chat = prefill(self.question, LEARNER, begun)
         return await self.learner.reply(chat, replace(self.sampling, stop=(stop,)))
 
     def marker(self, text: str) -> Part:
@@ -238,7 +238,7 @@ class _Hand:
             return None
 
     def _named(self, feedback: Reply, attempt: Parts) -> Fault | None:
-        fault = self.layout.read(feedback.whole().text)
+        fault = self.layout.read(feedback.require_complete().text)
         return None if fault is None else self.layout.located(_text(attempt), fault)
 
 

@@ -24,4 +24,4 @@ class Solo:
     async def answer(self, question: Chat, learner: Speaker, layout: StepFormat) -> Answered:
         """The reply as it is."""
         reply = await learner.reply(question, Sampling(temperature=0, max_tokens=self.max_tokens))
-        return answered(question, reply.whole().by(LEARNER))
+        return answered(question, reply.require_complete().by(LEARNER))

@@ -71,7 +71,7 @@ async def ask_speaker(
 ) -> _Got | Failure:
     """What `read` makes of the `sample`-th reply to `chat`, or how that failed."""
     try:
-        return read((await speaker.reply(chat, sampling, sample)).whole().text)
+        return read((await speaker.reply(chat, sampling, sample)).require_complete().text)
     except ConversationError as error:
         return Failure.of(error, WRITER)
 
