@@ -159,8 +159,8 @@ RECIPES = {
     ),
 }
 FILES = {"methods": ("own_best", METHOD), "tasks": ("backwards", TASK), "partners": ("placebo", PARTNER)}
-UNKNOWN = {"methods": "no method is called 'own_best'", "tasks": "no task is called 'backwards'",
-           "partners": "no partner is called 'placebo'"}  # fmt: skip
+UNKNOWN = {"methods": "unknown method 'own_best'", "tasks": "unknown task 'backwards'",
+           "partners": "unknown partner 'placebo'"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -78,7 +78,7 @@ def test_a_row_is_a_problem_with_its_solution_freed_of_annotations(clips):
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        ({"question": "x"}, "no column is called 'answer'; there is question"),
+        ({"question": "x"}, "unknown column 'answer'; choose from question"),
         ({"question": "x", "answer": 3}, r"answer is a number \(3\), not text"),
         ({"question": "x", "answer": "#### 1.2.3"}, "the last line of the answer is '#### 1.2.3', not"),
         ({"question": " ", "answer": "#### 3"}, "question is empty"),

@@ -1,4 +1,4 @@
-"""Many conversations at once, their results in the order asked for; an error that is nobody's data ends them all."""
+"""Run many conversations at once and return results in order; an unexpected error cancels them all."""
 
 from __future__ import annotations
 
@@ -9,32 +9,35 @@ from typing import Any, TypeVar
 
 from sparring.common.errors import SparringError
 
-_Asked = TypeVar("_Asked")
-_Got = TypeVar("_Got")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
-async def together(ask: Callable[[_Asked], Awaitable[_Got]], things: Iterable[_Asked], at_once: int) -> list[_Got]:
-    """`ask` of each of `things`, `at_once` at a time."""
-    places = list(enumerate(things))
-    waiting, found = iter(places), dict[int, _Got]()
+async def together(ask: Callable[[_Item], Awaitable[_Result]], items: Iterable[_Item], at_once: int) -> list[_Result]:
+    """Return `ask(item)` for each of `items`, in order, with at most `at_once` calls at a time.
+
+    If calls raise SparringErrors, the first of them is raised; the other calls are cancelled.
+    """
+    indexed = list(enumerate(items))
+    pending, results = iter(indexed), dict[int, _Result]()
 
     async def work() -> None:
-        for place, thing in waiting:
-            found[place] = await ask(thing)
-            await asyncio.sleep(0)  # where all is known already nobody waits for anything, and others want a turn
+        for index, item in pending:  # the workers share one iterator
+            results[index] = await ask(item)
+            await asyncio.sleep(0)  # `ask` may return without waiting (a cached reply): give other tasks a turn
 
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(at_once, len(places))):
+            for _ in range(min(at_once, len(indexed))):
                 group.create_task(work())
     except BaseExceptionGroup as errors:
-        known = errors.subgroup(SparringError)
-        if known is None:
+        own_errors = errors.subgroup(SparringError)
+        if own_errors is None:
             raise
-        raise _first(known) from errors
-    if len(found) < len(places):
+        raise _first(own_errors) from errors
+    if len(results) < len(indexed):  # a TaskGroup does not report a task that was cancelled by itself
         raise asyncio.CancelledError("a conversation was cancelled")
-    return [found[place] for place, _ in places]
+    return [results[index] for index, _ in indexed]
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -42,28 +45,28 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
-def wait_for(work: Coroutine[Any, Any, _Got]) -> _Got:
-    """The result of `work`, from a script or from inside a running event loop (a notebook's)."""
-    if not _in_a_loop():
+def wait_for(work: Coroutine[Any, Any, _Result]) -> _Result:
+    """Return the result of `work`, called from a script or inside a running event loop (a notebook's)."""
+    if not _is_in_event_loop():
         return asyncio.run(work)
-    found: list[_Got] = []
-    failed: list[BaseException] = []
+    results: list[_Result] = []
+    errors: list[BaseException] = []
 
-    def there() -> None:
+    def run_in_thread() -> None:  # a running loop admits no second one in its own thread
         try:
-            found.append(asyncio.run(work))
+            results.append(asyncio.run(work))
         except BaseException as error:
-            failed.append(error)
+            errors.append(error)
 
-    thread = threading.Thread(target=there)
+    thread = threading.Thread(target=run_in_thread)
     thread.start()
     thread.join()
-    if failed:
-        raise failed[0]
-    return found[0]
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
-def _in_a_loop() -> bool:
+def _is_in_event_loop() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:

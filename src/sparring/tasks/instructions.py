@@ -91,5 +91,5 @@ class Instructions:
     def _instruction(self, row: Record) -> str:
         column = self.instruction_column or next((c for c in ("instruction", "prompt") if row.has(c)), None)
         if column is None:
-            raise row.wrong(f"{nearest('column', 'instruction', row.cells)}; name yours with instruction_column")
+            raise row.wrong(f"{nearest('column', 'instruction', row.cells)}, and name it in instruction_column")
         return column

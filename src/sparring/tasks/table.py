@@ -166,7 +166,7 @@ class Table:
         """The question, and the answer that a conversation may end in."""
         column = self.prompt_column or next((c for c in ("prompt", "messages") if row.has(c)), None)
         if column is None:
-            raise row.wrong(f"{nearest('column', 'prompt', row.cells)}; name yours with prompt_column")
+            raise row.wrong(f"{nearest('column', 'prompt', row.cells)}, and name it in prompt_column")
         value = row.cell(column)
         return _conversation(row, column, value) if isinstance(value, list) else (question(row.text(column)), None)
 
