@@ -155,7 +155,7 @@ INLINE = {
     "partners.task_editor:_with_slip": "a program's own words",
     "parsing.sorting:stated": "stated",
     "parsing.steps:order": "order",
-    "parsing.steps:_squeezed": "agrees",
+    "parsing.steps:_without_spaces": "agrees",
     "client.completion:learn": "dialect",
 }
 
