@@ -28,7 +28,7 @@ from annotated_types import Ge
 from sparring.common.errors import ConfigError
 from sparring.core.chat import question
 from sparring.core.task import Pool, Problem, Split
-from sparring.parsing.arithmetic.derivation import Derivation, Slip, asked
+from sparring.parsing.arithmetic.derivation import Derivation, Slip, parse_question
 from sparring.parsing.arithmetic.equations import Statement, explained, statements
 from sparring.parsing.arithmetic.expressions import (
     Expression,
@@ -132,7 +132,7 @@ class MultistepArithmetic:
         if problem.rationale and problem.rationale.startswith(kept):
             return problem.rationale
         derivation = self._follow(problem, kept)[0]
-        if derivation.stated:
+        if derivation.is_stated:
             return kept
         rest = _operated(derivation) if self.range == "easy" else _argued(problem, derivation)
         gap = "\n" if kept and not kept.endswith("\n") else ""
@@ -174,7 +174,7 @@ class MultistepArithmetic:
             slip = derivation.take(statement, last=place == len(said) - 1)
             if slip is not None:
                 return derivation, (step, slip)
-        if not derivation.answered:
+        if not derivation.is_answered:
             return derivation, self._stopped(read, derivation, "the answer stops here")
         if not self.is_right(problem, answer):  # it was calculated, and the end is about something else
             return derivation, self._stopped(read, derivation, "the answer does not end in its value")
@@ -190,7 +190,7 @@ class MultistepArithmetic:
 
     def _final(self, problem: Problem, response: str) -> int | None:
         """The value that `response` states for the whole problem, right or wrong, None if it states none."""
-        whole = asked(problem.chat.text)[1]
+        whole = parse_question(problem.chat.text)[1]
         meaning: dict[str, Form] = {}
         answer: Statement | None = None
         last: int | None = None
@@ -216,7 +216,7 @@ def _span(answer: str, step: Step) -> tuple[int, int]:
 
 
 def _operations(problem: Problem) -> list[Operation]:
-    return [found for found, _ in reductions(asked(problem.chat.text)[0])]
+    return [found for found, _ in reductions(parse_question(problem.chat.text)[0])]
 
 
 def _equal(found: Operation) -> str:
@@ -320,17 +320,17 @@ def _operated(derivation: Derivation) -> Iterator[str]:
         for said in statements(line, 0, len(line), frozenset()):
             derivation.take(said)
         yield line
-    yield str(derivation.whole.value)
+    yield str(derivation.problem.value)
 
 
 def _argued(problem: Problem, derivation: Derivation) -> Iterator[str]:
     """The steps that are missing: all of them where nothing was calculated or given a name."""
-    if not derivation.begun and not derivation.meaning and problem.rationale:
+    if not derivation.has_begun and not derivation.meaning and problem.rationale:
         yield from (step.text for step in NUMBERED.split(problem.rationale))
         return
-    if not derivation.done:
+    if not derivation.is_done:
         yield from _unfinished(derivation)
-    yield f"So the answer is {derivation.whole.value}."
+    yield f"So the answer is {derivation.problem.value}."
 
 
 def _unfinished(derivation: Derivation) -> Iterator[str]:
