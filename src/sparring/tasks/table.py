@@ -88,7 +88,7 @@ class Table:
         return self._loaded[0][split]
 
     def is_right(self, problem: Problem, response: str) -> bool:
-        """Return whether `response` is right by the rule; ConfigError if the rule needs an answer that the row lacks."""
+        """Return whether `response` is right; ConfigError if the rule needs an answer that the row lacks."""
         if not response.strip():
             return False
         if self._function is not None:
