@@ -294,14 +294,14 @@ class _Reader:
         held: Place | None = None  # adjacent ones are merged; yielded after a subpart that follows
         at = 0
         while at < self.length:
-            found, at = self.spelling(at) or self.order(at) or self.place(at) or (None, at + 1)
-            if isinstance(found, Place):
-                held = Place(held.depths | found.depths, (held.span[0], found.span[1])) if held else found
-            elif found is not None:
-                if held and not isinstance(found, Block):
+            statement, at = self.spelling(at) or self.order(at) or self.place(at) or (None, at + 1)
+            if isinstance(statement, Place):
+                held = Place(held.depths | statement.depths, (held.span[0], statement.span[1])) if held else statement
+            elif statement is not None:
+                if held and not isinstance(statement, Block):
                     yield held
                     held = None
-                yield found
+                yield statement
         if held:
             yield held
 
