@@ -269,8 +269,8 @@ def test_a_function_is_found_in_a_file_and_in_a_module(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("", "no function in .*judging.py is called 'right'"),
-        ("right = 3", "is no function"),
+        ("", "unknown function in .*judging.py 'right'"),
+        ("right = 3", "is not a function"),
         ("import no_such_module", "No module named 'no_such_module'"),
         ("def right(", "SyntaxError"),
         ("raise RuntimeError('early')", "early"),

@@ -278,11 +278,11 @@ def test_a_derivation_knows_what_is_left():
     for text in ("4 - 1 = 3", "B = (4 - 1)", "A = 2 + 3"):
         for found in statements(text, 0, len(text), frozenset("AB")):
             assert derivation.take(found) is None
-    assert not derivation.done
+    assert not derivation.is_done
     assert derivation.next_operation() == Operation(2, "+", 3)
     assert format_expression(derivation.in_names()) == "(A * B)"
     for text in ("A = 5", "5 * 3 = 15"):
         for found in statements(text, 0, len(text), frozenset("AB")):
             assert derivation.take(found) is None
-    assert derivation.done
+    assert derivation.is_done
     assert derivation.next_operation() is None

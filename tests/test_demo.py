@@ -145,7 +145,7 @@ def test_all_arms_are_the_default():
 
 
 def test_an_unknown_arm_is_named_before_anything_is_run(tmp_path):
-    with pytest.raises(ConfigError, match=r"no arm of the demo is called 'tripos' .did you mean 'tripost'"):
+    with pytest.raises(ConfigError, match=r"unknown arm of the demo 'tripos' .did you mean 'tripost'"):
         run_demo(tmp_path / "run", 0, ("sft", "tripos"))
     with pytest.raises(ConfigError, match="names no arm; choose from sft, saie"):
         run_demo(tmp_path / "run", 0, ())

@@ -220,5 +220,5 @@ def test_the_verb_shows_a_table_with_what_is_a_bound_and_what_a_guess(tmp_path, 
 
 
 def test_a_mistaken_recipe_is_refused_before_anything_is_played():
-    with pytest.raises(ConfigError, match="no key is called 'prices_'"):
+    with pytest.raises(ConfigError, match="unknown key 'prices_'"):
         judged(table={"budget": {"prices_": {}}})

@@ -54,7 +54,7 @@ class OwnBest:
 
     async def answer(self, question, learner, layout):
         reply = await learner.reply(question, Sampling(temperature=0, max_tokens=self.max_tokens))
-        return answered(question, reply.whole().by(LEARNER))
+        return answered(question, reply.require_complete().by(LEARNER))
 '''
 
 TASK = '''
@@ -152,8 +152,8 @@ RECIPES = {
     ),
 }
 FILES = {"methods": ("own_best", METHOD), "tasks": ("backwards", TASK), "partners": ("placebo", PARTNER)}
-UNKNOWN = {"methods": "no method is called 'own_best'", "tasks": "no task is called 'backwards'",
-           "partners": "no partner is called 'placebo'"}  # fmt: skip
+UNKNOWN = {"methods": "unknown method 'own_best'", "tasks": "unknown task 'backwards'",
+           "partners": "unknown partner 'placebo'"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from sparring.common.errors import ConfigError, RunStopped, TooLong
 from sparring.core.chat import LEARNER, Part, question
-from sparring.core.speaker import Sampling, opened
+from sparring.core.speaker import Sampling, prefill
 from sparring.inference.journal import Journal
 from sparring.inference.model import LanguageModel, Lora, ModelSource, load_model
 from sparring.inference.model_speaker import ModelSpeaker
@@ -86,7 +86,7 @@ def test_samples_differ_and_are_the_same_each_time(folder):
 
 def test_an_open_turn_is_gone_on_with(folder):
     model = load_model(ModelSource(model=str(folder)))
-    begun = opened(ASKED, LEARNER, (Part("2+2", LEARNER),))
+    begun = prefill(ASKED, LEARNER, (Part("2+2", LEARNER),))
     assert model.dialect.decode(model.dialect.prompt(begun, LEARNER)).endswith("<assistant>2+2")
     assert reply(ModelSpeaker(model, LEARNER, (0,)), begun, temperature=0).prompt_tokens > 0
 

@@ -154,7 +154,7 @@ INLINE = {
     "partners.task_editor:_with_slip": "a program's own words",
     "parsing.sorting:stated": "stated",
     "parsing.steps:order": "order",
-    "parsing.steps:_squeezed": "agrees",
+    "parsing.steps:_without_spaces": "agrees",
     "client.completion:learn": "quirks",
 }
 
@@ -359,7 +359,7 @@ def test_an_arithmetic_answer_of_all_that_is_read_takes_no_long_time(unit):
 
 
 def test_a_reply_that_is_too_long_is_a_typed_failure_and_is_not_asked_for_again():
-    assert text_reply("x" * MAX_REPLY_CHARACTERS, "partner").whole().text
+    assert text_reply("x" * MAX_REPLY_CHARACTERS, "partner").require_complete().text
     speaker = Scripted(("Score: 7\n" + "x" * MAX_REPLY_CHARACTERS,))
     judges = ModelJudge(speaker, mode="pointwise"), RewardJudge(speaker)
     for judge in judges:
@@ -381,7 +381,7 @@ def test_a_learner_that_says_too_much_fails_its_episode(script):
 
 def test_a_thought_counts_for_nothing():
     parts = (Part("x" * MAX_REPLY_CHARACTERS, "partner", thought=True), Part("Score: 7", "partner"))
-    assert Reply(parts).whole().text == "Score: 7"
+    assert Reply(parts).require_complete().text == "Score: 7"
 
 
 def test_a_pattern_of_the_users_sees_a_bounded_text():

@@ -54,19 +54,23 @@ def test_a_json_file_may_hold_its_rows_under_one_key(tmp_path):
     [
         ("a.jsonl", b'{"a": 1}\n{"a": \n', "a.jsonl, row 2: not JSON: Expecting value"),
         ("a.jsonl", b'{"a": 1}\n[1]\n', r"a.jsonl, row 2: it is a list \(\[1\]\), not an object"),
-        ("a.jsonl", b'{"a": "\xff"}\n', "a.jsonl, row 1: not JSON that can be read: .*utf-8"),
-        ("a.jsonl", b"[" * 100_000, "a.jsonl, row 1: not JSON that can be read"),
+        ("a.jsonl", b'{"a": "\xff"}\n', "a.jsonl, row 1: unreadable JSON: .*utf-8"),
+        ("a.jsonl", b"[" * 100_000, "a.jsonl, row 1: unreadable JSON"),
         ("a.jsonl", b"\n\n", "a.jsonl holds no rows"),
-        ("a.json", b'{"a": 1}\n{"a": 2}\n', "Extra data at line 2, column 1; a file with one object a line is called"),
+        ("a.json", b'{"a": 1}\n{"a": 2}\n', "Extra data at line 2, column 1; name a file with one object per line"),
         ("a.json", b'{"a": [], "b": []}', "an object with 2 lists in it"),
         ("a.json", b"3", r"holds a number \(3\), not a list of rows"),
         ("a.csv", b"a,b\n1\n", "a.csv, row 1: 1 cells, but 2 in the heading"),
-        ("a.csv", b"a,a\n1,2\n", "two columns have one name"),
+        ("a.csv", b"a,a\n1,2\n", "two columns have the same name"),
         ("a.csv", b'a\n"1', "a.csv, row 1: not CSV"),
         ("a.csv", b"a\n\xff\n", "not UTF-8 text .*; save it as UTF-8"),
         ("a.csv", b"", "a.csv holds no rows"),
-        ("a.parquet", b"no", "a.parquet is not a Parquet file that can be read"),
-        ("a.xlsx", b"", r"a.xlsx has an ending that is not read; there is .jsonl, .json, .csv, .parquet, and hub:"),
+        ("a.parquet", b"no", "a.parquet is not a readable Parquet file"),
+        (
+            "a.xlsx",
+            b"",
+            r"a.xlsx has an unknown file extension; choose from .jsonl, .json, .csv, .parquet, or give",
+        ),
     ],
 )
 def test_a_malformed_file_is_one_clear_line(tmp_path, name, content, message):
@@ -77,7 +81,7 @@ def test_a_malformed_file_is_one_clear_line(tmp_path, name, content, message):
 
 
 def test_a_missing_file_and_a_folder_are_one_clear_line(tmp_path):
-    with pytest.raises(ConfigError, match=r"there is no file .*missing.jsonl; a path is looked up from"):
+    with pytest.raises(ConfigError, match=r"there is no file .*missing.jsonl; give a path relative to"):
         read_records(str(tmp_path / "missing.jsonl"))
     with pytest.raises(ConfigError, match="is a folder; name one file in it"):
         read_records(str(tmp_path))
@@ -99,8 +103,8 @@ def test_a_column_may_be_a_path_into_nested_cells():
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        ("lists", r"t, row 1: no column is called 'lists' \(did you mean 'list'\?\); there is a.b, list, n, q"),
-        ("q.stm", r"no column is called 'q.stm' \(did you mean 'q.stem'\?\); there is q.choices, q.stem"),
+        ("lists", r"t, row 1: unknown column 'lists' \(did you mean 'list'\?\); choose from a.b, list, n, q"),
+        ("q.stm", r"unknown column 'q.stm' \(did you mean 'q.stem'\?\); choose from q.choices, q.stem"),
         ("n", "t, row 1: n is empty, not text"),
         ("list", r"list is a list \(\[1\]\), not text"),
         ("a.b", r"a.b is a number \(1\), not text"),

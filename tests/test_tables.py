@@ -61,7 +61,7 @@ def test_a_hostile_value_of_any_key_is_taken_or_refused(name):
 
 
 def test_numbers_that_are_none_and_texts_that_cannot_be_written_are_refused_wherever_they_stand():
-    for value, said in ((math.inf, "not a finite number (got inf)"), (10**22, "too long a number (got 74 bits)")):
+    for value, said in ((math.inf, "not a finite number (got inf)"), (10**22, "too large a number (got 74 bits)")):
         for table in ({"budget": {"run": {"money": value}}}, {"budget": {"prices": {"m": [value, 1]}}}):
             with pytest.raises(SparringError) as error:
                 Recipe.of({"phase": [{"method": "sft"}], "task": {"kind": "word_sorting"}, **table})

@@ -115,7 +115,7 @@ def test_a_table_becomes_a_dataclass_and_back():
 @pytest.mark.parametrize(
     ("table", "told"),
     [
-        ({"sise": 3}, r"in \[outer\]: no key is called 'sise' \(did you mean 'size'\?\)"),
+        ({"sise": 3}, r"in \[outer\]: unknown key 'sise' \(did you mean 'size'\?\)"),
         ({}, "the key size is missing"),
         ({"size": "3"}, "size = '3': input should be a valid integer"),
         ({"size": 3, "share": 1.5}, "share = 1.5: input should be less than or equal to 1"),
@@ -140,7 +140,7 @@ def test_differences_name_the_key_and_both_values():
 
 def test_an_unknown_name_is_told_with_all_known_ones():
     with pytest.raises(
-        ConfigError, match=r"no method is called 'tripos' \(did you mean 'tripost'\?\); there is .*saie.*sft"
+        ConfigError, match=r"unknown method 'tripos' \(did you mean 'tripost'\?\); choose from .*saie.*sft"
     ):
         Catalogue("sparring.methods", "method")["tripos"]
 

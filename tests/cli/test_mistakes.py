@@ -15,8 +15,8 @@ from tests.cli.program import DISCUSSED, GOOD, RECIPE, discussant, refused, rows
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ("phase.1.method=sfft", ("no method is called 'sfft'", "did you mean 'sft'", "tripost")),
-        ("task.kind=word_sort", ("no task is called 'word_sort'", "did you mean 'word_sorting'", "gsm8k")),
+        ("phase.1.method=sfft", ("unknown method 'sfft'", "did you mean 'sft'", "tripost")),
+        ("task.kind=word_sort", ("unknown task 'word_sort'", "did you mean 'word_sorting'", "gsm8k")),
         ("task.rnge=easy", ("[task] (multistep_arithmetic)", "'rnge'", "did you mean 'range'", "development")),
         ("phase.1.lern=answer", ("phase 1 (sft)", "'lern'", "did you mean 'learn'", "max_tokens")),
         ("phase.1.round=2", ("phase 1 (sft)", "'round'", "did you mean 'rounds'")),
@@ -129,10 +129,10 @@ def test_a_mistake_on_the_command_line_is_one_line(words, says, tmp_path, monkey
         ("trainer.learning_rate=inf", ("learning_rate", "not a finite number (got inf)")),
         ("trainer.adam_betas=[nan, 0.9]", ("adam_betas", "not a finite number (got nan)")),
         ("run.threads=100000", ("threads = 100000", "1024")),
-        ("phase.1.rounds=1" + 22 * "0", ("rounds", "too long a number (got 74 bits)")),
+        ("phase.1.rounds=1" + 22 * "0", ("rounds", "too large a number (got 74 bits)")),
         ("run.seed=" + 5000 * "1", ("too many digits",)),
         ("run.seed=" + 100_000 * "[", ("nested too deeply",)),
-        ("task.kind=..", ("no task is called '..'", "word_sorting")),
+        ("task.kind=..", ("unknown task '..'", "word_sorting")),
         ("task.kind=builtins.int", ("'builtins.int'", "not a dataclass")),
         ("phase.1.method=3", ("method", "3")),
         ("task.kind=3", ("kind", "3")),
@@ -198,13 +198,14 @@ def test_a_malformed_or_empty_data_file_is_named_with_the_row(recipe, mistaken, 
 
 
 def test_a_missing_data_file_is_named(recipe, mistaken, tmp_path):
-    mistaken(path=table_of(recipe, tmp_path / "no.jsonl"), says=("there is no file", "no.jsonl", "looked up from"))
+    mistaken(path=table_of(recipe, tmp_path / "no.jsonl"), says=("there is no file", "no.jsonl", "relative to"))
     mistaken(path=table_of(recipe, rows(tmp_path / "rows.txt", "a")), says=("rows.txt", ".jsonl", ".csv", ".parquet"))
     mistaken(
         path=table_of(recipe, rows(tmp_path / "rows.csv", "prompt,answer", "1")), says=("rows.csv, row 1", "1 cells")
     )
     mistaken(
-        path=table_of(recipe, rows(tmp_path / "rows.parquet", "PAR1")), says=("rows.parquet", "not a Parquet file")
+        path=table_of(recipe, rows(tmp_path / "rows.parquet", "PAR1")),
+        says=("rows.parquet", "not a readable Parquet"),
     )
 
 

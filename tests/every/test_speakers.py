@@ -62,7 +62,7 @@ def test_the_table_that_it_tells_makes_it_again(name, tables):
 
 def test_an_unknown_key_of_it_is_named_with_the_nearest(name, tables):
     known = max(tables[name], key=len)
-    with pytest.raises(ConfigError, match=f"in the role: no key is called '{known}s' .did you mean '{known}'"):
+    with pytest.raises(ConfigError, match=f"in the role: unknown key '{known}s' .did you mean '{known}'"):
         make_speaker(name, {**tables[name], f"{known}s": 1}, "the role")
 
 

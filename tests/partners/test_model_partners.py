@@ -110,7 +110,7 @@ def test_words_of_a_model_or_a_data_set_are_never_a_template():
 def test_a_prompt_with_a_blank_that_is_not_filled_is_refused_at_once(make, blank, known):
     with pytest.raises(ConfigError) as error:
         make(f"Say {{{blank}}} please")
-    assert f"has the blank {{{blank}}}; the blanks here are {known}" in str(error.value)
+    assert f"has the unknown placeholder {{{blank}}}; choose from {known}" in str(error.value)
 
 
 def test_temperature_and_limit_reach_the_speaker(script):

@@ -66,9 +66,9 @@ def test_by_reward_is_refused_in_another_role_in_a_line(role):
 
 
 def test_a_key_of_judges_that_are_asked_is_unknown_to_it():
-    with pytest.raises(ConfigError, match=r"'mode' .*; there is batch_tokens, device, .*trust_remote_code$"):
+    with pytest.raises(ConfigError, match=r"'mode' .*; choose from batch_tokens, device, .*trust_remote_code$"):
         make("judge", by="reward", model="owner/model", mode="pairwise")
-    with pytest.raises(ConfigError, match="no key is called 'speaker'; there is"):
+    with pytest.raises(ConfigError, match="unknown key 'speaker'; choose from"):
         make("judge", by="reward", model="owner/model", speaker={"by": "local"})
 
 

@@ -16,7 +16,7 @@ from sparring.common.errors import ConfigError, Unavailable
 from sparring.core import attempts
 from sparring.core.attempts import Attempt, Recordable
 from sparring.core.chat import LEARNER, Part, question
-from sparring.core.speaker import Sampling, Speaker, opened
+from sparring.core.speaker import Sampling, Speaker, prefill
 from sparring.speakers import endpoint
 from sparring.speakers.endpoint import Endpoint
 from tests.fault_server import completion, cut, flood, late, never, raw, say, serving, status
@@ -118,7 +118,7 @@ def test_words_of_its_own_author_are_the_assistants():
 
 
 def test_a_message_it_has_begun_is_not_gone_on_with():
-    error, _, server = ask(say(), chat=opened(ASKED, "partner", [Part("I think", "partner")]))
+    error, _, server = ask(say(), chat=prefill(ASKED, "partner", [Part("I think", "partner")]))
     assert isinstance(error, ConfigError)
     assert not server.requests
 

@@ -232,9 +232,9 @@ def test_a_speaker_with_nothing_new_to_say_is_not_asked_for_ever(order, tmp_path
     [
         ({"shots": 9}, r"shots = 9, but \[task\] has only 8 training problems of 4 to 150 words; give more"),
         ({"shortest": 9, "longest": 8}, r"\(got shortest = 9, longest = 8\); give a range"),
-        ({"prompt": "{shots}"}, r"has the blank \{shots\}; the blanks here are \{count\}, \{examples\}"),
+        ({"prompt": "{shots}"}, r"has the unknown placeholder \{shots\}; choose from \{count\}, \{examples\}"),
         ({"similarity": 0}, "similarity = 0: input should be greater than 0"),
-        ({"shot": 3}, r"in \[instructions\]: no key is called 'shot' \(did you mean 'shots'\?\)"),
+        ({"shot": 3}, r"in \[instructions\]: unknown key 'shot' \(did you mean 'shots'\?\)"),
     ],
 )
 def test_a_mistaken_setting_is_one_clear_line_before_anything_is_asked(order, tmp_path, settings, message):

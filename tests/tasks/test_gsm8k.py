@@ -78,7 +78,7 @@ def test_a_row_is_a_problem_with_its_solution_freed_of_annotations(clips):
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        ({"question": "x"}, "no column is called 'answer'; there is question"),
+        ({"question": "x"}, "unknown column 'answer'; choose from question"),
         ({"question": "x", "answer": 3}, r"answer is a number \(3\), not text"),
         ({"question": "x", "answer": "#### 1.2.3"}, "the last line of the answer is '#### 1.2.3', not"),
         ({"question": " ", "answer": "#### 3"}, "question is empty"),
@@ -131,11 +131,11 @@ def test_what_is_missing_is_said_at_once(folder, tmp_path):
     source = folder([row(n) for n in range(3)])
     for lacking in (source, f"{source}/train.jsonl"):
         with pytest.raises(
-            ConfigError, match=r"has no test rows: give a folder with train\*.jsonl and test\*.jsonl, or"
+            ConfigError, match=r"has no test rows; give a folder with train\*.jsonl and test\*.jsonl, or"
         ):
             Gsm8k(lacking, development=1).problems("train")
         assert len(Gsm8k(lacking, development=1, test=0).problems("train")) == 2
-    with pytest.raises(ConfigError, match="has 3 training problems, of which development = 3"):
+    with pytest.raises(ConfigError, match="has 3 training problems, too few to draw development = 3"):
         Gsm8k(source, development=3, test=0).problems("train")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="has no train rows"):
@@ -147,7 +147,7 @@ def test_what_is_missing_is_said_at_once(folder, tmp_path):
 
 
 def test_sizes_below_nothing_are_refused():
-    with pytest.raises(ConfigError, match="development = -1: give a number of problems, 0 or more"):
+    with pytest.raises(ConfigError, match="development = -1; give a number of problems, 0 or more"):
         Gsm8k(development=-1)
 
 

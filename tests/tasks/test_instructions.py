@@ -125,12 +125,12 @@ def test_its_settings_make_it_again(rows):
         (
             {"question": "x"},
             {},
-            "no column is called 'instruction'; there is question; name yours with instruction_col",
+            "unknown column 'instruction'; choose from question, and name it in instruction_col",
         ),
         ({"instruction": 3}, {}, r"instruction is a number \(3\), not text"),
         ({"instruction": " "}, {}, "instruction is empty"),
         ({"instruction": "x", "input": ["a"]}, {}, "input is a list .*, not text"),
-        ({"instruction": "x"}, {"input_column": "inpt"}, "no column is called 'inpt'"),
+        ({"instruction": "x"}, {"input_column": "inpt"}, "unknown column 'inpt'"),
     ],
 )
 def test_a_bad_row_is_one_clear_line_with_its_number(instructions, row, settings, message):

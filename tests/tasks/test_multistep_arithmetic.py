@@ -124,11 +124,11 @@ def test_paper_problems_train_on_seen_bins_and_test_on_all_of_them():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"range": "hard"}, "range = 'hard'; it is 'easy' or 'paper'"),
+        ({"range": "hard"}, r"unknown range \(got 'hard'\); choose from easy, paper"),
         ({"train": 0}, "train = 0; give 1 or more problems"),
-        ({"seen_lengths": (2,)}, r"seen_lengths = \[2\]; give some of 3, 4, 5, 6"),
-        ({"range": "paper", "seen_depths": ()}, r"seen_depths = \[\]; give some of 1, 2, 3"),
-        ({"train": 17_000}, "the easy range has 18000 problems: ask for fewer"),
+        ({"seen_lengths": (2,)}, r"seen_lengths = \[2\]; choose from 3, 4, 5, 6"),
+        ({"range": "paper", "seen_depths": ()}, r"seen_depths = \[\]; choose from 1, 2, 3"),
+        ({"train": 17_000}, r"only 18000 problems \(got train \+ development \+ test = 18\d+\); ask for fewer"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, words):

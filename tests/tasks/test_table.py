@@ -103,14 +103,14 @@ def turn(role, content="a", **more):
 @pytest.mark.parametrize(
     ("messages", "message"),
     [
-        ([], "does not end in a message of the user's"),
-        ([turn("system")], "does not end in a message of the user's"),
-        ([turn("user"), turn("system")], "does not end in a message of the user's"),
-        ([turn("user"), turn("system"), turn("user")], "has a system prompt that does not stand first"),
+        ([], "must end in a message of the user"),
+        ([turn("system")], "must end in a message of the user"),
+        ([turn("user"), turn("system")], "must end in a message of the user"),
+        ([turn("user"), turn("system"), turn("user")], "has a system prompt that is not its first message"),
         (["Why?"], "messages, message 1 is not an object with role and content"),
-        ([turn("usr")], r"no role is called 'usr' \(did you mean 'user'\?\)"),
+        ([turn("usr")], r"unknown role 'usr' \(did you mean 'user'\?\)"),
         ([turn("user", None)], "messages, message 1 is empty, not text"),
-        ([turn("user", [{"type": "image_url"}])], r"several parts \(images\?\); text alone"),
+        ([turn("user", [{"type": "image_url"}])], r"several parts \(images\?\); give text alone"),
         ([turn("tool")], "message 1 is a tool call or its result"),
         ([turn("assistant", tool_calls=[{}])], "message 1 is a tool call or its result"),
     ],
@@ -123,15 +123,15 @@ def test_messages_that_are_no_conversation_are_refused(table, messages, message)
 @pytest.mark.parametrize(
     ("row", "settings", "message"),
     [
-        ({"question": "x"}, {}, "no column is called 'prompt'; there is question; name yours with prompt_column"),
-        ({"prompt": "x"}, {"answer_column": "promp"}, r"no column is called 'promp' \(did you mean 'prompt'\?\)"),
+        ({"question": "x"}, {}, "unknown column 'prompt'; choose from question, and name it in prompt_column"),
+        ({"prompt": "x"}, {"answer_column": "promp"}, r"unknown column 'promp' \(did you mean 'prompt'\?\)"),
         ({"prompt": 3}, {}, r"prompt is a number \(3\), not text"),
         ({"prompt": ""}, {}, "prompt is empty"),
         ({"prompt": "x", "answer": ["a"]}, {}, "answer is a list .*, not text"),
-        ({"prompt": "x", "answer": "many"}, {"right": "number"}, "answer is 'many', which is no number"),
-        ({"prompt": "x", "answer": "(a"}, {"right": "regex"}, "answer is no regular expression"),
-        ({"prompt": "x", "answer": "mall"}, {"right": "choice"}, "not a letter, and no choices_column"),
-        ({"prompt": "x", "choices": ["a", "b"]}, {"right": "exact"}, "right = 'exact' does not go with choices"),
+        ({"prompt": "x", "answer": "many"}, {"right": "number"}, "answer is 'many', which is not a number"),
+        ({"prompt": "x", "answer": "(a"}, {"right": "regex"}, "answer is not a regular expression"),
+        ({"prompt": "x", "answer": "mall"}, {"right": "choice"}, "not a letter; name the column"),
+        ({"prompt": "x", "choices": ["a", "b"]}, {"right": "exact"}, "right = 'exact' cannot be combined with choices"),
         ({"messages": [turn("user"), turn("assistant")], "rationale": "b"}, {}, "two rationales"),
     ],
 )
@@ -240,11 +240,11 @@ def test_a_function_of_the_user_s_judges_even_rows_without_answers(table, tmp_pa
 
 
 def test_settings_are_checked_before_any_row_is_read():
-    with pytest.raises(ConfigError, match=r"no rule for right answers is called 'numbr' \(did you mean 'number'\?\)"):
+    with pytest.raises(ConfigError, match=r"unknown rule for right answers 'numbr' \(did you mean 'number'\?\)"):
         Table("missing.jsonl", right="numbr")
     with pytest.raises(ConfigError, match=r"no function at 'missing.py:right'"):
         Table("missing.jsonl", right="missing.py:right")
-    with pytest.raises(ConfigError, match="no layout is called 'numbred'"):
+    with pytest.raises(ConfigError, match="unknown layout 'numbred'"):
         build(Table, {"train": "missing.jsonl", "layout": "numbred"}, "[task]")
     with pytest.raises(ConfigError, match=r"test_size = 3 is for a split without a source, but test is 'b.jsonl'"):
         Table("a.jsonl", test="b.jsonl", test_size=3)

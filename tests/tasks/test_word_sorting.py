@@ -93,7 +93,7 @@ def test_easy_words_are_short_and_paper_lists_reach_twenty_with_deep_ties():
     ("settings", "named"),
     [
         ({"range": "papre"}, "did you mean 'paper'"),
-        ({"range": "hard"}, "there is easy, paper"),
+        ({"range": "hard"}, "choose from easy, paper"),
         ({"train": -1}, "train = -1; give 0 or more"),
         ({"test": -5}, "test = -5"),
     ],

@@ -1,1 +1,1 @@
-"""What every package may use: errors, seeds, files, concurrency, the terminal."""
+"""Utilities for every package: errors, seeds, files, concurrency, the terminal."""

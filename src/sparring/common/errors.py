@@ -1,16 +1,16 @@
-"""What can go wrong, drawn as a tree.
+"""All exceptions of the package.
 
     SparringError
-    ├── ConfigError            a mistake in what the user gave us: one line, exit code 2
-    ├── RunStopped             a run stopped itself; what it had saved is safe and can be resumed
-    └── ConversationError      one conversation went wrong: data for the run, never a crash
-        ├── Unreadable         a reply whose parts cannot be told apart
-        ├── CutOff             a reply that ended at its length limit: never an answer
-        ├── TooLong            a chat that leaves the model no room to reply; a reply too long to be read
-        └── Unavailable        the other side did not reply
-            └── Skipped        a person chose not to: nobody failed
+    ├── ConfigError            a mistake in the user's input: one line, exit code 2
+    ├── RunStopped             a run stopped itself; its saved state is safe and can be resumed
+    └── ConversationError      a conversation failed: recorded by the run, never a crash
+        ├── Unreadable         a reply that cannot be parsed
+        ├── CutOff             a reply truncated at its token limit: never an answer
+        ├── TooLong            a chat that leaves no room for a reply, or a reply over the character limit
+        └── Unavailable        no reply
+            └── Skipped        a person chose not to reply: not a failure
 
-`nearest` is the one place that turns an unknown name into a helpful sentence.
+`nearest` makes the error for an unknown name, in one place.
 """
 
 from __future__ import annotations
@@ -21,45 +21,44 @@ from dataclasses import dataclass
 
 
 class SparringError(Exception):
-    """Everything this package raises on purpose."""
+    """The parent of all exceptions that this package raises deliberately."""
 
 
 class ConfigError(SparringError):
-    """A mistake in a recipe, a file or an argument: says the value, what is allowed and the remedy."""
+    """A mistake in a recipe, a file or an argument. The message names the value, what is allowed and the remedy."""
 
 
 class RunStopped(SparringError):
-    """A run that stopped itself, with its last good state saved."""
+    """A run stopped itself; its last good state is saved."""
 
 
 class ConversationError(SparringError):
-    """A conversation that failed. Methods record it in the episode (`Failure.of`) and go on."""
+    """A conversation failed. Methods record it in the episode (`Failure.of`) and continue."""
 
 
 class Unreadable(ConversationError):
-    """A reply that does not follow the form it was asked for."""
+    """A reply does not follow the requested form."""
 
 
 class CutOff(ConversationError):
-    """A reply that reached its length limit before it ended."""
+    """A reply reached its token limit before it ended."""
 
 
 class TooLong(ConversationError):
-    """A chat that is as long as the model's longest sequence, or longer; a reply of more characters than are read.
-    Neither is ever cut."""
+    """A chat fills the model's longest sequence, or a reply exceeds the character limit. Neither is truncated."""
 
 
 class Unavailable(ConversationError):
-    """A partner that gave no reply."""
+    """A partner gave no reply."""
 
 
 class Skipped(Unavailable):
-    """A person who chose to give no reply: an episode without one, and no failure of the partner's."""
+    """A person chose not to reply. The episode ends, but the partner has not failed."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A ConversationError as data: its kind (`Unreadable`, …), whose reply it befell, and the reason."""
+    """A ConversationError as data: its class name (`Unreadable`, …), whose reply failed, and the reason."""
 
     kind: str
     who: str
@@ -67,18 +66,19 @@ class Failure:
 
     @classmethod
     def of(cls, error: ConversationError, who: str) -> Failure:
-        """`error`, which befell a reply of `who`."""
+        """Create the failure for `error` in a reply of `who`."""
         return cls(type(error).__name__, who, str(error))
 
     @property
     def counts(self) -> bool:
-        """Whether it counts against whom it befell."""
+        """Whether it counts as a failure of `who`."""
         return self.kind != Skipped.__name__
 
 
 def nearest(kind: str, name: str, known: Iterable[str]) -> ConfigError:
-    """The error for an unknown `name`: the nearest known one if there is one, and all of them."""
+    """Create the error for an unknown `name`: it suggests the closest of `known`, if any, and lists all."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return ConfigError(f"no {kind} is called {name!r}{hint}; there is {', '.join(names) or 'none'}")
+    matches = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    hint = f" (did you mean {matches[0]!r}?)" if matches else ""
+    remedy = f"choose from {', '.join(names)}" if names else "there is none to choose from"
+    return ConfigError(f"unknown {kind} {name!r}{hint}; {remedy}")

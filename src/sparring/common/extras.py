@@ -1,4 +1,4 @@
-"""Packages that few runs need, and that a plain installation leaves out."""
+"""Optional packages, which a default installation leaves out."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from sparring.common.errors import ConfigError
 
 
 def need_bitsandbytes(setting: str) -> None:
-    """ConfigError if `setting` asks for bitsandbytes and it is not installed."""
+    """Raise ConfigError if bitsandbytes, which `setting` needs, is not installed."""
     if find_spec("bitsandbytes") is None:
         raise ConfigError(f"{setting} needs bitsandbytes, which is not installed: pip install 'sparring[gpu]'")

@@ -1,8 +1,8 @@
-"""Dataclasses to and from JSON and JSONL; a file is written whole or not at all.
+"""Dataclasses to and from JSON and JSONL, with atomic writes.
 
-Every write goes to a neighbour first and is renamed into place, so a killed process leaves the old file or
-the new one. A file that is only ever added to is read up to its last whole line. What the disk refuses (full,
-read-only) is one clear line, not a traceback.
+Every write goes to a temporary file in the same folder, which then replaces the target. So a killed process leaves the
+old file or the new one. An append-only file is read up to its last complete line. Disk errors (full, read-only) become
+one line instead of a traceback.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from sparring.common.errors import ConfigError, RunStopped
 
 @cache
 def adapter(kind: Any) -> TypeAdapter[Any]:
-    """The validator and serialiser of a dataclass or a union of them."""
+    """Return the validator and serialiser of a dataclass or a union of dataclasses."""
     return TypeAdapter(kind)
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns what the disk refuses into one line that names the file."""
+    """Turn disk errors into a RunStopped of one line that names `path`."""
     try:
         yield
     except Exception as error:
-        if not isinstance(error, OSError) and "(os error " not in str(error):  # as libraries in Rust tell one
+        if not isinstance(error, OSError) and "(os error " not in str(error):  # how Rust libraries report one
             raise
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        raise RunStopped(f"cannot write {path}: {reason}; free space or choose another folder, then go on") from error
+        raise RunStopped(f"cannot write {path}: {reason}; free space or choose another folder, then resume") from error
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Writes `content` to `path` so that a reader sees all of it or none."""
+    """Write `content` to `path` atomically."""
     write_lines(path, [content.encode() if isinstance(content, str) else content])
 
 
 def write_lines(path: Path, lines: Iterable[bytes]) -> None:
-    """Writes `lines` one after the other, so that a reader sees all of them or none."""
+    """Write `lines` to `path` atomically."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + ".partial")
@@ -55,17 +55,17 @@ def write_lines(path: Path, lines: Iterable[bytes]) -> None:
                 os.fsync(file.fileno())
             partial.replace(path)
         except OSError:
-            partial.unlink(missing_ok=True)  # on a full disk it is in the way
+            partial.unlink(missing_ok=True)  # it would keep a full disk full
             raise
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes `value` (plain data) as indented JSON."""
+    """Write `value` (plain data) as indented JSON."""
     write_whole(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """The plain data in `path`; ConfigError where it is no JSON."""
+    """Read plain data from `path`; ConfigError if it is not JSON."""
     try:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -73,7 +73,7 @@ def read_json(path: Path) -> Any:
 
 
 class JsonLine(NamedTuple):
-    """A whole line of a file that is only ever added to: where it begins and ends, and its object (None: damaged)."""
+    """A complete line of an append-only file: its byte offsets and its object (None: damaged)."""
 
     start: int
     end: int
@@ -81,7 +81,7 @@ class JsonLine(NamedTuple):
 
 
 def json_lines(path: Path, start: int = 0) -> Iterator[JsonLine]:
-    """The whole lines of `path` from the place `start` on; a line that a dying process left unfinished is none."""
+    """Yield the complete lines of `path` from byte `start` on; skip a last line without its line feed."""
     with path.open("rb") as file:
         file.seek(start)
         for line in file:
@@ -96,20 +96,20 @@ def json_lines(path: Path, start: int = 0) -> Iterator[JsonLine]:
 
 
 def write_jsonl(path: Path, items: Iterable[Any], kind: Any) -> None:
-    """Writes `items`, each of type `kind`, one JSON object a line."""
+    """Write `items`, each of type `kind`, as one JSON object per line, atomically."""
     dump = adapter(kind).dump_json
     write_lines(path, (dump(item, exclude_defaults=True) + b"\n" for item in items))
 
 
 def read_jsonl(path: Path, kind: Any) -> list[Any]:
-    """The objects of type `kind` in `path`; a malformed row is named by its number."""
+    """Read the objects of type `kind` in `path`; ConfigError names a malformed row by its number."""
     load = adapter(kind).validate_json
-    found: list[Any] = []
+    items: list[Any] = []
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
-                found.append(load(line))
+                items.append(load(line))
             except ValidationError as error:
-                what = error.errors()[0]
-                raise ConfigError(f"{path}, row {number}: {what['msg']} at {what['loc']}") from error
-    return found
+                detail = error.errors()[0]
+                raise ConfigError(f"{path}, row {number}: {detail['msg']} at {detail['loc']}") from error
+    return items

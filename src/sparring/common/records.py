@@ -1,12 +1,12 @@
-"""Rows of a user's file or of a hub data set, and how they are parted into splits.
+"""Read rows of a user's file or of a hub data set, and divide them into splits.
 
-A source is the path of a `.jsonl`, `.json`, `.csv` or `.parquet` file, or `hub:owner/name[/configuration][:split]`,
-where the split is `train` unless it is stated and may be a slice (`hub:openai/gsm8k/main:train[:100]`). A `.json` file
-holds a list of objects, or one object of which one key holds such a list. A column may be a path into nested cells:
-`question.stem`, `instances.0.input`. Whatever a row has wrong is said in one line that names its number: the line of a
-`.jsonl` file, otherwise the place in the table, counted from 1 without the heading.
+A source is the path of a `.jsonl`, `.json`, `.csv` or `.parquet` file, or `hub:owner/name[/configuration][:split]`. The
+split defaults to `train` and may be a slice (`hub:openai/gsm8k/main:train[:100]`). A `.json` file holds a list of
+objects, or one object with such a list. A column may be a path into nested cells: `question.stem`,
+`instances.0.input`. An error in a row is one line with the row's number: the line of a `.jsonl` file, otherwise the
+position in the table, counted from 1 without the heading.
 
-Not here: what a row means. That is a task's to say.
+Tasks interpret the rows.
 """
 
 from __future__ import annotations
@@ -27,38 +27,38 @@ from sparring.common.errors import ConfigError, nearest
 from sparring.common.seeds import digest
 
 HUB = "hub:"
-_HALF = re.compile("[\ud800-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _HUB_NAME = re.compile(r"(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:/(?P<configuration>[^/:]+))?(?::(?P<split>.+))?")
 
 
 @dataclass(frozen=True)
 class Record:
-    """One row: `where` names it in messages (`data/train.jsonl, row 3`), `cells` are its values by column."""
+    """One row: `where` names it in errors (`data/train.jsonl, row 3`), `cells` holds its values by column."""
 
     where: str
     cells: Mapping[str, Any]
 
     def wrong(self, what: str) -> ConfigError:
-        """The error that says what is wrong with this row."""
+        """Create the error `what` about this row."""
         return ConfigError(f"{self.where}: {what}")
 
     def has(self, column: str) -> bool:
-        """Whether there is such a column."""
+        """Return whether the column exists."""
         return self._find(column)[0]
 
     def cell(self, column: str) -> Any:
-        """The value at `column`; ConfigError names the nearest column there is."""
-        there, value = self._find(column)
-        if not there:
+        """Return the value at `column`; ConfigError suggests the closest column."""
+        exists, value = self._find(column)
+        if not exists:
             raise self.wrong(str(nearest("column", column, self._columns(column))))
         return value
 
     def text(self, column: str) -> str:
-        """The words at `column`; ConfigError if there are none, or something else."""
+        """Return the text at `column`; ConfigError if it is empty or not text."""
         return check_text(self, column, self.cell(column))
 
     def plain(self, column: str) -> str | None:
-        """The words, number or truth value at `column` as words; None where the cell is empty."""
+        """Return the text, number or boolean at `column` as text; None if the cell is empty."""
         value = self.cell(column)
         if value is None or (isinstance(value, str) and not value.strip()):
             return None
@@ -69,6 +69,7 @@ class Record:
         return str(value) if isinstance(value, int) else check_text(self, column, value).strip()
 
     def _find(self, column: str) -> tuple[bool, Any]:
+        """Return whether `column` exists, and its value. A column named like a path goes before the path."""
         if column in self.cells:
             return True, self.cells[column]
         value: Any = self.cells
@@ -82,25 +83,26 @@ class Record:
         return True, value
 
     def _columns(self, column: str) -> list[str]:
-        """The columns beside which `column` was looked for: of the row, or of the nested cell."""
+        """Return the columns that `column` could have been: those of the nested cell it points into, or of the row."""
         outer, dot, _ = column.rpartition(".")
-        there, value = self._find(outer) if dot else (False, None)
-        return [f"{outer}.{key}" for key in value] if there and isinstance(value, Mapping) else list(self.cells)
+        exists, value = self._find(outer) if dot else (False, None)
+        return [f"{outer}.{key}" for key in value] if exists and isinstance(value, Mapping) else list(self.cells)
 
 
 def check_text(row: Record, column: str, value: Any) -> str:
-    """`value` if it is text with words in it that can be written down; otherwise raises what is wrong with it."""
+    """Return `value` if it is text, not blank, and can be encoded; ConfigError otherwise."""
     if not isinstance(value, str):
         raise row.wrong(f"{column} is {_kind(value)}, not text")
     if not value.strip():
         raise row.wrong(f"{column} is empty")
-    if _HALF.search(value):
-        raise row.wrong(f"{column} holds half a character (a lone surrogate), which cannot be written down; mend it")
+    if _SURROGATE.search(value):
+        raise row.wrong(f"{column} contains half a character (a lone surrogate), which has no encoding; remove it")
     return value
 
 
 def _kind(value: Any) -> str:
-    names = {type(None): "empty", bool: "a truth value", int: "a number", float: "a number", list: "a list"}
+    """Describe the type of `value`, and its beginning, for a message."""
+    names = {type(None): "empty", bool: "a boolean", int: "a number", float: "a number", list: "a list"}
     name = names.get(type(value), "an object" if isinstance(value, Mapping) else f"a {type(value).__name__}")
     return name if value is None else f"{name} ({str(value)[:40]})"
 
@@ -109,7 +111,7 @@ def _kind(value: Any) -> str:
 
 
 def read_records(source: str) -> list[Record]:
-    """All rows of `source`, at least one."""
+    """Read all rows of `source`; ConfigError if there are none."""
     pairs = _hub(source) if source.startswith(HUB) else _file(Path(source))
     rows: list[Record] = []
     for number, cells in pairs:
@@ -128,12 +130,12 @@ def _file(path: Path) -> Iterator[tuple[int, Any]]:
         raise ConfigError(f"{path} is a folder; name one file in it")
     if reader is None:
         raise ConfigError(
-            f"{path} has an ending that is not read; there is {', '.join(READERS)}, and {HUB}owner/name for the hub"
+            f"{path} has an unknown file extension; choose from {', '.join(READERS)}, or give {HUB}owner/name"
         )
     try:
         yield from reader(path)
     except FileNotFoundError as error:
-        raise ConfigError(f"there is no file {path}; a path is looked up from {Path.cwd()}") from error
+        raise ConfigError(f"there is no file {path}; give a path relative to {Path.cwd()}") from error
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -148,25 +150,25 @@ def _jsonl(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _json(path: Path) -> Iterator[tuple[int, Any]]:
-    found = _parsed(path.read_bytes(), str(path), "; a file with one object a line is called .jsonl")
-    if isinstance(found, dict):
-        lists = [key for key, value in found.items() if isinstance(value, list)]
+    content = _parsed(path.read_bytes(), str(path), "; name a file with one object per line .jsonl")
+    if isinstance(content, dict):
+        lists = [key for key, value in content.items() if isinstance(value, list)]
         if len(lists) != 1:
-            raise ConfigError(f"{path} holds an object with {len(lists)} lists in it; give it one, the list of rows")
-        found = found[lists[0]]
-    if not isinstance(found, list):
-        raise ConfigError(f"{path} holds {_kind(found)}, not a list of rows")
-    yield from enumerate(found, start=1)
+            raise ConfigError(f"{path} holds an object with {len(lists)} lists in it; keep one, the list of rows")
+        content = content[lists[0]]
+    if not isinstance(content, list):
+        raise ConfigError(f"{path} holds {_kind(content)}, not a list of rows")
+    yield from enumerate(content, start=1)
 
 
 def _parsed(text: bytes, where: str, remedy: str = "") -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
-        raise ConfigError(f"{where}: not JSON: {error.msg} at {place}{remedy}") from error
+        position = f"line {error.lineno}, column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
+        raise ConfigError(f"{where}: not JSON: {error.msg} at {position}{remedy}") from error
     except (RecursionError, ValueError) as error:  # too deep, too long a number, not UTF-8
-        raise ConfigError(f"{where}: not JSON that can be read: {error}") from error
+        raise ConfigError(f"{where}: unreadable JSON: {error}") from error
 
 
 def _csv(path: Path) -> Iterator[tuple[int, Any]]:
@@ -176,40 +178,42 @@ def _csv(path: Path) -> Iterator[tuple[int, Any]]:
         try:
             heading = next(rows, [])
             if len(set(heading)) < len(heading):
-                raise ConfigError(f"{path}: two columns have one name in the heading {', '.join(heading)}")
+                raise ConfigError(
+                    f"{path}: two columns have the same name in the heading {', '.join(heading)}; rename one"
+                )
             for number, cells in enumerate((row for row in rows if row), start=1):
                 if len(cells) != len(heading):
                     raise ConfigError(f"{path}, row {number}: {len(cells)} cells, but {len(heading)} in the heading")
                 yield number, dict(zip(heading, cells, strict=True))
         except csv.Error as error:
             raise ConfigError(
-                f"{path}, row {number + 1}: not CSV: {error}; a .jsonl file has no such limits"
+                f"{path}, row {number + 1}: not CSV: {error}; correct it, or convert the file to .jsonl"
             ) from error
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
-    import pyarrow  # noqa: PLC0415 (a slow start, and few tables are Parquet)
+    import pyarrow  # noqa: PLC0415 (slow to import, and few tables are Parquet)
     from pyarrow import parquet  # noqa: PLC0415
 
     try:
         table = parquet.ParquetFile(path).read()
     except pyarrow.ArrowException as error:
-        raise ConfigError(f"{path} is not a Parquet file that can be read: {str(error).splitlines()[0]}") from error
+        raise ConfigError(f"{path} is not a readable Parquet file: {str(error).splitlines()[0]}") from error
     yield from enumerate(table.to_pylist(), start=1)
 
 
 def _hub(source: str) -> Iterator[tuple[int, Any]]:
-    named = _HUB_NAME.fullmatch(source.removeprefix(HUB))
-    if named is None:
+    match = _HUB_NAME.fullmatch(source.removeprefix(HUB))
+    if match is None:
         raise ConfigError(f"{source!r} names no data set; write {HUB}owner/name[/configuration][:split]")
     import datasets  # noqa: PLC0415 (takes a second to import)
 
     try:
-        found = datasets.load_dataset(named["name"], named["configuration"], split=named["split"] or "train")
+        rows = datasets.load_dataset(match["name"], match["configuration"], split=match["split"] or "train")
     except Exception as error:  # the library raises many kinds
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConfigError(f"cannot load {source}: {reason}; write {HUB}owner/name[/configuration][:split]") from error
-    yield from enumerate(found, start=1)
+    yield from enumerate(rows, start=1)
 
 
 READERS: dict[str, Callable[[Path], Iterator[tuple[int, Any]]]] = {
@@ -224,7 +228,7 @@ READERS: dict[str, Callable[[Path], Iterator[tuple[int, Any]]]] = {
 
 
 Size = Annotated[int, Ge(0)] | Annotated[float, Interval(gt=0, lt=1)]
-SPLIT_SHARE = 0.1  # of the rows, for each split that is drawn from the training rows
+SPLIT_SHARE = 0.1  # share of the training rows for a split without source and size
 
 
 class _Identified(Protocol):
@@ -236,38 +240,41 @@ T = TypeVar("T", bound=_Identified)
 
 
 def drawn(items: Sequence[T], size: int, seed: int, stream: str) -> tuple[list[T], list[T]]:
-    """`items` as the `size` ones that the draw takes and the others, each in their old order.
+    """Divide `items` into `size` randomly drawn ones and the others, each in their original order.
 
-    Who is drawn depends on the ids and the seed alone: rows that are added or moved change little.
+    The draw depends only on ids and seed, so adding or moving rows changes it little.
     """
     taken = {item.id for item in sorted(items, key=lambda item: digest(seed, stream, item.id))[:size]}
     return [item for item in items if item.id in taken], [item for item in items if item.id not in taken]
 
 
 def apart(splits: Mapping[str, Sequence[T]]) -> tuple[dict[str, list[T]], tuple[str, ...]]:
-    """`splits` without the items that stood before, in an earlier split or in the same one; notes say how many."""
-    homes: dict[str, str] = {}
-    kept: dict[str, list[T]] = {}
-    lost: Counter[tuple[str, str]] = Counter()
+    """Remove items that occur in an earlier split or earlier in the same one; also return notes with their numbers."""
+    first_split: dict[str, str] = {}  # by item id
+    unique: dict[str, list[T]] = {}
+    duplicates: Counter[tuple[str, str]] = Counter()  # by (split, the split of the first occurrence)
     for split, items in splits.items():
-        kept[split] = []
+        unique[split] = []
         for item in items:
-            if item.id in homes:
-                lost[split, homes[item.id]] += 1
+            if item.id in first_split:
+                duplicates[split, first_split[item.id]] += 1
             else:
-                homes[item.id] = split
-                kept[split].append(item)
+                first_split[item.id] = split
+                unique[split].append(item)
     notes = (
-        f"{split}: {count} dropped ({'asked before' if split == home else f'asked in {home}, too'})"
-        for (split, home), count in lost.items()
+        f"{split}: {count} dropped ({'asked before' if split == first else f'asked in {first}, too'})"
+        for (split, first), count in duplicates.items()
     )
-    return kept, tuple(notes)
+    return unique, tuple(notes)
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the rows of three splits come from. A split without a source is drawn from the training rows by `seed`: so
-    many rows, or that share of them if its size is below 1 (None: a tenth)."""
+    """The sources of three splits.
+
+    A split without a source is drawn from the training rows by `seed`. Its size is a number of rows, or a share of them
+    if below 1 (None: a tenth).
+    """
 
     train: str
     development: str | None = None
@@ -277,30 +284,35 @@ class Sources:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for split, source, size in self._wanted():
+        for split, source, size in self._held_out():
             if source is not None and size is not None:
-                raise ConfigError(f"{split}_size = {size} is for a split without a source, but {split} is {source!r}")
+                raise ConfigError(
+                    f"{split}_size = {size} is for a split without a source, but {split} is {source!r}; "
+                    "remove one of them"
+                )
             if size is not None and not (size >= 0 if isinstance(size, int) else 0 < size < 1):
                 raise ConfigError(f"{split}_size = {size}: give a number of rows, or a share between 0 and 1")
 
     def parted(self, item: Callable[[Record], T]) -> tuple[dict[str, list[T]], tuple[str, ...]]:
-        """What `item` makes of the rows, in three splits that share nothing, and notes on what stood twice; ConfigError
-        if nothing is left to train on."""
-        sources = [(split, source) for split, source, _ in self._wanted() if source] + [("train", self.train)]
-        splits, lost = apart({split: [item(row) for row in read_records(source)] for split, source in sources})
-        there = len(splits["train"])
-        for split, source, size in self._wanted():
+        """Convert the rows by `item` and return three disjoint splits, with notes on the duplicates removed.
+
+        ConfigError if no training row is left.
+        """
+        sources = [(split, source) for split, source, _ in self._held_out() if source] + [("train", self.train)]
+        splits, notes = apart({split: [item(row) for row in read_records(source)] for split, source in sources})
+        total = len(splits["train"])
+        for split, source, size in self._held_out():
             if source is None:
                 share = SPLIT_SHARE if size is None else size
-                wanted = share if isinstance(share, int) else max(1, round(share * there))
-                splits[split], splits["train"] = drawn(splits["train"], wanted, self.seed, split)
+                count = share if isinstance(share, int) else max(1, round(share * total))
+                splits[split], splits["train"] = drawn(splits["train"], count, self.seed, split)
         if not splits["train"]:
             raise ConfigError(
-                f"{self.train} has {there} questions of its own, and none is left to train on: "
+                f"{self.train} has {total} questions of its own, and none is left to train on; "
                 f"give more of them, or a smaller development_size or test_size"
             )
-        return splits, lost
+        return splits, notes
 
-    def _wanted(self) -> tuple[tuple[str, str | None, int | float | None], ...]:
-        """The splits other than train, the one that has the first claim to a row first."""
+    def _held_out(self) -> tuple[tuple[str, str | None, int | float | None], ...]:
+        """Return name, source and size of the splits other than train. A row in several splits stays in the first."""
         return ("test", self.test, self.test_size), ("development", self.development, self.development_size)

@@ -1,7 +1,7 @@
-"""Text on a terminal: whatever a model, a server or a file says is shown, and nothing of it is obeyed.
+"""Print text from models, servers and files safely.
 
-Control characters would move the cursor, colour the screen or turn text about; they are shown as escapes (`\\x1b`). A
-bracket is a bracket and no markup. Everything that the package prints passes here.
+Control characters could move the cursor, colour the screen or reverse text, so they are shown as escapes (`\\x1b`).
+Brackets are not read as markup. All output of the package goes through `Terminal`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-# C0 but for tab and line feed, DEL, C1, what turns the direction of text, and halves of characters.
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# C0 except tab and line feed, DEL, C1, bidirectional controls, and lone surrogates.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def visible(text: str) -> str:
-    """`text` with every character that a terminal would obey written as an escape."""
-    return _UNSEEN.sub(lambda found: _escape(ord(found[0])), text.replace("\r\n", "\n"))
+    """Replace every control character in `text` by an escape."""
+    return _CONTROL.sub(lambda match: _escape(ord(match[0])), text.replace("\r\n", "\n"))
 
 
 def _escape(code: int) -> str:
@@ -28,16 +28,16 @@ def _escape(code: int) -> str:
 
 
 class Terminal(Console):
-    """A console that shows text as it is: no markup, and no control characters but its own."""
+    """A console without markup that prints no control characters except its own."""
 
     def __init__(self, *, stderr: bool = False, quiet: bool = False) -> None:
         super().__init__(stderr=stderr, quiet=quiet, markup=False, emoji=False, highlight=False)
 
-    def render_str(self, text: str, **how: Any) -> Text:
-        """See `Console`. Escapes are counted in the width of a column."""
-        return super().render_str(visible(text), **how)
+    def render_str(self, text: str, **options: Any) -> Text:
+        """See `Console`. Escape here, so that column widths count the escapes."""
+        return super().render_str(visible(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """See `Console`. What comes in another form than a string passes here."""
+        """See `Console`. Escape here what is not rendered from a string."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(visible(segment.text), segment.style)

@@ -1,1 +1,1 @@
-"""The words of the loop, without tensors: chats, tasks, partners, methods, episodes, experience."""
+"""The vocabulary of the training loop, without tensors: chats, tasks, partners, methods, episodes, experience."""

@@ -1,10 +1,10 @@
-"""One try at a reply, and who is told of it.
+"""Report each try at a reply to whoever pays for it.
 
-Speakers and the ledger do not know each other. A speaker that can try more than once asks `admit` before each try and
-hands `report` what came of it; whoever pays listens (`listening`). It says so by a class variable, `admits = True`, as
-does one in this process, from which nothing leaves; any other is taken to send a request as soon as it is asked. A
-speaker that does neither is still recorded, by its replies. What the call is for is said by the engine, once for a
-whole episode, in `serving`.
+Speakers and the ledger do not know each other. A speaker that retries calls `admit` before each try and `report` after
+it; the ledger receives both through `listening`. Such a speaker sets the class variable `admits = True`, and so does a
+speaker in this process, which sends no requests. The ledger assumes that any other speaker sends a request as soon as
+it is called. The replies of a speaker that calls neither are still recorded. The engine sets `serving`, the purpose of
+the calls, once per episode.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ REPLIED = "replied"
 
 @dataclass(frozen=True)
 class Tokens:
-    """What is billed: tokens of the prompt, of the completion (thoughts counted in), and of the thoughts."""
+    """Billed tokens: of the prompt, of the completion (including thoughts), and of the thoughts alone."""
 
     prompt: int = 0
     completion: int = 0
@@ -34,9 +34,9 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Attempt:
-    """What came of one try: a reply, or the failure called `outcome` ("timed out", "not JSON", …) with its `error`.
+    """The result of one try: a reply, or a failure named by `outcome` ("timed out", "not JSON", …) with its `error`.
 
-    `host` is where it was sent, `answered_by` the model that the server says it is.
+    `host` received the request; `answered_by` is the model name that the server reports.
     """
 
     outcome: str
@@ -50,19 +50,19 @@ class Attempt:
 
 @runtime_checkable
 class Recordable(Speaker, Protocol):
-    """A speaker whose calls can be known again."""
+    """A speaker whose calls can be recognised, so that a recorded reply can be reused."""
 
     def request(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Mapping[str, Any]:
-        """The call as plain data (JSON): all that decides its reply, and nothing else: no host, no key, no timeout.
-        What may be a secret stands in it as its digest (`withheld`).
+        """Return the call as plain data (JSON): everything that decides its reply, and no host, API key or timeout.
 
-        `model` names in tables who is asked. Where `sampling` decides nothing (a person, a program) it is left out.
+        Possible secrets appear as digests (`withheld`). `model` is the speaker's name in tables. `sampling` is omitted
+        where it has no effect (a person, a program).
         """
         ...
 
 
 def clean(text: str) -> str:
-    """`text` with its half characters (lone surrogates) replaced: no file, server or tokenizer takes them."""
+    """Replace lone surrogates in `text`: files, servers and tokenizers reject them."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -71,8 +71,10 @@ def clean(text: str) -> str:
 
 
 def withheld(value: Any) -> Any:
-    """Plain data with the digest of each text in place of the text: for what decides a reply and may be a secret. What
-    is withheld already stays as it is."""
+    """Replace each text in plain data by its digest, for settings that decide a reply and may be secret.
+
+    Texts that are digests already stay as they are.
+    """
     if isinstance(value, str):
         return value if _WITHHELD.fullmatch(value) else f"withheld:{digest(value)}"
     if isinstance(value, Mapping):
@@ -84,58 +86,57 @@ _WITHHELD = re.compile(r"withheld:[0-9a-f]{32}")
 
 
 def as_messages(chat: Chat, author: str) -> list[dict[str, str]]:
-    """`chat` as `author` sees it, in the words of chat-completion servers: `role` and `content`."""
+    """Return `chat` as `author` sees it, as a chat-completion server expects it: `role` and `content`."""
     return [{"role": turn.role, "content": clean(turn.text)} for turn in chat.seen_by(author)]
 
 
 class AttemptSink(Protocol):
-    """Who is told of attempts."""
+    """Receives attempts."""
 
     async def admit(self, most: Tokens) -> None:
-        """Called before a request leaves that may be billed for `most`; returns when it may leave, and raises
-        RunStopped where none may any more."""
+        """Wait until a request billed for at most `most` tokens may be sent; RunStopped if the budget is spent."""
         ...
 
     def record(self, attempt: Attempt) -> None:
-        """Called with what came of it."""
+        """Record the result of a request."""
         ...
 
 
 @dataclass(frozen=True)
 class Serving:
-    """What calls are for: the problem (its id) of one round of one phase."""
+    """The purpose of calls: a problem (its id) in one round of one phase."""
 
     phase: str = ""
     round: int = 0
     problem: str = ""
 
 
-serving: ContextVar[Serving] = ContextVar("serving", default=Serving())  # noqa: B039 (it is frozen)
-_listener: ContextVar[AttemptSink | None] = ContextVar("listener", default=None)
+serving: ContextVar[Serving] = ContextVar("serving", default=Serving())  # noqa: B039 (frozen)
+_sink: ContextVar[AttemptSink | None] = ContextVar("sink", default=None)
 
 
 @contextmanager
 def listening(sink: AttemptSink) -> Iterator[None]:
-    """Attempts made within are told to `sink`."""
-    token = _listener.set(sink)
+    """Send the attempts made in this context to `sink`."""
+    token = _sink.set(sink)
     try:
         yield
     finally:
-        _listener.reset(token)
+        _sink.reset(token)
 
 
 async def admit(most: Tokens = Tokens()) -> None:
-    """To be called by a speaker before each request it sends. `most`: the most tokens that it may be billed for."""
-    if (sink := _listener.get()) is not None:
+    """Ask to send a request billed for at most `most` tokens. Speakers call this before each request."""
+    if (sink := _sink.get()) is not None:
         await sink.admit(most)
 
 
 def admits(speaker: object) -> bool:
-    """Whether `speaker` asks `admit` before each request that it sends."""
+    """Return whether `speaker` calls `admit` before each request, or sends none."""
     return getattr(speaker, "admits", False) is True
 
 
 def report(attempt: Attempt) -> None:
-    """To be called by a speaker with what came of each request it sent."""
-    if (sink := _listener.get()) is not None:
+    """Report the result of a request. Speakers call this after each request."""
+    if (sink := _sink.get()) is not None:
         sink.record(attempt)

@@ -1,8 +1,8 @@
-"""A conversation by author; roles are computed for whoever reads it.
+"""A conversation stored by author; roles are computed for each reader.
 
-The learner's words are `assistant` when the learner reads and `user` when its partner does, so a chat stores
-authors. A message is made of parts, because one learner turn may hold an attempt it sampled, a critic's feedback
-and an editor's update, each with its own writer and its own weight in training.
+The learner's messages are `assistant` for the learner and `user` for its partner, so a chat stores authors. A message
+consists of parts: one learner turn may hold an attempt that it sampled, a critic's feedback and an editor's update,
+each with its own writer and its own training weight.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ LEARNER = "learner"
 
 @dataclass(frozen=True)
 class Part:
-    """A stretch of one message.
+    """A section of one message.
 
-    `ids` are the tokens it was sampled as (None: written by other means, tokenised when needed), `logprobs` the
-    sampler's own log-probabilities of them, kept where a loss will want them; after those of a turn's last part comes
-    that of the stop token, where it was sampled. `weight` is its weight in the likelihood; `thought` marks what
-    partners are not shown.
+    `ids` are its sampled tokens; None means that it was not sampled and is tokenized when needed. `logprobs` are the
+    sampler's log-probabilities of `ids`, kept if a loss needs them. Those of a turn's last part are followed by that of
+    the stop token, if it was sampled. `weight` is the weight in the likelihood; `thought` hides the part from partners.
     """
 
     text: str
@@ -35,7 +34,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Message:
-    """One author's turn. `open`: the turn is not finished, and the author is to go on with it."""
+    """One author's turn. `open`: the turn is unfinished, and the author continues it."""
 
     author: str
     parts: tuple[Part, ...]
@@ -43,27 +42,27 @@ class Message:
 
     @property
     def text(self) -> str:
-        """The words others see: thoughts left out."""
+        """The text that others see, without thoughts."""
         return "".join(part.text for part in self.parts if not part.thought)
 
     @property
     def full_text(self) -> str:
-        """All words, thoughts included."""
+        """The whole text, with thoughts."""
         return "".join(part.text for part in self.parts)
 
     def weighing(self, weight: float) -> Message:
-        """The same message with every part at `weight`."""
+        """Return the same message with every part at `weight`."""
         return replace(self, parts=tuple(replace(part, weight=weight) for part in self.parts))
 
 
 def message(author: str, text: str, writer: str | None = None, weight: float = 0.0) -> Message:
-    """A message of one part, written by its author unless `writer` says otherwise."""
+    """Create a message of one part; its writer is its author unless `writer` is given."""
     return Message(author, (Part(text, writer or author, weight=weight),))
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One role's stretch of a chat, as some reader sees it: neighbours of one role merged."""
+    """Consecutive messages of one role, merged, as one reader sees them."""
 
     role: str
     parts: tuple[Part, ...]
@@ -71,22 +70,22 @@ class Turn:
 
     @property
     def text(self) -> str:
-        """Its words; thoughts that the reader does not see were left out before."""
+        """The text that the reader sees; `Chat.seen_by` has removed hidden thoughts."""
         return "".join(part.text for part in self.parts)
 
 
 @dataclass(frozen=True)
 class Chat:
-    """Messages in the order in which they were said."""
+    """Messages in the order in which they were written."""
 
     messages: tuple[Message, ...] = ()
 
     def then(self, *messages: Message) -> Chat:
-        """This chat, gone on with `messages`."""
+        """Return this chat with `messages` appended."""
         return Chat(self.messages + messages)
 
     def say(self, author: str, text: str) -> Chat:
-        """This chat with one more message."""
+        """Return this chat with one more message."""
         return self.then(message(author, text))
 
     @property
@@ -96,30 +95,30 @@ class Chat:
 
     @property
     def text(self) -> str:
-        """The last words said in it: for a question, what was asked."""
+        """The text of the last message: for a question, the question. Empty for an empty chat."""
         return self.messages[-1].text if self.messages else ""
 
     def seen_by(self, reader: str, thoughts: bool = False) -> list[Turn]:
-        """The chat as turns of roles for `reader`: own words `assistant`, `system` as it is, all others `user`.
+        """Return the chat as turns for `reader`: own messages `assistant`, system messages `system`, all others `user`.
 
-        Thoughts of earlier turns are shown only to their own author and only if `thoughts`; a last message that is
-        the reader's own is shown whole, since it is what the reader goes on with, or what is trained.
+        Thoughts of earlier turns are shown only to their author, and only if `thoughts` is set. The reader's own last
+        message always keeps its thoughts, because the reader continues it or is trained on it.
         """
         turns: list[Turn] = []
-        for place, said in enumerate(self.messages):
-            role = SYSTEM if said.author == SYSTEM else "assistant" if said.author == reader else "user"
-            own = said.author == reader
-            whole = own and (thoughts or place == len(self.messages) - 1)
-            parts = tuple(part for part in said.parts if whole or not part.thought)
+        for index, message in enumerate(self.messages):
+            is_own = message.author == reader
+            role = SYSTEM if message.author == SYSTEM else "assistant" if is_own else "user"
+            shows_thoughts = is_own and (thoughts or index == len(self.messages) - 1)
+            parts = tuple(part for part in message.parts if shows_thoughts or not part.thought)
             if turns and turns[-1].role == role:
-                gap = () if role == "assistant" else (Part("\n\n", said.author),)
-                turns[-1] = Turn(role, turns[-1].parts + gap + parts, said.open)
+                gap = () if role == "assistant" else (Part("\n\n", message.author),)
+                turns[-1] = Turn(role, turns[-1].parts + gap + parts, message.open)
             else:
-                turns.append(Turn(role, parts, said.open))
+                turns.append(Turn(role, parts, message.open))
         return turns
 
 
 def question(text: str, system: str | None = None) -> Chat:
-    """A chat that asks `text`, after an optional system prompt."""
+    """Create a chat that asks `text`, after an optional system prompt."""
     start: Sequence[Message] = [message(SYSTEM, system)] if system else []
     return Chat((*start, message(USER, text)))

@@ -1,7 +1,7 @@
-"""What happened on one problem: its chat, the candidates for a reply, the verdicts, the failures.
+"""The record of one problem in one round: its chat, the candidate replies with their scores, the failures.
 
-An episode is a record. It is written to a file as soon as its round is over, and everything a method learns from a
-round is computed from such records, so a run can be stopped in between and gone on with.
+The run writes episodes to a file when their round ends. A method computes everything it learns from these records, so
+a run can stop between rounds and resume.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from sparring.parsing.thought import Answer
 
 @dataclass(frozen=True)
 class Candidate:
-    """One of several replies to the same question. `answer` is None and `failure` says why where its parts could not
-    be told apart; `score` is None where the judge gave none."""
+    """One of several replies to the same question.
+
+    If the reply cannot be read, `answer` is None and `failure` says why. `score` is None if the judge gave none.
+    """
 
     message: Message
     answer: Answer | None = None
@@ -30,8 +32,8 @@ class Candidate:
 class Episode:
     """One problem's conversation.
 
-    `notes` are what a method wants to remember or to have averaged over the round (numbers and truth values are);
-    `failures` are what went wrong; `failed` episodes teach nothing.
+    `notes` are values that the method needs later; numbers and booleans are also averaged over the round. `failures`
+    lists the conversation errors. Nothing is learned from `failed` episodes.
     """
 
     problem: Problem

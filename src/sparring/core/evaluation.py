@@ -1,7 +1,7 @@
-"""How well a learner does on held-out problems, with a 95 % interval, over all and per bin.
+"""Measure a learner's accuracy on held-out problems, with a 95 % interval, in total and per bin.
 
-An answer is asked for as some protocol says (`Answers`): as the method that trained the learner uses it, or alone. The
-gold answer is only ever shown to the task. A reply that fails is wrong, and counted as failed.
+`Answers` decides how to ask: as the method that trained the learner, or in a single reply. Only the task sees the gold
+answer. A failed reply counts as wrong and is also counted as failed.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from sparring.parsing.steps import StepFormat
 
 
 class Answers(Protocol):
-    """A way of asking: every method is one, and so is everything in `protocols/`."""
+    """A way of asking: every method, and every class in `protocols/`."""
 
     async def answer(self, question: Chat, learner: Speaker, layout: StepFormat) -> Answered:
-        """How `learner` answers `question`; raises ConversationError where it gives no answer."""
+        """Return `learner`'s answer to `question`; ConversationError if it gives none."""
         ...
 
 
@@ -44,48 +44,48 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Rate:
-    """`right` of `total`."""
+    """A proportion: `right` of `total`."""
 
     right: int
     total: int
 
     @property
     def value(self) -> float:
-        """The share, 0 where nothing was counted."""
+        """The proportion; 0 if `total` is 0."""
         return self.right / self.total if self.total else 0.0
 
     def plain(self) -> dict[str, float]:
-        """Accuracy with its 95 % interval (Wilson), and the count."""
+        """Return accuracy with its 95 % interval (Wilson), and the number of problems."""
         low, high = wilson(self.right, self.total)
         return {"accuracy": self.value, "low": low, "high": high, "problems": self.total}
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The outcomes on some problems, in their order."""
+    """The outcomes on a list of problems, in its order."""
 
     outcomes: tuple[Outcome, ...]
 
     @property
     def accuracy(self) -> Rate:
-        """Right at the end, over all."""
+        """The proportion of problems whose final answer is right."""
         return _rate(self.outcomes)
 
     def bins(self) -> Mapping[str, Rate]:
-        """The same for each bin."""
+        """Return the accuracy of each bin."""
         names = sorted({outcome.bin for outcome in self.outcomes})
         return {name: _rate([o for o in self.outcomes if o.bin == name]) for name in names}
 
     def plain(self) -> dict[str, Any]:
-        """All figures: right at first, changed for the better and for the worse (TriPosT's measures), failures."""
-        total = len(self.outcomes)
+        """Return all figures as plain data, with TriPosT's measures: revised, fixed and broken answers."""
+        total = max(1, len(self.outcomes))
         kinds = Counter(outcome.failure.split(":")[0] for outcome in self.outcomes if outcome.failure)
         return {
             **self.accuracy.plain(),
-            "right_first": sum(o.right_first for o in self.outcomes) / max(1, total),
-            "revised": sum(o.attempts > 1 for o in self.outcomes) / max(1, total),
-            "fixed": sum(o.right and not o.right_first for o in self.outcomes) / max(1, total),
-            "broken": sum(o.right_first and not o.right for o in self.outcomes) / max(1, total),
+            "right_first": sum(o.right_first for o in self.outcomes) / total,
+            "revised": sum(o.attempts > 1 for o in self.outcomes) / total,
+            "fixed": sum(o.right and not o.right_first for o in self.outcomes) / total,
+            "broken": sum(o.right_first and not o.right for o in self.outcomes) / total,
             "failed": dict(kinds),
             "bins": {name: rate.plain() for name, rate in self.bins().items()},
         }
@@ -104,7 +104,7 @@ async def evaluate(
     at_once: int = 512,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Evaluation:
-    """Asks all `problems`, `at_once` at a time, the way that `way` asks."""
+    """Ask all `problems`, `at_once` at a time, as `way` asks, and return their outcomes in order."""
 
     async def one(problem: Problem) -> Outcome:
         outcome = await _outcome(task, problem, way, speaker(problem))
@@ -116,14 +116,14 @@ async def evaluate(
 
 async def _outcome(task: Task, problem: Problem, way: Answers, speaker: Speaker) -> Outcome:
     try:
-        found = await way.answer(problem.chat, speaker, task.layout)
+        answered = await way.answer(problem.chat, speaker, task.layout)
     except ConversationError as error:
         return Outcome(problem.id, problem.bin, False, False, failure=f"{type(error).__name__}: {error}")
     return Outcome(
         problem.id,
         problem.bin,
-        task.is_right(problem, found.response),
-        task.is_right(problem, found.attempts[0]),
-        found.response,
-        len(found.attempts),
+        task.is_right(problem, answered.response),
+        task.is_right(problem, answered.attempts[0]),
+        answered.response,
+        len(answered.attempts),
     )

@@ -1,6 +1,6 @@
-"""What a round teaches: demonstrations and preferences; and a memory that replays them.
+"""Training examples of a round, demonstrations and preferences, and a memory that replays them.
 
-Both are chats with weights, not tensors: a file of them can be read, checked and mended by hand.
+Both hold chats with weights, not tensors, so a file of them can be read, checked and corrected by hand.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from sparring.core.chat import LEARNER, Chat, Message
 
 @dataclass(frozen=True)
 class Demonstration:
-    """A chat to be imitated: the parts of `reader`'s messages at their weights, everything else as context.
+    """A chat to imitate: training uses the parts of `reader`'s messages at their weights, the rest is context.
 
-    `reader` is whose words are learnt; `group` names the kind for counting and balancing.
+    `group` names the kind of example, for counting and balancing.
     """
 
     problem: str
@@ -28,7 +28,7 @@ class Demonstration:
 
 @dataclass(frozen=True)
 class Preference:
-    """Two replies to `prompt`, of which `chosen` is the better."""
+    """Two replies to `prompt`; `chosen` is the better one."""
 
     problem: str
     prompt: Chat
@@ -41,27 +41,28 @@ Experience = Demonstration | Preference
 
 
 class Memory:
-    """The newest `capacity` pieces of experience from earlier rounds, to be trained on once more."""
+    """The newest `capacity` examples from earlier rounds, which are trained on again."""
 
     def __init__(self, capacity: int, items: Sequence[Experience] = ()) -> None:
         self.capacity = capacity
         self.items: list[Experience] = list(items)
 
     def replay(self, fresh: Sequence[Experience]) -> list[Experience]:
-        """`fresh` followed by what is remembered."""
+        """Return `fresh` followed by the remembered examples."""
         return [*fresh, *self.items]
 
     def remember(self, fresh: Sequence[Experience]) -> None:
-        """Keeps `fresh`, once its round is learnt: a state saved in mid-round must not hold the round's own pieces."""
-        self.items = (self.items + [_aged(piece) for piece in fresh])[-self.capacity :] if self.capacity else []
+        """Store `fresh` after its training: a state saved during the round must not hold the round's own examples."""
+        items = self.items + [_without_logprobs(example) for example in fresh]
+        self.items = items[-self.capacity :] if self.capacity else []  # [-0:] would keep everything
 
 
-def _aged(piece: Experience) -> Experience:
-    """`piece` without the log-probabilities that it was sampled with, by weights that will have moved."""
-    if isinstance(piece, Preference):
-        return replace(piece, chosen=_without(piece.chosen), rejected=_without(piece.rejected))
-    return replace(piece, chat=Chat(tuple(map(_without, piece.chat.messages))))
+def _without_logprobs(example: Experience) -> Experience:
+    """Drop the sampling log-probabilities: the weights that gave them will have changed."""
+    if isinstance(example, Preference):
+        return replace(example, chosen=_drop_logprobs(example.chosen), rejected=_drop_logprobs(example.rejected))
+    return replace(example, chat=Chat(tuple(map(_drop_logprobs, example.chat.messages))))
 
 
-def _without(message: Message) -> Message:
+def _drop_logprobs(message: Message) -> Message:
     return replace(message, parts=tuple(replace(part, logprobs=None) for part in message.parts))

@@ -1,7 +1,7 @@
-"""Whether words give the gold answer away: a measure of words, whoever says them and whether or not they were told.
+"""Detect text that gives the gold answer away, whoever wrote it and whether or not the writer knew the answer.
 
-Words may hold the right number for another reason, and may give the answer away without saying it. Reading them takes
-time in proportion to their length.
+The measure is approximate: a text may contain the right number for another reason, or imply the answer without stating
+it. It takes time linear in the length of the text.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from sparring.core.task import Problem, Task
 from sparring.parsing import answers
 
 _NUMBER = re.compile(r"(?:(?<![\w)])-)?(?:\d+(?:,\d{3})*(?:\.\d+)?(?:/\d+)?|\.\d+)", re.ASCII)
-_STEP = re.compile(r"\bstep \(?\d+(?:\.\d+)*\)?", re.IGNORECASE)  # the number of a step is no answer
+_STEP = re.compile(r"\bstep \(?\d+(?:\.\d+)*\)?", re.IGNORECASE)  # a step number is not an answer
 _WORD = re.compile(r"\w+")
 
 
 def states_gold(task: Task, problem: Problem, words: str, known: str = "") -> bool:
-    """Whether `words` give the gold answer away: they would pass for an answer, or mark the right choice, or hold the
-    right number (in any notation) or the right words, whole, and the question does not.
+    """Return whether `words` give the gold answer away.
 
-    `known`: what the learner has said already. Gold that stands there is given away only by words that call it the
-    answer."""
+    They do if they would pass as an answer or mark the right choice. They also do if they contain the right number (in
+    any notation) or the complete right words and the question does not. `known` is what the learner has written: gold
+    that it contains is given away only by words that call it the answer.
+    """
     gold = problem.gold
     if not gold:
         return False
@@ -30,11 +31,16 @@ def states_gold(task: Task, problem: Problem, words: str, known: str = "") -> bo
         return not is_known or answers.states(words)
     if len(gold) == 1 and gold in answers.LETTERS:
         return re.search(rf"\({gold}\)|\b(?i:option|choice|answer) {gold}\b", words) is not None
-    return not is_known and _holds(words, gold) and not any(_holds(said.text, gold) for said in problem.chat.messages)
+    return (
+        not is_known
+        and _holds(words, gold)
+        and not any(_holds(message.text, gold) for message in problem.chat.messages)
+    )
 
 
 def _holds(text: str, gold: str) -> bool:
+    """Return whether `text` contains `gold`, as the same number or as complete words."""
     if (number := answers.read_number(gold)) is not None:
-        return any(answers.read_number(said) == number for said in set(_NUMBER.findall(_STEP.sub(" ", text))))
+        return any(answers.read_number(digits) == number for digits in set(_NUMBER.findall(_STEP.sub(" ", text))))
     words = " ".join(_WORD.findall(gold.casefold()))
     return f" {words} " in f" {' '.join(_WORD.findall(text.casefold()))} " if words else gold in text

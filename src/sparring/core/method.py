@@ -1,11 +1,11 @@
-"""A method answers three questions, and everything else is written once for all methods.
+"""The interface of a training method: three functions. The engine does everything else for all methods.
 
-`interact`: how do learner and partner interact on one problem? It is asynchronous and sees one problem; the engine
-runs hundreds at once. `harvest`: what does a round of episodes teach? `answer`: how is a learner trained this way used
-afterwards? It gets the question and never the gold answer.
+`interact` plays one problem with learner and partner; it is asynchronous, and the engine runs hundreds at once.
+`harvest` turns the episodes of a round into training examples. `answer` uses the trained learner; it gets the question
+and never the gold answer.
 
-A method is a frozen dataclass: its fields are its hyperparameters, and its fields typed as a role of `partner` are
-the roles that a recipe fills.
+A method is a frozen dataclass. Its fields are its hyperparameters; a recipe fills the fields typed as a role of
+`partner`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sparring.parsing.steps import StepFormat
 
 @dataclass(frozen=True)
 class Answered:
-    """How a question was answered: the final response, and before it every attempt, the first one first."""
+    """The answer to a question: the chat, the final response, and all attempts in order (the last is the response)."""
 
     chat: Chat
     response: str
@@ -35,11 +35,11 @@ class Answered:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a method likes to be run unless the phase says otherwise.
+    """A method's defaults; a phase may override them.
 
-    `problems` a round (None: the whole training split), `epochs` over what a round teaches, how long optimiser and
-    learning-rate schedule live (a "phase" for on-line methods, a "round" for replay methods), and into how many steps a
-    round's experience is split (None: as many as the trainer's `batch` makes).
+    `problems` per round (None: the whole training split) and `epochs` over a round's examples. `lifetime` is that of
+    optimiser and learning-rate schedule: "phase" for online methods, "round" for replay methods. `updates_per_round` is
+    the number of steps that a round's examples are split into (None: the trainer's `batch` decides).
     """
 
     problems: int | None
@@ -50,7 +50,7 @@ class Schedule:
 
 @runtime_checkable
 class Method(Protocol):
-    """One way for a learner to learn from a partner."""
+    """A way for a learner to learn from a partner."""
 
     name: ClassVar[str]
     needs: ClassVar[frozenset[Offer]]
@@ -58,31 +58,35 @@ class Method(Protocol):
 
     @property
     def objective(self) -> Objective:
-        """What training on its experience lowers."""
+        """The loss that training on its examples minimises."""
         ...
 
     @property
     def consults(self) -> int:
-        """How many development problems it wants played each round to choose its own settings by; a method that
-        names this protocol as its parent, and has nothing to choose, wants none."""
+        """The number of development problems to play each round, from which the method chooses its own settings.
+
+        Subclasses inherit 0: they have nothing to choose.
+        """
         return 0
 
     async def interact(self, problem: Problem, task: Task, learner: Speaker, rng: random.Random) -> Episode:
-        """One problem's episode. Failures of either side are recorded in it, not raised."""
+        """Play one problem. Failures of learner or partner are recorded in the episode, not raised."""
         ...
 
     def harvest(
         self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: StepFormat, rng: random.Random
     ) -> list[Experience]:
-        """What `episodes` teach, in the task's `layout`; `consulted` are those on development problems, never learnt
-        from."""
+        """Turn `episodes` into training examples, in the task's `layout`.
+
+        `consulted` are episodes on development problems; they are never trained on.
+        """
         ...
 
     async def answer(self, question: Chat, learner: Speaker, layout: StepFormat) -> Answered:
-        """How the trained learner answers `question`. Raises ConversationError where it gives no answer."""
+        """Return the trained learner's answer to `question`; ConversationError if it gives none."""
         ...
 
 
-def answered(chat: Chat, said: Message) -> Answered:
-    """The plainest answer: one reply, given as it is."""
-    return Answered(chat.then(said), said.text, (said.text,))
+def answered(chat: Chat, reply: Message) -> Answered:
+    """Return the answer that consists of one unchanged reply."""
+    return Answered(chat.then(reply), reply.text, (reply.text,))

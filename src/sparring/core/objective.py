@@ -1,4 +1,4 @@
-"""What is to be lowered, as plain data. How it is computed on log-probabilities is `losses/`'s."""
+"""Training objectives as plain data; `training/losses/` computes them from log-probabilities."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True)
 class Likelihood:
-    """Weighted negative log-likelihood of demonstrations, divided by the trained weight of the step."""
+    """Weighted negative log-likelihood of demonstrations, divided by the total weight of the step's trained tokens."""
 
     loss: ClassVar[str] = "likelihood"
 
@@ -17,8 +17,8 @@ class Likelihood:
 class DPO:
     """Direct preference optimisation (Rafailov et al., arXiv 2305.18290) of preferences.
 
-    `beta` is the strength of the pull towards the reference, which is the policy that the round started from;
-    `nll_weight` adds that much of the chosen side's likelihood per token (IRPO, arXiv 2404.19733).
+    `beta` is the strength of the regularisation towards the reference, which is the policy at the start of the round.
+    `nll_weight` weighs an added negative log-likelihood per token of the chosen side (IRPO, arXiv 2404.19733).
     """
 
     loss: ClassVar[str] = "dpo"

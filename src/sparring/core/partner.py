@@ -1,9 +1,9 @@
-"""What the other side can be asked for: a remark, feedback, an improvement, a score.
+"""The roles of a partner: discussant (remark), critic (feedback), editor (improvement), judge (score).
 
-Four protocols of one method each. A method names the roles it needs as fields of these types; a recipe fills each,
-by a program or by a speaker. `rng` is the call's own random stream, for partners that need one. A partner that gives
-nothing usable raises a ConversationError; a judge reports it answer by answer, since one unreadable verdict must
-neither become a number nor spoil the others.
+Each role is a protocol of one method. A training method declares the roles it needs as fields of these types; a recipe
+fills each with a program or a speaker. `rng` is the call's own random stream. A partner without a usable reply raises
+ConversationError. A judge reports failures per answer instead: one unreadable verdict must neither become a number nor
+affect the other scores.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ JUDGE = "judge"
 
 @runtime_checkable
 class Discussant(Protocol):
-    """Remarks on the learner's newest words."""
+    """Remarks on the learner's last message."""
 
     async def remark(self, problem: Problem, chat: Chat, stance: Stance, rng: random.Random) -> str:
-        """A remark that supports or attacks the last message of `chat`."""
+        """Return a remark that supports or attacks the last message of `chat`."""
         ...
 
 
@@ -52,22 +52,22 @@ class Critic(Protocol):
     """Finds the first fault of an attempt."""
 
     async def feedback(self, problem: Problem, attempt: str, rng: random.Random) -> Fault | None:
-        """The first wrong step of `attempt`, None where all of it is right."""
+        """Return the first wrong step of `attempt`; None if all steps are right."""
         ...
 
 
 @runtime_checkable
 class Editor(Protocol):
-    """Mends an attempt."""
+    """Corrects an attempt."""
 
     async def improve(self, problem: Problem, attempt: str, fault: Fault, rng: random.Random) -> str:
-        """A new attempt that keeps the steps before `fault`, verbatim, and goes on rightly from there."""
+        """Return a new attempt: the steps before `fault`, verbatim, and a right continuation."""
         ...
 
 
 @dataclass(frozen=True)
 class Scores:
-    """One number for each answer, higher is better, None where the judge gave none; and why it did not."""
+    """One score per answer (higher is better; None if the judge gave none), and the failures."""
 
     values: tuple[float | None, ...]
     failures: tuple[Failure, ...] = ()
@@ -75,10 +75,10 @@ class Scores:
 
 @runtime_checkable
 class Judge(Protocol):
-    """Scores answers. It is handed `Answer`s, so it cannot see a thought."""
+    """Scores answers. It receives `Answer`s, which hold no thoughts."""
 
     async def score(self, problem: Problem, answers: Sequence[Answer], rng: random.Random) -> Scores:
-        """A score for each of `answers` to `problem`."""
+        """Return a score for each of `answers` to `problem`."""
         ...
 
 
@@ -86,26 +86,29 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:e[+-]?[0-9]++)?", 
 
 
 def read_score(text: str) -> float:
-    """The finite number that `text` is, in plain digits; Unreadable for what only Python reads (`1_0`, `٣`, `nan`)."""
+    """Read `text` as a finite number in ASCII digits; Unreadable otherwise, also for `1_0`, `٣` and `nan`."""
     if not _NUMBER.fullmatch(text):
         raise Unreadable(f"{text[:60]!r} is not a number")
-    if not math.isfinite(found := float(text)):
+    if not math.isfinite(score := float(text)):
         raise Unreadable(f"{text[:60]!r} is not finite")
-    return found
+    return score
 
 
 async def one_by_one(score: Callable[[Answer], Awaitable[float]], answers: Sequence[Answer]) -> Scores:
-    """What `score` makes of each answer by itself; equal answers are asked about once."""
+    """Score each answer separately; equal answers share one call."""
     distinct = list(dict.fromkeys(answers))
-    given = dict(zip(distinct, await asyncio.gather(*map(score, distinct), return_exceptions=True), strict=True))
-    failures = _failures(given.values())
-    values = (found if isinstance(found := given[answer], float) else None for answer in answers)
+    results = await asyncio.gather(*map(score, distinct), return_exceptions=True)
+    failures = _failures(results)
+    by_answer = dict(zip(distinct, results, strict=True))
+    values = (result if isinstance(result := by_answer[answer], float) else None for answer in answers)
     return Scores(tuple(values), failures)
 
 
 async def by_pairs(compare: Compare, answers: Sequence[Answer], prior: float = 0.5) -> Scores:
-    """Scores from verdicts on all pairs in both orders ("Thinking LLMs", section 2.3): a win counts 1, a tie or an
-    error 0, then Bradley-Terry. A judge that always says "first" so prefers nothing."""
+    """Score by Bradley-Terry from verdicts on all pairs in both orders ("Thinking LLMs", section 2.3).
+
+    A win counts 1, a tie or an error 0. So a judge that always says "first" prefers nothing.
+    """
     games = _Games(compare, answers)
     await games.play(list(combinations(range(len(answers)), 2)))
     return games.scores(prior)
@@ -114,18 +117,21 @@ async def by_pairs(compare: Compare, answers: Sequence[Answer], prior: float = 0
 async def by_swiss(
     compare: Compare, answers: Sequence[Answer], rng: random.Random, rounds: int | None = None, prior: float = 0.5
 ) -> Scores:
-    """The same with fewer calls: a Swiss tournament of so many rounds (`ranking.swiss_rounds` unless given), in each of
-    which answers meet that stand alike so far, no two of them twice. Who stands alike is put in order by lot."""
+    """Score by Bradley-Terry from a Swiss tournament, which needs fewer calls than all pairs.
+
+    In each of `rounds` (default: `ranking.swiss_rounds`) answers with similar results meet; no pair meets twice.
+    Answers with equal results are in random order.
+    """
     games = _Games(compare, answers)
-    lot = rng.sample(range(len(answers)), len(answers))
+    shuffled = rng.sample(range(len(answers)), len(answers))
     for _ in range(swiss_rounds(len(answers)) if rounds is None else rounds):
-        standing = sorted(lot, key=games.share, reverse=True)
+        standing = sorted(shuffled, key=games.share, reverse=True)  # stable: equals stay shuffled
         await games.play(swiss_pairs(standing, games.met))
     return games.scores(prior)
 
 
 class _Games:
-    """Answers that met, each pair in both orders, and who won."""
+    """The results of comparisons, each pair in both orders."""
 
     def __init__(self, compare: Compare, answers: Sequence[Answer]) -> None:
         self._compare, self._answers = compare, answers
@@ -134,7 +140,7 @@ class _Games:
         self.met: set[frozenset[int]] = set()
 
     async def play(self, pairs: Sequence[tuple[int, int]]) -> None:
-        """Asks about each of `pairs` in both orders, all at once."""
+        """Compare each of `pairs` (indices of answers) in both orders, concurrently."""
         self.met |= {frozenset(pair) for pair in pairs}
         order = sorted(game for first, second in pairs for game in ((first, second), (second, first)))
         verdicts = await asyncio.gather(
@@ -148,54 +154,58 @@ class _Games:
                 self._wins[winner][loser] += 1
 
     def share(self, player: int) -> float:
-        """The share of its games that an answer has won; a half where it had none."""
+        """Return the share of games that answer `player` has won; 0.5 without games."""
         games = 2 * sum(player in pair for pair in self.met)
         return sum(self._wins[player]) / games if games else 0.5
 
     def scores(self, prior: float) -> Scores:
-        """Bradley-Terry strengths; none where every verdict failed."""
+        """Return Bradley-Terry strengths; no scores if every verdict failed."""
         if self.met and len(self._failures) == 2 * len(self.met):
             return Scores((None,) * len(self._answers), tuple(self._failures))
         return Scores(tuple(bradley_terry(self._wins, prior)), tuple(self._failures))
 
 
-def _failures(found: Collection[object]) -> tuple[Failure, ...]:
-    """The conversations among `found` that failed; any other exception is raised."""
-    for outcome in found:
-        if isinstance(outcome, BaseException) and not isinstance(outcome, ConversationError):
-            raise outcome
-    return tuple(Failure.of(error, JUDGE) for error in found if isinstance(error, ConversationError))
+def _failures(results: Collection[object]) -> tuple[Failure, ...]:
+    """Return the conversation errors among `results` as failures of the judge; raise any other exception."""
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, ConversationError):
+            raise result
+    return tuple(Failure.of(error, JUDGE) for error in results if isinstance(error, ConversationError))
 
 
 async def ask(
     speaker: Speaker, prompt: str, read: Callable[[str], Read], sampling: Sampling, system: str | None = None
 ) -> Read:
-    """What `read` makes of `speaker`'s reply to `prompt`. A reply that `read` finds Unreadable, or that was cut at its
-    limit, is asked for once more, with the reason; then it is a failure."""
+    """Send `prompt` to `speaker` and return its reply parsed by `read`.
+
+    If the reply is Unreadable or CutOff, ask once more and give the reason; a second such reply raises.
+    """
     chat = question(prompt, system)
     reply = await speaker.reply(chat, sampling)
     try:
-        return read(reply.whole().text)
+        return read(reply.require_complete().text)
     except (Unreadable, CutOff) as error:
-        again = chat.say(PARTNER, reply.text).say(USER, fill(RETRY_PROMPT, reason=str(error)))
-        return read((await speaker.reply(again, sampling)).whole().text)
+        retry = chat.say(PARTNER, reply.text).say(USER, fill(RETRY_PROMPT, reason=str(error)))
+        return read((await speaker.reply(retry, sampling)).require_complete().text)
 
 
 RETRY_PROMPT = "That reply cannot be used: {reason}. Please reply once more, in exactly the form asked for."
 
 
 def conversation(chat: Chat, learner: str) -> str:
-    """`chat` in the words of a prompt: one message as it is, several each after its author in brackets. The learner is
-    called `learner` there, and no thought of a learner is in it."""
+    """Format `chat` for a prompt: a single message as it is, several messages each after its author in brackets.
+
+    `learner` is the name given to the learner. Thoughts are left out.
+    """
     if len(chat.messages) == 1:
         return chat.text
-    said = ((learner if turn.author == LEARNER else turn.author, turn.text) for turn in chat.messages)
-    return "\n\n".join(f"[{author}] {words}" for author, words in said)
+    named = ((learner if message.author == LEARNER else message.author, message.text) for message in chat.messages)
+    return "\n\n".join(f"[{author}] {text}" for author, text in named)
 
 
 @dataclass(frozen=True)
 class Nobody:
-    """Stands in every role of a learner that is only used, not trained."""
+    """Fills every role of a learner that is used and not trained."""
 
     async def remark(self, problem: Problem, chat: Chat, stance: Stance, rng: random.Random) -> str:
         """Raises ConfigError."""
@@ -214,4 +224,4 @@ class Nobody:
         raise self._absent(JUDGE)
 
     def _absent(self, role: str) -> ConfigError:
-        return ConfigError(f"nobody is the {role} here: this learner is only used; name a partner to train it")
+        return ConfigError(f"this learner has no {role}, since it was loaded for use only; name a partner to train it")

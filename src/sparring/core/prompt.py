@@ -1,7 +1,7 @@
-"""Prompt texts: those with blanks (`Question: {question}`), and those that ask for a thought.
+"""Prompt templates with placeholders (`Question: {question}`), and prompts that ask for a thought.
 
-Filling is one pass over the template alone. What goes into a blank is never itself a template, so braces in the
-words of a model or of a data set stay as they are.
+`fill` makes one pass over the template and does not expand what it inserts. So braces in the text of a model or a data
+set stay as they are.
 """
 
 from __future__ import annotations
@@ -16,25 +16,26 @@ _BLANK = re.compile(r"\{([a-z_]+)\}")
 
 
 def blanks(template: str) -> set[str]:
-    """The names of the blanks in `template`."""
+    """Return the names of the placeholders in `template`."""
     return set(_BLANK.findall(template))
 
 
 def fill(template: str, **words: str) -> str:
-    """`template` with every blank filled; a blank without words is a ConfigError, words without a blank are not."""
+    """Replace every placeholder in `template`; ConfigError if `words` lacks one. Unused words are allowed."""
     check_blanks(template, words)
-    return _BLANK.sub(lambda blank: words[blank.group(1)], template)
+    return _BLANK.sub(lambda match: words[match.group(1)], template)
 
 
 def check_blanks(template: str, allowed: dict[str, str] | set[str] | tuple[str, ...]) -> None:
-    """Raises ConfigError if `template` has a blank that is not among `allowed`."""
+    """Raise ConfigError if `template` has a placeholder that is not among `allowed`."""
     for name in sorted(blanks(template) - set(allowed)):
-        known = ", ".join(f"{{{a}}}" for a in sorted(allowed)) or "none"
-        raise ConfigError(f"the prompt {template[:40]!r}… has the blank {{{name}}}; the blanks here are {known}")
+        choices = ", ".join(f"{{{choice}}}" for choice in sorted(allowed))
+        remedy = f"choose from {choices}" if choices else "remove it, no placeholder is allowed here"
+        raise ConfigError(f"the prompt {template[:40]!r}… has the unknown placeholder {{{name}}}; {remedy}")
 
 
 def ask_for_thought(form: ThoughtFormat, question: Chat, prompt: str | None = None) -> Chat:
-    """`question` with the prompt of `form` (or `prompt` in its place) before its last message."""
+    """Put the prompt of `form` (or `prompt` instead) before the text of the last message of `question`."""
     text = form.prompt if prompt is None else prompt
     *before, last = question.messages
     return Chat((*before, message(last.author, text + last.text))) if text else question

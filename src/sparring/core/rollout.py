@@ -1,6 +1,6 @@
-"""One round played: many episodes at once, in the order of their problems; and the gates that stop a run.
+"""Play one round: many episodes at once, returned in the order of their problems. Stop a run with too many failures.
 
-Not here: which problems, and what becomes of the episodes (`run`).
+`runs` chooses the problems and processes the episodes.
 """
 
 from __future__ import annotations
@@ -33,8 +33,10 @@ async def play(
     serving: Serving,
     on_episode: Callable[[Episode], None] = lambda episode: None,
 ) -> list[Episode]:
-    """An episode for each of `problems`, `at_once` at a time; random streams are named by `scope` and the problem;
-    `serving` is what partner calls are for."""
+    """Play an episode on each of `problems`, `at_once` at a time.
+
+    `scope` and the problem's id name its random stream. `serving` is the purpose of partner calls.
+    """
 
     async def one(problem: Problem) -> Episode:
         attempts.serving.set(replace(serving, problem=problem.id))
@@ -46,34 +48,36 @@ async def play(
 
 
 def check_failures(episodes: Sequence[Episode], partner_bound: float, learner_bound: float) -> None:
-    """RunStopped if a larger share of episodes than allowed met a failure of the partner's, or came to nothing by one
-    of the learner's."""
-    met = [e for e in episodes if any(f.who != LEARNER and f.counts for f in e.failures)]
-    lost = [e for e in episodes if e.failed and any(f.who == LEARNER for f in e.failures)]
-    for found, bound, who, key in (
-        (met, partner_bound, "the partner", "max_partner_failures"),
-        (lost, learner_bound, "the learner", "max_learner_failures"),
+    """Raise RunStopped if too large a share of episodes failed.
+
+    `partner_bound` limits episodes with any failure of the partner, `learner_bound` episodes lost by the learner.
+    """
+    with_partner_failure = [e for e in episodes if any(f.who != LEARNER and f.counts for f in e.failures)]
+    lost_by_learner = [e for e in episodes if e.failed and any(f.who == LEARNER for f in e.failures)]
+    for failed, bound, who, key in (
+        (with_partner_failure, partner_bound, "the partner", "max_partner_failures"),
+        (lost_by_learner, learner_bound, "the learner", "max_learner_failures"),
     ):
-        if len(found) > bound * len(episodes):
-            causes = Counter(f"{f.who}: {f.kind}: {f.reason[:80]}" for e in found for f in e.failures if f.counts)
-            told = "; ".join(f"{count} × {cause}" for cause, count in causes.most_common(3))
+        if len(failed) > bound * len(episodes):
+            causes = Counter(f"{f.who}: {f.kind}: {f.reason[:80]}" for e in failed for f in e.failures if f.counts)
+            summary = "; ".join(f"{count} × {cause}" for cause, count in causes.most_common(3))
             raise RunStopped(
-                f"{who} failed in {len(found)} of {len(episodes)} episodes "
-                f"(bound {bound:.0%}, {key} under [run]): {told}"
+                f"{who} failed in {len(failed)} of {len(episodes)} episodes "
+                f"(bound {bound:.0%}, {key} under [run]): {summary}"
             )
 
 
 def summarize(episodes: Sequence[Episode]) -> dict[str, float]:
-    """The mean of each note over the episodes that have it, and the share that failed or was cut off."""
-    noted: dict[str, list[float]] = {}
+    """Return the mean of each note over the episodes that have it, and the shares of failed and truncated ones."""
+    values: dict[str, list[float]] = {}
     for episode in episodes:
         for name, value in episode.notes.items():
             if not isinstance(value, str):
-                noted.setdefault(name, []).append(float(value))
+                values.setdefault(name, []).append(float(value))
     count = max(1, len(episodes))
-    cut = sum(any(f.kind == "CutOff" for f in e.failures) for e in episodes)
+    truncated = sum(any(f.kind == "CutOff" for f in e.failures) for e in episodes)
     return {
-        **{name: fmean(values) for name, values in noted.items()},
+        **{name: fmean(numbers) for name, numbers in values.items()},
         "failed": sum(episode.failed for episode in episodes) / count,
-        "cut_off": cut / count,
+        "cut_off": truncated / count,
     }

@@ -1,7 +1,7 @@
 """Anything that can reply to a chat: a model in this process, an endpoint, a program, a person.
 
-Methods and partners see the learner and each other as this one protocol. `sample` tells apart replies that are
-asked for in the same words: sample 0 and sample 1 of a question are different draws, the same sample is the same.
+Methods and partners see the learner and each other through this one protocol. `sample` distinguishes replies to equal
+prompts: sample 0 and sample 1 are different draws, and sample 0 is the same draw each time.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from typing import Literal, Protocol, runtime_checkable
 from sparring.common.errors import CutOff, TooLong
 from sparring.core.chat import Chat, Message, Part
 
-MAX_REPLY_CHARACTERS = 200_000  # characters of a reply; whoever says more is not read, learner or partner
-PARTNER = "partner"  # as whom a speaker that stands in a role sees itself in a chat
+MAX_REPLY_CHARACTERS = 200_000  # longer replies are rejected, from learner and partner
+PARTNER = "partner"  # the author name of a speaker that fills a partner's role
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a reply is drawn. Temperature 0 is greedy; `top_k` 0 and `top_p` 1 filter nothing; `max_tokens` is the
-    limit of the reply; a reply ends before the first of the `stop` strings."""
+    """How to sample a reply. Temperature 0 is greedy; `top_k` 0 and `top_p` 1 disable filtering.
+
+    A reply has at most `max_tokens` tokens and ends before the first of the `stop` strings.
+    """
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -31,10 +33,10 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a speaker said.
+    """A speaker's reply.
 
-    `parts` with token ids and `logprobs` (one number a sampled token: natural logarithm, temperature 1, unfiltered)
-    where the speaker is a model in this process. `finish` is "length" where the limit cut it.
+    From a model in this process, `parts` have token ids and `logprobs` holds one number per sampled token: natural
+    logarithm, temperature 1, unfiltered. `finish` is "length" if the token limit truncated the reply.
     """
 
     parts: tuple[Part, ...]
@@ -45,15 +47,15 @@ class Reply:
 
     @property
     def text(self) -> str:
-        """The words without thoughts."""
+        """The text without thoughts."""
         return "".join(part.text for part in self.parts if not part.thought)
 
     def by(self, author: str) -> Message:
-        """The reply as `author`'s message, left open where the limit cut it: no stop token was sampled."""
+        """Return the reply as a message of `author`, left open if truncated, since no stop token was sampled."""
         return Message(author, self.parts, open=self.finish == "length")
 
-    def whole(self) -> Reply:
-        """Itself, as every reader of replies asks for it: CutOff if the limit cut it, TooLong beyond `LONGEST`."""
+    def require_complete(self) -> Reply:
+        """Return itself; CutOff if the token limit truncated it, TooLong above MAX_REPLY_CHARACTERS."""
         if self.finish == "length":
             raise CutOff(f"the reply was cut at its limit after {self.completion_tokens} tokens")
         if (length := len(self.text)) > MAX_REPLY_CHARACTERS:
@@ -63,18 +65,18 @@ class Reply:
 
 @runtime_checkable
 class Speaker(Protocol):
-    """Replies to a chat. A chat that ends in the speaker's own open message is gone on with, not answered."""
+    """Replies to a chat. If the chat ends in the speaker's own open message, the reply continues that message."""
 
     async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
-        """The `sample`-th reply to `chat`; raises Unavailable where there is none."""
+        """Return reply number `sample` to `chat`; Unavailable if there is none."""
         ...
 
 
 def text_reply(text: str, writer: str) -> Reply:
-    """A reply made of plain words."""
+    """Create a reply of one text."""
     return Reply((Part(text, writer),))
 
 
-def opened(chat: Chat, author: str, parts: Sequence[Part]) -> Chat:
-    """`chat` with `author`'s turn begun by `parts` and left open."""
+def prefill(chat: Chat, author: str, parts: Sequence[Part]) -> Chat:
+    """Append to `chat` an open message of `author` that starts with `parts`."""
     return chat.then(replace(Message(author, tuple(parts)), open=True))

@@ -1,8 +1,8 @@
-"""What is asked, and everything that can be computed about an attempt.
+"""Tasks: their problems, and everything that a program can compute about an attempt.
 
-Every task has problems in three disjoint splits and knows a right response. What else it can compute is a small
-protocol each (`Checks`, `Solves`, `Claims`, `Endless`): a partner that is a program asks for what it needs, and
-`offers` tells before the start what a task has.
+Every task has problems in three disjoint splits and recognises a right response. Each further ability is a small
+protocol (`Checks`, `Solves`, `Claims`, `Endless`), which partners that are programs require. `offers` lists a task's
+abilities before a run starts.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Offer = Literal["gold", "rationale", "first_error", "solution", "claims"]
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing to ask.
+    """One question.
 
-    `chat` is the question, with the system prompt and earlier turns it may have; `gold` the final answer; `rationale`
-    a worked answer that ends in it; `bin` the group it is counted in; `data` what its task keeps for itself (JSON).
-    `visit`: how many times the run has asked it before, in whatever phase.
+    `chat` is the question, possibly with a system prompt and earlier turns; `gold` the final answer; `rationale` a
+    worked answer that ends in it. Accuracy is reported per `bin`. `data` is private to the task (JSON). `visit` counts
+    how often the run has asked the problem before, over all phases.
     """
 
     id: str
@@ -43,8 +43,10 @@ class Problem:
 
     @property
     def reasoning(self) -> str:
-        """The rationale up to the answer: without its last step where that does nothing but state `gold` ("#### 18",
-        "So the answer is 18.", "18"); all of it where it has no other step. A rationale that is not there is ""."""
+        """The rationale without its last step if that only states `gold` ("#### 18", "So the answer is 18.", "18").
+
+        The whole rationale if it has one step; "" if there is none.
+        """
         steps = NUMBERED.split(self.rationale or "")
         if len(steps) < 2 or not _only_states(self.gold or "", steps[-1].text):
             return self.rationale or ""
@@ -52,14 +54,14 @@ class Problem:
 
 
 def _only_states(gold: str, step: str) -> bool:
-    """Whether `step` states `gold` as the answer and says nothing else."""
+    """Return whether `step` states `gold` as the answer and says nothing else."""
     stated = answers.final(step)
-    place = step.rfind(stated)
+    start = step.rfind(stated)
     number = answers.read_number(gold)
-    same = stated.strip("()[]").casefold() == gold.strip().casefold()
-    same = same or (number is not None and number == answers.read_number(stated))
-    around = set(_WORDS.findall(f"{step[:place]} {step[place + len(stated) :]}".casefold()))
-    return same and around <= _STATING
+    is_gold = stated.strip("()[]").casefold() == gold.strip().casefold()
+    is_gold = is_gold or (number is not None and number == answers.read_number(stated))
+    other_words = set(_WORDS.findall(f"{step[:start]} {step[start + len(stated) :]}".casefold()))
+    return is_gold and other_words <= _STATING
 
 
 _WORDS = re.compile(r"[^\W_]+")
@@ -68,78 +70,81 @@ _STATING = frozenset({"so", "thus", "hence", "therefore", "then", "the", "final"
 
 @runtime_checkable
 class Task(Protocol):
-    """A source of problems that can tell a right response: a frozen dataclass whose fields are its settings."""
+    """A source of problems that recognises a right response: a frozen dataclass whose fields are its settings."""
 
     @property
     def layout(self) -> StepFormat:
-        """How worked answers to its problems are laid out."""
+        """The step format of worked answers."""
         ...
 
     def problems(self, split: Split) -> Sequence[Problem]:
-        """The problems of `split`, the same ones each time; the three splits share none."""
+        """Return the problems of `split`, the same on each call; the three splits share none."""
         ...
 
     def is_right(self, problem: Problem, response: str) -> bool:
-        """Whether `response` (thoughts taken off) ends in the right answer; an empty one never does."""
+        """Return whether `response` (without thoughts) ends in the right answer; an empty one never does."""
         ...
 
 
 @runtime_checkable
 class Endless(Protocol):
-    """A task that can make new problems."""
+    """A task that can generate new problems."""
 
     def endless(self) -> Iterator[Problem]:
-        """Training problems without end, none twice, none of another split; the training split comes first."""
+        """Yield distinct training problems without end, none of another split; the training split comes first."""
         ...
 
 
 @runtime_checkable
 class Checks(Protocol):
-    """A task that can find the first wrong step of an answer that anybody wrote."""
+    """A task that can find the first wrong step of any answer."""
 
     def first_error(self, problem: Problem, answer: str) -> Fault | None:
-        """The first fault of `answer`, None if it is right to the end. Never evaluates model text as code."""
+        """Return the first fault of `answer`, None if all of it is right. Never evaluate model text as code."""
         ...
 
 
 @runtime_checkable
 class Solves(Protocol):
-    """A task that can finish an answer."""
+    """A task that can complete an answer."""
 
     def solve(self, problem: Problem, kept: str) -> str:
-        """A right answer that begins with `kept`, verbatim: steps that are right, perhaps none."""
+        """Return a right answer that starts with `kept`, verbatim. `kept` holds right steps, or none."""
         ...
 
 
 @runtime_checkable
 class Claims(Protocol):
-    """A task that can remark on an answer, truly or falsely."""
+    """A task that can make true or false remarks on an answer."""
 
     def hint(self, problem: Problem, answer: str, rng: random.Random) -> str:
-        """A true remark that helps with `answer`: never the final answer unless nothing else is left to say."""
+        """Return a true remark that helps with `answer`: the final answer only if no other remark is possible."""
         ...
 
     def false_claim(self, problem: Problem, answer: str, rng: random.Random) -> str:
-        """A plausible remark about one step that is false."""
+        """Return a false but plausible remark about one step."""
         ...
 
 
 def offers(task: Task) -> frozenset[Offer]:
-    """What `task` can give to methods and partners, judged by its abilities and its training problems."""
+    """Return what `task` offers to methods and partners, from its protocols and its training problems."""
     problems = task.problems("train")
-    found: set[Offer] = set()
+    offered: set[Offer] = set()
     if problems and all(problem.gold is not None for problem in problems):
-        found.add("gold")
+        offered.add("gold")
     if problems and all(problem.rationale is not None for problem in problems):
-        found.add("rationale")
+        offered.add("rationale")
     abilities: tuple[tuple[type, Offer], ...] = ((Checks, "first_error"), (Solves, "solution"), (Claims, "claims"))
-    found.update(offer for ability, offer in abilities if isinstance(task, ability))
-    return frozenset(found)
+    offered.update(offer for ability, offer in abilities if isinstance(task, ability))
+    return frozenset(offered)
 
 
 def is_sound(task: Task, problem: Problem, response: str) -> bool:
-    """Whether `response` is right and was not right by luck: it holds no wrong step that `task` can find, or where the
-    task cannot check, its final line states the number that the line before comes to (TriPosT, authors' code)."""
+    """Return whether `response` is right, and not by luck.
+
+    No step may be wrong as far as `task` can check. If it cannot, the last line must state the number that the line
+    before results in (TriPosT, authors' code).
+    """
     if not task.is_right(problem, response):
         return False
     if isinstance(task, Checks):
@@ -147,9 +152,9 @@ def is_sound(task: Task, problem: Problem, response: str) -> bool:
     return _concludes(task.layout, response)
 
 
-def _concludes(layout: StepFormat, response: str) -> bool:
-    """False where the last step but one ends in `= number`, and the last, which calculates nothing, in another."""
-    steps = layout.split(response)
+def _concludes(step_format: StepFormat, response: str) -> bool:
+    """Return False if the last step calculates nothing and states another number than the result before it."""
+    steps = step_format.split(response)
     if len(steps) < 2 or "=" in steps[-1].text or "=" not in steps[-2].text:
         return True
     result = answers.first_number(steps[-2].text.rpartition("=")[2])
@@ -160,11 +165,11 @@ def _concludes(layout: StepFormat, response: str) -> bool:
 class Pool:
     """Generated problems, all distinct, in three splits.
 
-    `draw(generator, split)` makes one; two with the same `id` are the same problem. Training problems go on
-    without end in `endless`, of which the training split is the beginning.
+    `draw(rng, split)` generates one; problems with the same `id` are the same problem. `endless` starts with the
+    training split and continues without end.
     """
 
-    TRIES = 20_000  # draws in a row that bring nothing new: the range is used up
+    TRIES = 20_000  # after so many draws in a row without a new problem, the range counts as exhausted
 
     def __init__(
         self, draw: Callable[[random.Random, Split], Problem], seed: int, train: int, development: int, test: int
@@ -180,21 +185,21 @@ class Pool:
         self._splits["train"] = list(islice(self.endless(), train))
 
     def problems(self, split: Split) -> Sequence[Problem]:
-        """The problems of `split`."""
+        """Return the problems of `split`."""
         return self._splits[split]
 
     def endless(self) -> Iterator[Problem]:
-        """Distinct training problems, none of them held out; ConfigError when the range is used up."""
+        """Yield distinct training problems, none of them held out; ConfigError when the range is exhausted."""
         return self._distinct("train", set(self._held_out))
 
     def _distinct(self, split: Split, taken: set[str]) -> Iterator[Problem]:
-        generator, taken, found = named_rng(self._seed, "problems", split), set(taken), 0
+        """Yield distinct problems of `split` whose ids are not in `taken`."""
+        rng, taken, count = named_rng(self._seed, "problems", split), set(taken), 0
         while True:
-            problem = next(
-                (p for p in (self._draw(generator, split) for _ in range(self.TRIES)) if p.id not in taken), None
-            )
+            draws = (self._draw(rng, split) for _ in range(self.TRIES))
+            problem = next((p for p in draws if p.id not in taken), None)
             if problem is None:
-                raise ConfigError(f"this range has no more than {found} distinct {split} problems; ask for fewer")
+                raise ConfigError(f"the range has only {count} distinct {split} problems; ask for fewer")
             taken.add(problem.id)
-            found += 1
+            count += 1
             yield problem

@@ -1,16 +1,16 @@
 """SAIE: supportive and adversarial discussion (Loem, Kaneko, Okazaki; arXiv 2311.08107).
 
-The learner answers; a fixed partner supports or attacks the answer; the learner is updated from the discussion,
-on-line, as its answers change. Used afterwards alone.
+The learner answers, a fixed partner supports or attacks the answer, and the learner is updated online from the
+discussion. After training the learner answers alone.
 
-Not said in the sources we have, so ours:
-1. which stance is taken when (`stance`), and its share; "alternate" goes from one to the other with each turn and with
-   each visit of a problem (`Problem.visit`), and half of the problems begin with an attack;
-2. what is learnt (`learn`): the gold answer after the remark, the remark itself, or the learner's own revision where
-   it is right; `gold_weight` adds gold given the question alone, which keeps the skill of answering in one turn;
-3. how many turns, how many problems an update (the phase's `problems`), and the temperature;
-4. the partner may see the gold answer: a supportive hint must be true and an adversarial claim false. Whether its
-   remarks then give the answer away is measured (`states_gold`), whoever makes them.
+Our sources leave these choices open, so they are ours:
+1. When the partner takes which stance (`stance`), and its share. "alternate" switches with each turn and with each
+   visit of a problem (`Problem.visit`); half of the problems begin with an attack.
+2. What it learns (`learn`): the gold answer after the remark, the remark itself, or its own revision if that is
+   right. `gold_weight` adds the gold answer to the question alone, which keeps the skill of answering in one turn.
+3. How many turns, how many problems per update (the phase's `problems`), and the temperature.
+4. The partner may see the gold answer: a supportive hint must be true and an adversarial claim false. `states_gold`
+   measures how often remarks give the answer away, whoever makes them.
 """
 
 from __future__ import annotations
@@ -60,18 +60,18 @@ class SAIE(Method):
 
     @property
     def objective(self) -> Likelihood:
-        """Likelihood of what was learnt from the discussion and of the gold answer."""
+        """Likelihood of the discussion's lesson and of the gold answer."""
         return Likelihood()
 
     async def interact(self, problem: Problem, task: Task, learner: Speaker, rng: random.Random) -> Episode:
-        """Attempt, remark, and as many revisions and further remarks as there are turns."""
+        """Ask for an attempt and a remark in each of `turns`, and for a last revision if the learner learns from it."""
         chat, right, stances, leaked = problem.chat, [], [], []
         sampling = Sampling(self.temperature, self.top_p, max_tokens=self.max_tokens)
         who = LEARNER
         try:
             for turn in range(self.turns):
                 who = LEARNER
-                reply = (await learner.reply(chat, sampling)).whole()
+                reply = (await learner.reply(chat, sampling)).require_complete()
                 chat = chat.then(reply.by(LEARNER))
                 right.append(task.is_right(problem, reply.text))
                 stances.append(self._stance(problem, right[-1], turn, rng))
@@ -81,8 +81,9 @@ class SAIE(Method):
                 chat = chat.say(DISCUSSANT, remark)
             if self.learn == "own_correct_revision":
                 who = LEARNER
-                chat = chat.then((await learner.reply(chat, sampling)).whole().by(LEARNER))
-                right.append(task.is_right(problem, chat.text))
+                revision = (await learner.reply(chat, sampling)).require_complete()
+                chat = chat.then(revision.by(LEARNER))
+                right.append(task.is_right(problem, revision.text))
         except ConversationError as error:
             return Episode(problem, chat, failures=(Failure.of(error, who),), failed=True)
         return Episode(problem, chat, notes=_notes(right, stances, leaked))
@@ -102,32 +103,35 @@ class SAIE(Method):
     def harvest(
         self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: StepFormat, rng: random.Random
     ) -> list[Experience]:
-        """The lesson of each discussion, and gold alone at its own weight."""
-        taught: list[Experience] = []
+        """Return the lesson of each discussion, and the gold answer to the question alone at `gold_weight`."""
+        lessons: list[Experience] = []
         for episode in episodes:
             problem = episode.problem
             if not episode.failed:
-                taught += self._lesson(episode)
+                lessons += self._lesson(episode)
             if self.gold_weight:
                 alone = problem.chat.then(message(LEARNER, _gold(problem), "gold", self.gold_weight))
-                taught.append(Demonstration(problem.id, alone))
-        return taught
+                lessons.append(Demonstration(problem.id, alone))
+        return lessons
 
     def _lesson(self, episode: Episode) -> list[Demonstration]:
         problem, chat = episode.problem, episode.chat
         if self.learn == "gold_after_remark":
             return [Demonstration(problem.id, chat.then(message(LEARNER, _gold(problem), "gold", 1.0)), "discussion")]
         if self.learn == "remark":
-            remarked = Chat((*chat.messages[:-1], chat.last.weighing(1.0)))
-            return [Demonstration(problem.id, remarked, "remark", reader=DISCUSSANT)]
+            return [Demonstration(problem.id, _with_last_trained(chat), "remark", reader=DISCUSSANT)]
         if not episode.notes["right_after"]:
             return []
-        return [Demonstration(problem.id, Chat((*chat.messages[:-1], chat.last.weighing(1.0))), "revision")]
+        return [Demonstration(problem.id, _with_last_trained(chat), "revision")]
 
     async def answer(self, question: Chat, learner: Speaker, layout: StepFormat) -> Answered:
-        """Alone: one greedy reply."""
+        """Return one greedy reply to the question alone."""
         reply = await learner.reply(question, Sampling(temperature=0, max_tokens=self.max_tokens))
-        return answered(question, reply.whole().by(LEARNER))
+        return answered(question, reply.require_complete().by(LEARNER))
+
+
+def _with_last_trained(chat: Chat) -> Chat:
+    return Chat((*chat.messages[:-1], chat.last.weighing(1.0)))
 
 
 def _gold(problem: Problem) -> str:
@@ -135,12 +139,13 @@ def _gold(problem: Problem) -> str:
 
 
 def _notes(right: Sequence[bool], stances: Sequence[Stance], leaked: Sequence[bool]) -> dict[str, bool | float | str]:
-    """Right at first; the first stance; the share of the remarks that state gold; and where there was a revision, what
-    the remark did to the answer."""
+    """Return what an episode remembers: whether the first answer was right, the first stance, the share of remarks
+    that state the gold answer, and, if there was a revision, how it compares with the first answer.
+    """
     notes: dict[str, bool | float | str] = {"right": right[0], "adversarial": stances[0] == "adversarial"}
     notes["leaked"] = fmean(leaked)
-    if told := [states for states, was_right in zip(leaked, right, strict=False) if not was_right]:
-        notes["leaked_when_wrong"] = fmean(told)
+    if leaked_when_wrong := [leak for leak, was_right in zip(leaked, right, strict=False) if not was_right]:
+        notes["leaked_when_wrong"] = fmean(leaked_when_wrong)
     if len(right) > 1:
         notes["right_after"] = right[-1]
         under_attack = stances[0] == "adversarial"

@@ -1,7 +1,7 @@
 """Supervised fine-tuning on worked answers: the baseline, the warm-up, and the smallest example of a method.
 
-Nobody is talked to. Ours: with a `thought_format` the worked steps become the thought and the gold answer the
-response, so that a model which cannot follow the thought prompt yet learns its form.
+There is no partner. Ours: with a `thought_format`, the worked steps become the thought and the gold answer the
+response. So a model that cannot follow the thought prompt yet learns its form.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sparring.parsing.thought import thought_format
 
 @dataclass(frozen=True)
 class SFT(Method):
-    """Imitates gold answers: the rationale where there is one, the bare answer with `learn = "answer"`."""
+    """Imitates gold answers: the rationale if there is one, the bare answer with `learn = "answer"`."""
 
     name: ClassVar[str] = "sft"
     needs: ClassVar[frozenset[Offer]] = frozenset({"gold"})
@@ -47,13 +47,13 @@ class SFT(Method):
         return Likelihood()
 
     async def interact(self, problem: Problem, task: Task, learner: Speaker, rng: random.Random) -> Episode:
-        """The question as it is to be asked; nothing is said."""
+        """Return the question with its thought prompt; ask nobody."""
         return Episode(problem, ask_for_thought(thought_format(self.thought_format), problem.chat, self.thought_prompt))
 
     def harvest(
         self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: StepFormat, rng: random.Random
     ) -> list[Experience]:
-        """A demonstration for each problem."""
+        """Return one demonstration per problem."""
         return [
             Demonstration(e.problem.id, e.chat.then(message(LEARNER, self._gold(e.problem), "gold", weight=1.0)))
             for e in episodes
@@ -67,9 +67,9 @@ class SFT(Method):
         return rationale if rationale is not None and self.learn == "rationale" else answer
 
     async def answer(self, question: Chat, learner: Speaker, layout: StepFormat) -> Answered:
-        """One greedy reply, its thought taken off."""
+        """Return one greedy reply without its thought."""
         form = thought_format(self.thought_format)
-        asked = ask_for_thought(form, question, self.thought_prompt)
-        reply = (await learner.reply(asked, Sampling(temperature=0, max_tokens=self.max_tokens))).whole()
+        prompt = ask_for_thought(form, question, self.thought_prompt)
+        reply = (await learner.reply(prompt, Sampling(temperature=0, max_tokens=self.max_tokens))).require_complete()
         response = form.split(reply.text).answer.text
-        return Answered(asked.then(reply.by(LEARNER)), response, (response,))
+        return Answered(prompt.then(reply.by(LEARNER)), response, (response,))

@@ -1,23 +1,23 @@
 """Thought preference optimisation: "Thinking LLMs" (Wu, Lan, Yuan, Jiao, Weston, Sukhbaatar; arXiv 2410.10630).
 
-Several thoughts + responses are sampled; a judge scores the responses only; the best is preferred to the worst, thought
-and response both; DPO; and again, on fresh instructions. `response_preference` is its baseline, the same method without
-a thought. ("TPO" also names other things, so we do not use it.)
+The learner samples several thoughts with responses and a judge scores the responses only. DPO prefers the best sample
+to the worst, thought and response both; then the next round starts on fresh instructions. `response_preference` is the
+baseline, the same method without a thought. ("TPO" also names other things, so we do not use it.)
 
 Departures and choices of ours:
 1. Length is counted in characters of the response.
-2. `length_penalty = "auto"`: the smallest of 0, 0.05, … 0.5 with which chosen responses are on average no longer than
-   rejected ones, chosen on development problems (the paper tunes it by hand).
+2. `length_penalty = "auto"`: the smallest of 0, 0.05, … 0.5 at which chosen responses are on average no longer than
+   rejected ones on development problems. The paper tunes it by hand.
 3. Learning rate, batch and beta are not published.
-4. Which unreadable replies are rejected sides: those of episodes that would teach nothing otherwise, then those of
-   others, whose rejected side they replace.
+4. Unreadable replies become rejected sides first in episodes that otherwise teach nothing, then in other episodes,
+   where they replace the rejected side.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, NamedTuple
@@ -29,7 +29,7 @@ from sparring.common.ranking import with_length_penalty
 from sparring.core.chat import LEARNER, Chat, Message
 from sparring.core.episode import Candidate, Episode
 from sparring.core.experience import Experience, Preference
-from sparring.core.method import Answered, Schedule
+from sparring.core.method import Answered, Method, Schedule
 from sparring.core.objective import DPO
 from sparring.core.partner import Judge
 from sparring.core.prompt import ask_for_thought
@@ -49,8 +49,8 @@ class Pair(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Preference(ABC):
-    """All of the method but the form of a reply."""
+class _Preference(Method):
+    """The whole method except the form of a reply."""
 
     needs: ClassVar[frozenset[Offer]] = frozenset()
     schedule: ClassVar[Schedule] = Schedule(problems=None, epochs=1, lifetime="round")
@@ -70,11 +70,11 @@ class _Preference(ABC):
     @property
     @abstractmethod
     def form(self) -> ThoughtFormat:
-        """The form of a reply."""
+        """Return the form of a reply."""
 
     @abstractmethod
-    def asked(self, question: Chat) -> Chat:
-        """`question` as it is put to the learner."""
+    def build_prompt(self, question: Chat) -> Chat:
+        """Return the prompt that puts `question` to the learner."""
 
     @property
     def objective(self) -> DPO:
@@ -83,12 +83,12 @@ class _Preference(ABC):
 
     @property
     def consults(self) -> int:
-        """Development problems to choose the length penalty by."""
+        """Return how many development problems choose the length penalty."""
         return self.auto_problems if self.length_penalty == "auto" else 0
 
     async def interact(self, problem: Problem, task: Task, learner: Speaker, rng: random.Random) -> Episode:
-        """Several replies to the problem, those that can be read scored by the judge."""
-        chat = self.asked(problem.chat)
+        """Sample `samples` replies to the problem; the judge scores the readable ones."""
+        chat = self.build_prompt(problem.chat)
         candidates = await asyncio.gather(*(self._candidate(chat, learner, n) for n in range(self.samples)))
         answers = [c.answer for c in candidates if c.answer is not None]
         failures = [c.failure for c in candidates if c.failure is not None]
@@ -99,26 +99,26 @@ class _Preference(ABC):
         if len(answers) >= 2:
             scores = await self.judge.score(problem, answers, rng)
             failures += scores.failures
-            found = iter(scores.values)
-            candidates = [c if c.answer is None else _scored(c, next(found)) for c in candidates]
+            remaining = iter(scores.values)  # one score per readable candidate
+            candidates = [c if c.answer is None else _scored(c, next(remaining)) for c in candidates]
         notes["characters"] = sum(len(a.text) for a in answers) / max(1, len(answers))
         return Episode(problem, chat, tuple(candidates), tuple(failures), notes, failed=not answers)
 
     async def _candidate(self, chat: Chat, learner: Speaker, sample: int) -> Candidate:
-        said = Message(LEARNER, ())
+        message = Message(LEARNER, ())  # stays empty if there is no reply
         try:
             reply = await learner.reply(
                 chat, Sampling(self.temperature, self.top_p, max_tokens=self.max_tokens), sample
             )
-            said = reply.by(LEARNER)
-            return Candidate(said, self.form.split(reply.whole().text).answer)
+            message = reply.by(LEARNER)
+            return Candidate(message, self.form.split(reply.require_complete().text).answer)
         except ConversationError as error:
-            return Candidate(said, failure=Failure.of(error, LEARNER))
+            return Candidate(message, failure=Failure.of(error, LEARNER))
 
     def harvest(
         self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: StepFormat, rng: random.Random
     ) -> list[Experience]:
-        """The best against the worst of each episode; a bounded share of unreadable replies as rejected sides."""
+        """Prefer the best to the worst reply of each episode; some rejected sides are unreadable replies."""
         penalty = self.penalty(consulted)
         pairs = [_best_and_worst(episode, penalty) for episode in episodes]
         offers = {n: pair for n, episode in enumerate(episodes) if (pair := _best_and_unreadable(episode, penalty))}
@@ -131,17 +131,21 @@ class _Preference(ABC):
         ]
 
     def _format_errors(self, offers: Sequence[int], pairs: Sequence[Pair | None], rng: random.Random) -> list[int]:
-        """Which episodes of `offers` have their unreadable reply as the rejected side, up to `unreadable_share` of all
-        pairs: those that would teach nothing otherwise, then those whose pair it replaces."""
+        """Draw the episodes of `offers` (indices) whose unreadable reply becomes the rejected side.
+
+        They are at most `unreadable_share` of all pairs: first episodes without a pair, then episodes whose pair is
+        replaced.
+        """
         alone = [n for n in offers if pairs[n] is None]
         paired = [n for n in offers if pairs[n] is not None]
         count, share = len(pairs) - pairs.count(None), self.unreadable_share
-        added = min(len(alone), _whole(count * share / (1 - share)) if share < 1 else len(alone))
-        replaced = min(len(paired), _whole((count + added) * share) - added)
+        # Each added pair also raises the total: added / (count + added) = share.
+        added = min(len(alone), _round_down(count * share / (1 - share)) if share < 1 else len(alone))
+        replaced = min(len(paired), _round_down((count + added) * share) - added)
         return rng.sample(alone, added) + rng.sample(paired, replaced)
 
     def penalty(self, consulted: Sequence[Episode]) -> float:
-        """The length penalty: as given, or chosen on `consulted` episodes (departure 2)."""
+        """Return the length penalty: as set, or chosen on `consulted` episodes (departure 2)."""
         if self.length_penalty != "auto":
             return self.length_penalty
         for penalty in _PENALTIES:
@@ -151,18 +155,18 @@ class _Preference(ABC):
         return _PENALTIES[-1]
 
     async def answer(self, question: Chat, learner: Speaker, layout: StepFormat) -> Answered:
-        """One greedy reply, its thought taken off; one that cannot be read is sampled again, as in the paper."""
-        asked = self.asked(question)
+        """Return one greedy reply without its thought; sample again if it cannot be read, as in the paper."""
+        prompt = self.build_prompt(question)
         for sample in range(self.answer_tries):
             temperature = self.temperature if sample else 0.0
             sampling = Sampling(temperature, self.top_p if sample else 1.0, max_tokens=self.max_tokens)
             try:
-                reply = await learner.reply(asked, sampling, sample)
-                response = self.form.split(reply.whole().text).answer.text
+                reply = await learner.reply(prompt, sampling, sample)
+                response = self.form.split(reply.require_complete().text).answer.text
             except ConversationError as error:
                 unreadable = error
                 continue
-            return Answered(asked.then(reply.by(LEARNER)), response, (response,))
+            return Answered(prompt.then(reply.by(LEARNER)), response, (response,))
         raise unreadable
 
 
@@ -180,41 +184,41 @@ class ThoughtPreference(_Preference):
 
     @property
     def form(self) -> ThoughtFormat:
-        """The thought format by its name."""
+        """Return the thought format named `thought_format`."""
         return thought_format(self.thought_format)
 
-    def asked(self, question: Chat) -> Chat:
-        """The question after the thought prompt, which stays in the training input."""
+    def build_prompt(self, question: Chat) -> Chat:
+        """Return the question after the thought prompt, which stays in the training input."""
         return ask_for_thought(self.form, question, self.thought_prompt)
 
 
 @dataclass(frozen=True)
 class ResponsePreference(_Preference):
-    """The baseline of thought preference: trained in exactly the same way, answering directly."""
+    """The baseline of thought preference: same training, direct answers."""
 
     name: ClassVar[str] = "response_preference"
 
     @property
     def form(self) -> ThoughtFormat:
-        """No thought."""
+        """Return the form without a thought."""
         return NONE
 
-    def asked(self, question: Chat) -> Chat:
-        """The question itself."""
+    def build_prompt(self, question: Chat) -> Chat:
+        """Return `question` unchanged."""
         return question
 
 
-def _whole(share: float) -> int:
-    """`share` rounded down, but for what floats make of 10 % of 90."""
-    return int(share + 1e-9)
+def _round_down(count: float) -> int:
+    """Round down, with room for floating-point error: 10 % of 90 may come out below 9."""
+    return int(count + 1e-9)
 
 
 def _scored(candidate: Candidate, score: float | None) -> Candidate:
     return Candidate(candidate.message, candidate.answer, score, candidate.failure)
 
 
-def _unreadable(candidate: Candidate) -> bool:
-    """Whether something was said, and could not be read."""
+def _is_unreadable(candidate: Candidate) -> bool:
+    """Return whether there is a reply that could not be read."""
     return candidate.failure is not None and bool(candidate.message.parts)
 
 
@@ -223,24 +227,26 @@ def _length(candidate: Candidate) -> int:
 
 
 def _ranked(episode: Episode, penalty: float) -> list[Candidate]:
-    """Scored candidates, best first, by score less the length penalty; earlier samples first among equals."""
+    """Return scored candidates, best first, by score less the length penalty; among equals earlier samples first."""
     scored = [c for c in episode.candidates if c.score is not None]
     if not scored:
         return []
     keys = with_length_penalty([c.score or 0.0 for c in scored], [_length(c) for c in scored], penalty)
-    return [scored[place] for place in sorted(range(len(scored)), key=lambda place: -keys[place])]
+    return [scored[index] for index in sorted(range(len(scored)), key=lambda index: -keys[index])]
 
 
 def _best_and_unreadable(episode: Episode, penalty: float) -> Pair | None:
-    """The best candidate and the first that could not be read; None where there is no such two."""
-    unreadable = [candidate for candidate in episode.candidates if _unreadable(candidate)]
+    """Return the best candidate and the first unreadable one; None unless both exist."""
+    unreadable = [candidate for candidate in episode.candidates if _is_unreadable(candidate)]
     ranked = _ranked(episode, penalty)
     return Pair(ranked[0], unreadable[0]) if ranked and unreadable else None
 
 
 def _best_and_worst(episode: Episode, penalty: float) -> Pair | None:
-    """None where all scores tie (told before the penalty, or pairs would be made by length alone), or where the two
-    are the same words."""
+    """Return the best and the worst candidate; None if all scores tie or both have the same text.
+
+    Ties are decided before the length penalty; otherwise length alone would make pairs.
+    """
     scores = {c.score for c in episode.candidates if c.score is not None}
     if len(scores) < 2 or max(scores) - min(scores) < 1e-9:  # rounding of Bradley-Terry strengths
         return None

@@ -1,28 +1,29 @@
 """TriPosT: interactive trajectory editing and weighted replay (Yu, Peng, Galley, Gao, Yu; arXiv 2310.13522).
 
-The learner writes an attempt and its own feedback. Feedback that names another step or part than the critic's is
-replaced; the learner's own update is kept where it mends the fault, otherwise the editor goes on from the verbatim
-steps before it; and so on, up to `updates` times. What ended right is cut into turns, balanced, and imitated with a
-higher weight from the feedback on where something was improved.
+The learner writes an attempt and its own feedback. If its feedback names another step or part than the critic's, the
+critic's replaces it. The learner's own update stays if it repairs the fault; otherwise the editor continues from the
+verbatim steps before the fault. This repeats up to `updates` times. Trajectories that end right are cut into turns and
+balanced. The learner imitates them, with a higher weight from the feedback on where something was improved.
 
-Numbers without another source are from the authors' code: nobody here has read the paper's body.
+Numbers without another source are from the authors' code; we have not read the body of the paper.
 Departures and choices of ours:
-1. Feedback and updates are opened for the learner by the layout's markers, at training and at use, so whether to
-   criticise is not left to chance. The authors' model writes the marker itself.
+1. The markers of the step format open feedback and updates for the learner, in training and at use. So chance does not
+   decide whether it criticises. The authors' model writes the marker itself.
 2. Own feedback that cannot be read counts as "all steps are correct" in every iteration. The authors write that
    feedback for the model in iteration 0 only.
-3. `attempt_weight`: the authors train the question and a wrong attempt too, at weight 1. Here a wrong attempt weighs 0,
-   and a right one 1.
-4. Each of the learner's own feedbacks and updates is verified. The authors keep a trajectory that the model wrote alone
+3. `attempt_weight`: the authors also train the question and a wrong attempt, at weight 1. Here a wrong attempt has
+   weight 0 and a right one weight 1.
+4. We verify each of the learner's own feedbacks and updates. The authors keep a trajectory that the model wrote alone
    if its end is right.
-5. An attempt that ends right with a wrong step is an error where the task can find that step (`task.is_sound`). The
-   authors only ask that the final response agrees with the last step; so do we where the task cannot check.
-6. Where nothing was improved, nothing is thinned. The authors then train nothing.
-7. One pass over the problems an iteration. The authors make up to five, until they have enough, and drop duplicates.
-8. An update need not be rid of the quoted part, as the authors demand: where a checker quotes a word that was cut
-   short, the word put right holds it.
-9. At use an update must pass the same checks as in training, with the learner's own feedback as the critic: it keeps
-   the steps before the fault, changes the faulty one, and its own first fault comes later. The authors stop where the
+5. An attempt that ends right with a wrong step is an error if the task can find that step (`task.is_sound`). The
+   authors only require that the final response agrees with the last step; so do we where the task cannot check.
+6. If nothing was improved, all turns are kept. The authors then train nothing.
+7. One pass over the problems per iteration. The authors make up to five passes, until they have enough, and drop
+   duplicates.
+8. An update may still contain the quoted part; the authors demand that it does not. A checker may quote a truncated
+   word, which the corrected word contains.
+9. At use, an update must pass the same checks as in training, with the learner's own feedback as the critic. It must
+   keep the steps before the fault, change the faulty step, and have its own first fault later. The authors stop if the
    last line did not change, repeats itself or is numbered above 15.
 """
 
@@ -30,11 +31,11 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import fmean
-from typing import Annotated, ClassVar, TypeVar
+from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Gt, Interval, Len
 
@@ -45,7 +46,7 @@ from sparring.core.experience import Demonstration, Experience
 from sparring.core.method import Answered, Method, Schedule
 from sparring.core.objective import Likelihood
 from sparring.core.partner import CRITIC, EDITOR, Critic, Editor
-from sparring.core.speaker import Reply, Sampling, Speaker, opened
+from sparring.core.speaker import Reply, Sampling, Speaker, prefill
 from sparring.core.task import Offer, Problem, Task, is_sound
 from sparring.parsing.steps import Fault, StepFormat, order
 
@@ -53,13 +54,11 @@ MARKER = "marker"
 IMPROVED, OTHER, GOLD = "self_improvement", "other", "gold"
 
 Parts = tuple[Part, ...]
-Find = Callable[[str], Awaitable[Fault | None]]  # what is wrong with an attempt
-Said = TypeVar("Said")
 
 
 @dataclass(frozen=True)
 class TriPosT(Method):
-    """Learns to criticise and mend its own answers, from trajectories that critic and editor put right."""
+    """Learns to criticise and repair its own answers, from trajectories that critic and editor corrected."""
 
     name: ClassVar[str] = "tripost"
     needs: ClassVar[frozenset[Offer]] = frozenset({"gold", "rationale"})
@@ -71,7 +70,7 @@ class TriPosT(Method):
     editor: Editor
     updates: Annotated[int, Ge(1)] = 5
     balance: Annotated[tuple[float, ...], Len(3, 3)] = (1.5, 1.0, 1.0)  # improved : other : gold
-    weight: Annotated[float, Gt(0)] = 1.5  # from the feedback on, of what was improved
+    weight: Annotated[float, Gt(0)] = 1.5  # from the feedback on, where something was improved
     attempt_weight: Annotated[float, Ge(0)] = 0.0
     temperature: Annotated[float, Ge(0)] = 1.0
     top_p: Annotated[float, Interval(gt=0, le=1)] = 1.0
@@ -84,201 +83,178 @@ class TriPosT(Method):
         return Likelihood()
 
     async def interact(self, problem: Problem, task: Task, learner: Speaker, rng: random.Random) -> Episode:
-        """One edited trajectory, as one learner turn whose parts have their own writers."""
-        layout = task.layout
-        hand = _Hand(problem.chat, learner, layout, Sampling(self.temperature, self.top_p, max_tokens=self.max_tokens))
-
-        async def find(attempt: str) -> Fault | None:
-            """None for an attempt that is right to its end, which stays as it is; otherwise what the critic finds."""
-            return None if is_sound(task, problem, attempt) else await self._criticised(problem, attempt, rng)
-
+        """Write and edit one trajectory: one learner turn whose parts have their own writers."""
+        step_format = task.layout
+        sampling = Sampling(self.temperature, self.top_p, max_tokens=self.max_tokens)
+        turn = _LearnerTurn(problem.chat, learner, step_format, sampling)
         written: list[Part] = []
-        faults: list[Fault | None] = []
+        faults: list[Fault | None] = []  # of each attempt
         failure: Failure | None = None
+        who = LEARNER
         try:
-            attempt = (await _by(LEARNER, hand.attempt())).parts
+            attempt = (await turn.attempt()).parts
             written += attempt
-            faults.append(await find(_text(attempt)))
+            who = CRITIC
+            faults.append(await self._first_fault(task, problem, _text(attempt), rng))
             while True:
-                own = await _by(LEARNER, hand.feedback(attempt))
-                found = hand.says(own, attempt, faults[-1])
-                feedback = own.parts if found else (Part(layout.word(_text(attempt), faults[-1]), CRITIC),)
-                written += [hand.marker(layout.feedback), *feedback]
-                if faults[-1] is None or len(faults) > self.updates:
+                fault = faults[-1]
+                who = LEARNER
+                own_feedback = await turn.feedback(attempt)
+                agrees = turn.agrees(own_feedback, attempt, fault)
+                feedback = own_feedback.parts if agrees else (Part(step_format.word(_text(attempt), fault), CRITIC),)
+                written += [turn.marker(step_format.feedback), *feedback]
+                if fault is None or len(faults) > self.updates:
                     break
-                update = await self._own_update(hand, attempt, feedback, faults[-1], find) if found else None
+                update: Parts | None = None
+                if agrees:
+                    reply = await turn.update(attempt, feedback)
+                    who = CRITIC
+                    if reply.finish != "length" and not step_format.refusal(_text(attempt), fault, reply.text):
+                        next_fault = await self._first_fault(task, problem, reply.text, rng)
+                        update = reply.parts if _gets_further(fault, next_fault) else None
                 if update is None:
-                    text = await self._edited(problem, layout, _text(attempt), faults[-1], rng)
-                    update = (Part(text, EDITOR),), await find(text)
-                attempt, fault = update
-                written += [hand.marker(layout.update), *attempt]
-                faults.append(fault)
-        except _Failed as failed:
-            failure = failed.failure
-        return Episode(
-            problem,
-            problem.chat.then(Message(LEARNER, tuple(written))),
-            failures=(failure,) if failure else (),
-            notes=_notes(task, problem, tuple(written), faults),
-            failed=failure is not None or faults[-1] is not None,
-        )
+                    who = EDITOR
+                    text = await self.editor.improve(problem, _text(attempt), fault, rng)
+                    if reason := step_format.refusal(_text(attempt), fault, text):
+                        raise Unreadable(f"the editor's update is refused: {reason}")
+                    who = CRITIC
+                    update, next_fault = (Part(text, EDITOR),), await self._first_fault(task, problem, text, rng)
+                attempt = update
+                written += [turn.marker(step_format.update), *attempt]
+                faults.append(next_fault)
+        except ConversationError as error:
+            failure = Failure.of(error, who)
+        chat = problem.chat.then(Message(LEARNER, tuple(written)))
+        notes = _notes(task, problem, tuple(written), faults)
+        failed = failure is not None or faults[-1] is not None
+        return Episode(problem, chat, failures=(failure,) if failure else (), notes=notes, failed=failed)
 
-    async def _criticised(self, problem: Problem, attempt: str, rng: random.Random) -> Fault:
-        fault = await _by(CRITIC, self.critic.feedback(problem, attempt, rng))
-        if fault is None:
-            raise _refused(CRITIC, "the critic finds nothing wrong with an answer that is not right")
-        return fault
-
-    async def _own_update(
-        self, hand: _Hand, attempt: Parts, feedback: Parts, fault: Fault, find: Find
-    ) -> tuple[Parts, Fault | None] | None:
-        """The learner's own update and its fault; None where it does not get further."""
-        update = await _by(LEARNER, hand.update(attempt, feedback))
-        if update.finish == "length" or hand.layout.refusal(_text(attempt), fault, update.text):
+    async def _first_fault(self, task: Task, problem: Problem, attempt: str, rng: random.Random) -> Fault | None:
+        """Return None for a sound attempt, otherwise what the critic finds; Unreadable if the critic finds nothing."""
+        if is_sound(task, problem, attempt):
             return None
-        left = await find(update.text)
-        return (update.parts, left) if _gets_further(fault, left) else None
-
-    async def _edited(
-        self, problem: Problem, layout: StepFormat, attempt: str, fault: Fault, rng: random.Random
-    ) -> str:
-        """The editor's update."""
-        text = await _by(EDITOR, self.editor.improve(problem, attempt, fault, rng))
-        if reason := layout.refusal(attempt, fault, text):
-            raise _refused(EDITOR, f"the editor's update is refused: {reason}")
-        return text
+        fault = await self.critic.feedback(problem, attempt, rng)
+        if fault is None:
+            raise Unreadable("the critic found no fault in an attempt that is wrong")
+        return fault
 
     def harvest(
         self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: StepFormat, rng: random.Random
     ) -> list[Experience]:
-        """Trajectories cut into turns, gold answers added, and the three kinds balanced."""
+        """Cut trajectories into turns, add gold answers, and balance the three kinds."""
         turns = [turn for episode in episodes if not episode.failed for turn in self._turns(episode)]
         gold = [_gold(episode.problem, layout) for episode in episodes]
         return list(balanced([*turns, *gold], self.balance, rng))
 
     def _turns(self, episode: Episode) -> list[Demonstration]:
-        """One demonstration an update, only the newest attempt in view, and one of the right attempt at the end. Where
-        an update got no further, the first feedback alone is learnt."""
+        """Return one demonstration per update, each with only the newest attempt, and one of the right attempt.
+
+        If an update got no further, return only the first attempt with its feedback.
+        """
         attempt, *rest = _segments(episode.chat.last.parts)
-        if len(rest) == 1:  # right at once
+        if len(rest) == 1:  # the first attempt was right
             return [_turn(episode.problem, _weigh(attempt + rest[0], 1.0), OTHER)]
-        wrong, feedback = _weigh(attempt, self.attempt_weight), _weigh(rest[0], self.weight)
         if not episode.notes["progress"]:
+            wrong, feedback = _weigh(attempt, self.attempt_weight), _weigh(rest[0], self.weight)
             return [_turn(episode.problem, wrong + feedback, OTHER)]
         turns = []
         for feedback, update in zip(rest[::2], rest[1::2], strict=False):
             improved = _weigh(attempt, self.attempt_weight) + _weigh(feedback + update, self.weight)
             turns.append(_turn(episode.problem, improved, IMPROVED))
-            attempt = update[1:]
+            attempt = update[1:]  # without the marker
         last = _weigh(attempt, 1.0) + _weigh(rest[-1], self.weight)
         return [*turns, _turn(episode.problem, last, OTHER)]
 
     async def answer(self, question: Chat, learner: Speaker, layout: StepFormat) -> Answered:
-        """Attempt, own feedback, update, until feedback finds nothing wrong or an update gets no further. Greedy."""
-        hand = _Hand(question, learner, layout, Sampling(temperature=0, max_tokens=self.max_tokens))
-        newest = (await hand.attempt()).parts
-        own = await hand.feedback(newest)
-        fault = hand.read(own, newest)
-        said, attempts = [*newest, hand.marker(layout.feedback), *own.parts], [_text(newest)]
+        """Attempt, criticise, update, greedily, until feedback names no fault or an update makes no progress."""
+        turn = _LearnerTurn(question, learner, layout, Sampling(temperature=0, max_tokens=self.max_tokens))
+        attempt = (await turn.attempt()).parts
+        feedback = await turn.feedback(attempt)
+        fault = turn.read(feedback, attempt)
+        written, attempts = [*attempt, turn.marker(layout.feedback), *feedback.parts], [_text(attempt)]
         while fault is not None and len(attempts) <= self.continuations:
-            update = await hand.update(newest, own.parts)
+            update = await turn.update(attempt, feedback.parts)
             if update.finish == "length" or layout.refusal(attempts[-1], fault, update.text):
                 break
-            newest, own = update.parts, await hand.feedback(update.parts)
-            left = hand.read(own, newest)
-            if not _gets_further(fault, left):
+            attempt, feedback = update.parts, await turn.feedback(update.parts)
+            next_fault = turn.read(feedback, attempt)
+            if not _gets_further(fault, next_fault):
                 break
-            fault = left
-            said += [hand.marker(layout.update), *newest, hand.marker(layout.feedback), *own.parts]
+            fault = next_fault
+            written += [turn.marker(layout.update), *attempt, turn.marker(layout.feedback), *feedback.parts]
             attempts.append(update.text)
-        return Answered(question.then(Message(LEARNER, tuple(said))), attempts[-1], tuple(attempts))
+        return Answered(question.then(Message(LEARNER, tuple(written))), attempts[-1], tuple(attempts))
 
 
 @dataclass(frozen=True)
-class _Hand:
-    """The learner's own hand: attempts, feedback and updates in one turn, only the newest attempt in view."""
+class _LearnerTurn:
+    """Samples the learner's attempts, feedback and updates in one turn, with only the newest attempt in view."""
 
     question: Chat
     learner: Speaker
-    layout: StepFormat
+    step_format: StepFormat
     sampling: Sampling
 
     async def attempt(self) -> Reply:
-        sampling = replace(self.sampling, stop=(self.layout.feedback,))
-        return (await self.learner.reply(self.question, sampling)).whole()
+        sampling = replace(self.sampling, stop=(self.step_format.feedback,))
+        return (await self.learner.reply(self.question, sampling)).require_complete()
 
     async def feedback(self, attempt: Parts) -> Reply:
-        begun = (*attempt, self.marker(self.layout.feedback))
-        return await self._continued(begun, stop=self.layout.update)
+        prefix = (*attempt, self.marker(self.step_format.feedback))
+        return await self._continue(prefix, stop=self.step_format.update)
 
     async def update(self, attempt: Parts, feedback: Parts) -> Reply:
-        begun = (*attempt, self.marker(self.layout.feedback), *feedback, self.marker(self.layout.update))
-        return await self._continued(begun, stop=self.layout.feedback)
+        prefix = (*attempt, self.marker(self.step_format.feedback), *feedback, self.marker(self.step_format.update))
+        return await self._continue(prefix, stop=self.step_format.feedback)
 
-    async def _continued(self, begun: Parts, stop: str) -> Reply:
-        chat = opened(self.question, LEARNER, begun)
+    async def _continue(self, prefix: Parts, stop: str) -> Reply:
+        chat = prefill(self.question, LEARNER, prefix)
         return await self.learner.reply(chat, replace(self.sampling, stop=(stop,)))
 
     def marker(self, text: str) -> Part:
         return Part(text, MARKER)
 
-    def says(self, feedback: Reply, attempt: Parts, fault: Fault | None) -> bool:
-        """Whether own feedback says, readably, what `fault` says."""
+    def agrees(self, feedback: Reply, attempt: Parts, fault: Fault | None) -> bool:
+        """Return whether own feedback can be read and says the same as `fault`."""
         try:
-            named = self._named(feedback, attempt)
+            own_fault = self._parse(feedback, attempt)
         except ConversationError:
             return False
-        return named is None if fault is None else named is not None and named.agrees_with(fault)
+        return own_fault is None if fault is None else own_fault is not None and own_fault.agrees_with(fault)
 
     def read(self, feedback: Reply, attempt: Parts) -> Fault | None:
-        """The fault that own feedback names; feedback that cannot be read names none."""
+        """Return the fault that own feedback names; None if it names none or cannot be read."""
         try:
-            return self._named(feedback, attempt)
+            return self._parse(feedback, attempt)
         except ConversationError:
             return None
 
-    def _named(self, feedback: Reply, attempt: Parts) -> Fault | None:
-        fault = self.layout.read(feedback.whole().text)
-        return None if fault is None else self.layout.located(_text(attempt), fault)
-
-
-class _Failed(Exception):
-    """A reply that was not had; `failure` says whose."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.reason)
-        self.failure = failure
-
-
-async def _by(who: str, words: Awaitable[Said]) -> Said:
-    """`words`, whose failure is one of `who`."""
-    try:
-        return await words
-    except ConversationError as error:
-        raise _Failed(Failure.of(error, who)) from error
-
-
-def _refused(who: str, reason: str) -> _Failed:
-    return _Failed(Failure.of(Unreadable(reason), who))
+    def _parse(self, feedback: Reply, attempt: Parts) -> Fault | None:
+        fault = self.step_format.read(feedback.require_complete().text)
+        return None if fault is None else self.step_format.located(_text(attempt), fault)
 
 
 def _gets_further(before: Fault | None, after: Fault | None) -> bool:
-    """Whether an update that turns one fault into the other made progress."""
+    """Return whether an update made progress: no fault is left, or the first fault comes later than before."""
     return after is None or (before is not None and order(after.step) > order(before.step))
 
 
 def _notes(
     task: Task, problem: Problem, written: Parts, faults: Sequence[Fault | None]
 ) -> dict[str, bool | float | str]:
-    """The first answer's rightness, and whether it was lucky (right, by a wrong step); how the trajectory ended; and
-    where it was updated, the learner's own share of feedback and updates, and whether each update got further."""
+    """Return what an episode remembers.
+
+    `right` and `lucky` (right by a wrong step) describe the first answer, `edited_right` the last one. `leaked` is the
+    share of faults whose critic stated the gold answer. If there were updates: the share of feedback and of updates
+    that is the learner's own, and whether each update got further.
+    """
     attempt, *rest = _segments(written)
     right = task.is_right(problem, _text(attempt))
     sound = bool(faults) and faults[0] is None
     notes: dict[str, bool | float | str] = {"right": right, "lucky": right and not sound}
     notes["edited_right"] = bool(faults) and faults[-1] is None
-    if found := [fault for fault in faults if fault is not None]:
-        notes["leaked"] = fmean(fault.leaked for fault in found)
+    if criticised := [fault for fault in faults if fault is not None]:
+        notes["leaked"] = fmean(fault.leaked for fault in criticised)
     if updates := rest[1::2]:
         notes["own_feedback"] = fmean(feedback[-1].writer == LEARNER for feedback in rest[0 : 2 * len(updates) : 2])
         notes["own_updates"] = fmean(update[-1].writer == LEARNER for update in updates)
@@ -290,34 +266,37 @@ def _turn(problem: Problem, parts: Parts, group: str) -> Demonstration:
     return Demonstration(problem.id, problem.chat.then(Message(LEARNER, parts)), group)
 
 
-def _gold(problem: Problem, layout: StepFormat) -> Demonstration:
-    """The worked answer, followed by the feedback that it is right (authors' code)."""
+def _gold(problem: Problem, step_format: StepFormat) -> Demonstration:
+    """Return the worked answer followed by the feedback that it is right (authors' code)."""
     answer = problem.rationale or ""
-    words = ((answer, GOLD), (layout.feedback, MARKER), (layout.word(answer, None), GOLD))
-    return _turn(problem, tuple(Part(text, writer, weight=1.0) for text, writer in words), GOLD)
+    texts = ((answer, GOLD), (step_format.feedback, MARKER), (step_format.word(answer, None), GOLD))
+    return _turn(problem, tuple(Part(text, writer, weight=1.0) for text, writer in texts), GOLD)
 
 
 def balanced(turns: Sequence[Demonstration], shares: Sequence[float], rng: random.Random) -> Sequence[Demonstration]:
-    """What was improved, and drawn at random, in order, as many others as keep the ratio of `shares` to it, and as much
-    gold as keeps its ratio to those; where nothing was improved, nothing is left out."""
-    places = {group: [n for n, turn in enumerate(turns) if turn.group == group] for group in (IMPROVED, OTHER, GOLD)}
-    if not places[IMPROVED]:
+    """Return all improved turns and random others and gold in the ratio of `shares` (improved, other, gold), in order.
+
+    The number of others follows from the number of improved turns, the number of gold from the number of others. If
+    nothing was improved, all turns are returned.
+    """
+    by_group = {group: [n for n, turn in enumerate(turns) if turn.group == group] for group in (IMPROVED, OTHER, GOLD)}
+    if not by_group[IMPROVED]:
         return turns
     improved, other, gold = shares
-    others = min(len(places[OTHER]), math.ceil(len(places[IMPROVED]) * other / improved))
-    golden = min(len(places[GOLD]), math.ceil(others * gold / other) if other else len(places[GOLD]))
-    kept = {*places[IMPROVED], *rng.sample(places[OTHER], others), *rng.sample(places[GOLD], golden)}
-    return [turn for place, turn in enumerate(turns) if place in kept]
+    others = min(len(by_group[OTHER]), math.ceil(len(by_group[IMPROVED]) * other / improved))
+    golden = min(len(by_group[GOLD]), math.ceil(others * gold / other) if other else len(by_group[GOLD]))
+    chosen = {*by_group[IMPROVED], *rng.sample(by_group[OTHER], others), *rng.sample(by_group[GOLD], golden)}
+    return [turn for index, turn in enumerate(turns) if index in chosen]
 
 
 def _segments(parts: Parts) -> list[Parts]:
-    """`parts` cut before each marker: the attempt, then feedback and updates in turn, each with its marker."""
-    found: list[list[Part]] = [[]]
+    """Cut `parts` before each marker: the attempt, then feedback and updates in turn, each with its marker."""
+    segments: list[list[Part]] = [[]]
     for part in parts:
         if part.writer == MARKER:
-            found.append([])
-        found[-1].append(part)
-    return [tuple(segment) for segment in found]
+            segments.append([])
+        segments[-1].append(part)
+    return [tuple(segment) for segment in segments]
 
 
 def _weigh(parts: Parts, weight: float) -> Parts:

@@ -1,1 +1,1 @@
-"""From text to structure: final answers, steps, thoughts, sortings, arithmetic."""
+"""Parse text: final answers, steps, thoughts, sortings, arithmetic."""

@@ -1,11 +1,11 @@
-"""Right answers: what a response states as its final answer, and whether that is the right one.
+"""Find the final answer that a response states, and decide whether it is right.
 
-Four rules read the words: `exact`, `number`, `choice`, `regex`; `function` finds a fifth that the user wrote. All of
-them read the *last* answer that is stated (`#### 18`, `\\boxed{18}`, `The answer is 18`, `Answer: 18`), and what stands
-at the end where none is. Numbers are compared as fractions, never as floats. Text from a model is never evaluated, and
-reading it takes time in proportion to its length.
+Four rules read the text: `exact`, `number`, `choice`, `regex`; `function` loads a fifth that the user wrote. The rules
+read the *last* stated answer (`#### 18`, `\\boxed{18}`, `The answer is 18`, `Answer: 18`), or the end of the response
+if no answer is stated. Numbers are compared as fractions, not as floats. Text from a model is never evaluated, and
+reading takes time linear in its length.
 
-Not here: whether a worked answer is right on the way. An answer that cannot be read with certainty is not right.
+An answer that cannot be read with certainty is not right. The steps before the answer are not checked here.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LETTERS = string.ascii_uppercase
 
 
 def _mark(noun: str) -> re.Pattern[str]:
-    """What stands before an answer that is stated as a `noun`."""
+    """Compile the pattern of what precedes an answer that is called `noun`."""
     return re.compile(
         rf"""
           (?P<label> ^[^\w\n]{{0,9}} (?:(?:the|so\ the)\ )? (?:(?:final|correct|best)\ )? {noun} [*_\ ]{{0,4}} : )
@@ -47,64 +47,67 @@ _MATHEMATICS = re.compile(r"\\\((.*)\\\)|\$(.*)\$|\\text\{(.*)\}", re.DOTALL)
 
 
 class _Statement(NamedTuple):
-    """Words that a response states as its answer; `hashes`: after `####`, which may also open a heading."""
+    """Text that a response states as its answer; `hashes`: after `####`, which may also open a heading."""
 
     words: str
     hashes: bool
 
 
 def final(response: str) -> str:
-    """The answer that `response` states last, or its last line; emphasis, quotes and the full stop taken off."""
+    """Return the last stated answer of `response`, or its last line, without emphasis, quotes and full stop."""
     stated, tail = _statements(response)
     lines = [stated[-1].words] if stated else tail.strip().splitlines()
     return _bare(lines[-1]) if lines else ""
 
 
 def states(response: str) -> bool:
-    """Whether `response` states its answer as such, in place of merely ending in it."""
+    """Return whether `response` states an answer explicitly instead of merely ending in it."""
     return bool(_statements(response)[0])
 
 
 def exact(gold: str, response: str) -> bool:
-    """Whether the final answer, its first sentence or the whole response is `gold`; spacing, case, emphasis, quotes
-    and the full stop count for nothing."""
+    """Return whether the final answer, its first sentence or the whole response is `gold`.
+
+    Spacing, case, emphasis, quotes and the full stop are ignored.
+    """
     stated = final(response)
     readings = (response, stated, _SENTENCE_END.split(stated, 1)[0])
     return bool(response.strip()) and any(_folded(reading) == _folded(gold) for reading in readings)
 
 
-MATCHED = 20_000  # characters of a model's text that a pattern of the user's is tried on; its time is up to it
+MATCHED = 20_000  # characters; the user's pattern may be slow, so it is not tried on longer answers
 
 
 def regex(gold: str, response: str) -> bool:
-    """Whether the pattern `gold` matches the whole final answer, which has at most `MATCHED` characters."""
+    """Return whether the pattern `gold` matches the whole final answer, of at most `MATCHED` characters."""
     stated = final(response)
     return bool(response.strip()) and len(stated) <= MATCHED and re.fullmatch(gold, stated) is not None
 
 
 def _statements(response: str, mark: re.Pattern[str] = _ANSWER) -> tuple[list[_Statement], str]:
-    """What `response` states as its answer, in order; and all that follows the last mark of a statement."""
+    """Return the answers that `response` states, in order, and the text after the last mark."""
     marks = list(mark.finditer(response))
     if not marks:
         return [], response
     ends = [mark.start() for mark in marks[1:]] + [len(response)]
-    found = [_statement(m, response[m.end() : end]) for m, end in zip(marks, ends, strict=True)]
-    return [said for said in found if _bare(said.words)], response[marks[-1].end() :]
+    statements = [_statement(m, response[m.end() : end]) for m, end in zip(marks, ends, strict=True)]
+    return [statement for statement in statements if _bare(statement.words)], response[marks[-1].end() :]
 
 
 def _statement(mark: re.Match[str], words: str) -> _Statement:
+    """Return the answer that follows `mark`: up to the brace that closes `\\boxed{`, or the first line of `words`."""
     if mark.lastgroup == "boxed":
         depth = 1
-        for place, character in enumerate(words):
+        for index, character in enumerate(words):
             depth += (character == "{") - (character == "}")
             if depth == 0:
-                return _Statement(words[:place], hashes=False)
+                return _Statement(words[:index], hashes=False)
     return _Statement(words.strip().split("\n", 1)[0], mark.lastgroup == "hashes")
 
 
 def _bare(text: str) -> str:
-    """`text` without what stands around it: spaces, emphasis, quotes, marks of mathematics, a full stop."""
-    for _ in range(2):  # once inside the marks of mathematics, too
+    """Strip spaces, emphasis, quotes, mathematics delimiters and a full stop from both ends of `text`."""
+    for _ in range(2):  # the second time inside mathematics delimiters
         text = text.strip(" \t\r\n*`\"“”'‘’").removesuffix(".").rstrip("*`\"”'’")
         inside = _MATHEMATICS.fullmatch(text)
         text = inside[inside.lastindex or 0] if inside else text
@@ -112,7 +115,7 @@ def _bare(text: str) -> str:
 
 
 def _folded(text: str) -> str:
-    """`text` in the form in which it is compared; text that is nothing but marks stays as it is."""
+    """Normalise `text` for comparison; text that consists only of such marks stays as it is."""
     words = " ".join(unicodedata.normalize("NFC", text).casefold().split())
     return _bare(words) or words
 
@@ -127,80 +130,86 @@ _NUMBER = re.compile(
     """,
     re.ASCII | re.IGNORECASE | re.VERBOSE,
 )
-# What may stand between two numbers of one sum: `5 apples + 3 apples = 8`.
+# What may separate two numbers of one calculation: `5 apples + 3 apples = 8`.
 _LINK = re.compile(r"\s?(?:%|[a-z]{1,20})?(?:\s[a-z]{1,20})?[\s)$]{0,3}([-+*/x×·÷=^])[\s($€£¥-]{0,4}", re.IGNORECASE)
 _UNIT = re.compile(r"\s?(?:[%°]|[^\W\d]{1,20}\.?)?(?:[\s/][^\W\d]{1,20}){0,3}")
 _TYPESET = {r"\$": "$", r"\%": "%", "{,}": ",", r"\,": "", r"\!": "", "−": "-", "–": "-"}
 _TEX_FRACTION = re.compile(r"(\d?)\\[dt]?frac\s?\{(-?[\d.,]{1,40})\}\s?\{([\d.,]{1,40})\}")
-_LONGEST = 400  # characters; beyond it no number is meant, and reading it would take long
+_LONGEST = 400  # characters; a longer number is not meant as one, and slow to convert
 
 
 def number(gold: str, response: str) -> bool:
-    """Whether `response` ends in the number `gold`; currency, unit, percent sign, separators of thousands and zeros
-    at the end of a decimal count for nothing."""
+    """Return whether `response` ends in the number `gold`.
+
+    Currency, unit, percent sign, thousands separators and trailing zeros of a decimal are ignored.
+    """
     right = read_number(gold)
     return right is not None and stated_number(response) == right
 
 
 def first_number(text: str) -> Fraction | None:
-    """The first number in `text`."""
-    found = _NUMBER.search(_typed(text))
-    return _value(found) if found else None
+    """Return the first number in `text`, if any."""
+    match = _NUMBER.search(_typed(text))
+    return _value(match) if match else None
 
 
 def stated_number(response: str) -> Fraction | None:
-    """The number that `response` states as its answer, the last one of all where it states none."""
+    """Return the number that `response` states as its answer; its last number if it states none."""
     stated, tail = _statements(_typed(response))
-    for said in reversed(stated):
-        heading = said.hashes and not _NUMBER.match(said.words.lstrip("* "))  # `#### Step 3: …` is no answer
-        if _NUMBER.search(said.words) and not heading and not _DENIED.match(said.words):
-            return _sum(said.words)
+    for words, hashes in reversed(stated):
+        is_heading = hashes and not _NUMBER.match(words.lstrip("* "))  # `#### Step 3: …` is not an answer
+        if _NUMBER.search(words) and not is_heading and not _DENIED.match(words):
+            return _sum(words)
     last = deque(_NUMBER.finditer(tail), maxlen=1)
     return _value(last[0]) if last else None
 
 
 def read_number(text: str) -> Fraction | None:
-    """The number that `text` is, currency and unit apart; None if it is anything else."""
+    """Read `text` as one number with optional currency and unit; None if it is anything else."""
     text = _bare(_typed(text))
-    found = _NUMBER.match(text)
-    return _value(found) if found and _UNIT.fullmatch(text, found.end()) else None
+    match = _NUMBER.match(text)
+    return _value(match) if match and _UNIT.fullmatch(text, match.end()) else None
 
 
 def _typed(text: str) -> str:
-    """`text` with what TeX and typography write in their own way as a keyboard has it."""
+    """Replace TeX and typographic notation in `text` by plain characters."""
     for sign, plain in _TYPESET.items():
         text = text.replace(sign, plain)
-    return _TEX_FRACTION.sub(lambda f: f"{f[1]} {f[2]}/{f[3]}" if f[1] else f"{f[2]}/{f[3]}", text)
+    return _TEX_FRACTION.sub(lambda m: f"{m[1]} {m[2]}/{m[3]}" if m[1] else f"{m[2]}/{m[3]}", text)
 
 
 def _sum(text: str) -> Fraction | None:
-    """The first number in `text`, or what it comes to: 8 in `5 + 3 = 8`; None for a sum left undone."""
+    """Return the first number in `text`, or the result of its calculation: 8 in `5 + 3 = 8`.
+
+    None for a calculation without a result.
+    """
     numbers = _NUMBER.finditer(text)
-    before = result = next(numbers, None)
-    for found in numbers:
-        link = _LINK.fullmatch(text, before.end(), found.start("body")) if before else None
-        if link is None:
+    previous = result = next(numbers, None)
+    for match in numbers:
+        link = _LINK.fullmatch(text, previous.end(), match.start("body")) if previous else None
+        if link is None:  # the calculation ends at the first number that is not linked to it
             break
-        result = found if link[1] == "=" else None
-        before = found
+        result = match if link[1] == "=" else None
+        previous = match
     return _value(result) if result else None
 
 
-def _value(found: re.Match[str]) -> Fraction | None:
-    if len(found[0]) > _LONGEST:
+def _value(match: re.Match[str]) -> Fraction | None:
+    """Return the value of a match of `_NUMBER`, a mixed number perhaps; None if it is too long or not a number."""
+    if len(match[0]) > _LONGEST:
         return None
-    whole, top, bottom = (Fraction((found[part] or "0").replace(",", "")) for part in ("whole", "top", "bottom"))
-    if found["bottom"] and (not bottom or (top / bottom).denominator == 1):
-        return None  # a division left undone is not its result, either
-    size = whole + (top / bottom if found["bottom"] else top)
-    return -size if found["minus"] or found["inner"] else size
+    whole, top, bottom = (Fraction((match[part] or "0").replace(",", "")) for part in ("whole", "top", "bottom"))
+    if match["bottom"] and (not bottom or (top / bottom).denominator == 1):
+        return None  # `6/3` is a division without its result
+    magnitude = whole + (top / bottom if match["bottom"] else top)
+    return -magnitude if match["minus"] or match["inner"] else magnitude
 
 
 # ---- choices
 
 _CHOICE = _mark("(?:answer|option|choice)")
 _MARKED = re.compile(r"[(\[]?(?P<letter>[a-z])[)\].:](?=[\s*]|$)|(?P<alone>[a-z])$", re.IGNORECASE)
-# An A before a word is an article unless the word says otherwise.
+# `A` before a word is an article unless the word rules that out.
 _PLAIN = re.compile(r"(?P<letter>[B-HJ-Z])(?=[\s,;])|(?P<alone>A)(?=[,;]|\s+[-–—]|\s+(?:is|because|since)\b)")
 _ANOTHER = re.compile(r"\s*+(?:[/&]|(?:,\s*+)?(?:and|or)\b|,)\s*+(?:[(\[]([A-Za-z])[)\]]|([A-Z])(?![\w']))")
 _INSIDE = re.compile(r"\(([A-Z])\)|\b(?:option|choice)\s([A-Z])\b")
@@ -208,88 +217,95 @@ _ARTICLE = re.compile(r"(?:an?|the) (?=\S)")
 
 
 def choice(gold: str, response: str, texts: Sequence[str] = ()) -> bool:
-    """Whether `response` chooses the letter `gold`; `texts` are the options' words, where they are known."""
+    """Return whether `response` chooses the letter `gold`; `texts` are the options' texts, if known."""
     return chosen(response, texts) == gold
 
 
 def chosen(response: str, texts: Sequence[str] = ()) -> str | None:
-    """The letter of the option that `response` chooses, by its letter or its words; None if it names none, or two."""
+    """Return the letter of the option that `response` names by letter or text; None if it names none or several."""
     options = {letter: _option(text) for letter, text in zip(LETTERS, texts, strict=False)}
     options = options or dict.fromkeys(LETTERS, "")
-    for said in reversed(_statements(response, _CHOICE)[0]):
-        if found := _stated_choice(_bare(said.words), options):
-            return found.pop() if len(found) == 1 else None
+    for words, _ in reversed(_statements(response, _CHOICE)[0]):
+        if letters := _stated_choice(_bare(words), options):
+            return letters.pop() if len(letters) == 1 else None
     lines = [_bare(line) for line in response.splitlines() if line.strip()]
     for line in lines[-1:] + lines[:1]:
-        # of several lines only one that is nothing but the choice: a line that discusses an option is none
-        if found := _line_choice(line, options, whole=len(lines) > 1):
-            return found.pop() if len(found) == 1 else None
+        # Among several lines only a line that is nothing but the choice counts: others may discuss an option.
+        if letters := _line_choice(line, options, whole=len(lines) > 1):
+            return letters.pop() if len(letters) == 1 else None
     return None
 
 
 def _option(text: str) -> str:
+    """Normalise an option's text; a leading article is dropped."""
     return _ARTICLE.sub("", _folded(text), count=1)
 
 
 def _line_choice(line: str, options: dict[str, str], whole: bool = False) -> set[str]:
-    """The letters that `line` begins with or whose option it is; two if it contradicts itself."""
-    named = {letter for letter, text in options.items() if text and text == _option(line)}
-    if named and len(line) > 1:
-        return named
+    """Return the letters that `line` starts with or whose text it is; several if it contradicts itself."""
+    by_text = {letter for letter, text in options.items() if text and text == _option(line)}
+    if by_text and len(line) > 1:  # one character may be a letter instead of an option's text
+        return by_text
     mark = _MARKED.match(line)
-    return _lettered(line, mark, options, whole) if mark else named
+    return _lettered(line, mark, options, whole) if mark else by_text
 
 
 def _stated_choice(words: str, options: dict[str, str]) -> set[str]:
-    """The same for `words` that were stated as the answer, where less is taken for certain."""
-    if found := _line_choice(words, options):
-        return found
+    """Return the letters named in `words` that were stated as the answer, where weaker evidence suffices."""
+    if letters := _line_choice(words, options):
+        return letters
     if _DENIED.match(words):
         return set()
-    if (mark := _PLAIN.match(words)) and (found := _lettered(words, mark, options)):
-        return found
+    if (mark := _PLAIN.match(words)) and (letters := _lettered(words, mark, options)):
+        return letters
     letters = {first or second for first, second in _INSIDE.findall(words)} & set(options)
     return letters or _mentioned(_folded(words), options)
 
 
 def _lettered(line: str, mark: re.Match[str], options: dict[str, str], whole: bool = False) -> set[str]:
+    """Return the letter in `mark` and every other letter that the rest of `line` names with it.
+
+    `whole`: the rest must be empty or the text of that option.
+    """
     letter = (mark["letter"] or mark["alone"]).upper()
     rest = line[mark.end() :]
-    text = _option(rest.lstrip("*.,;:-–— "))
-    if letter not in options or (whole and text not in ("", options[letter])):
+    rest_text = _option(rest.lstrip("*.,;:-–— "))
+    if letter not in options or (whole and rest_text not in ("", options[letter])):
         return set()
-    another = _ANOTHER.match(rest)
+    another = _ANOTHER.match(rest)  # `A or B`
     second = {(another[1] or another[2]).upper()} & set(options) if another else set()
-    return {letter} | second | {other for other, words in options.items() if text and words == text != options[letter]}
+    # `(A) cat`, where "cat" is the text of option B
+    contradicting = {other for other, text in options.items() if rest_text and text == rest_text != options[letter]}
+    return {letter} | second | contradicting
 
 
 def _mentioned(words: str, options: dict[str, str]) -> set[str]:
-    """The letters of the options whose words occur in `words`, unless within another such option."""
-    there = {a: text for a, text in options.items() if text and re.search(rf"(?<!\w){re.escape(text)}(?!\w)", words)}
-    return {a for a, text in there.items() if not any(text in other and text != other for other in there.values())}
+    """Return the letters of the options whose text occurs in `words`, unless inside another such option's text."""
+    found = {a: text for a, text in options.items() if text and re.search(rf"(?<!\w){re.escape(text)}(?!\w)", words)}
+    return {a for a, text in found.items() if not any(text in other and text != other for other in found.values())}
 
 
-# ---- a function of the user's
+# ---- the user's function
 
 Right = Callable[[str, Any], bool]
 
 
 def function(name: str) -> Right:
-    """The function at `package.module.function` or `path/to/file.py:function`; ConfigError says why there is none.
+    """Load the function at `package.module.function` or `path/to/file.py:function`; ConfigError if that fails.
 
-    It takes a response and its problem, and returns True or False. Its file is run, as any imported program is.
+    The function takes a response and its problem and returns True or False. Loading runs its file.
     """
-    place, _, attribute = name.rpartition(":") if ".py:" in name else name.rpartition(".")
-    module = _module(name, place)
+    path, _, attribute = name.rpartition(":") if ".py:" in name else name.rpartition(".")
+    module = _module(name, path)
     if not hasattr(module, attribute):
-        raise nearest(f"function in {place}", attribute, [k for k, v in vars(module).items() if callable(v)])
-    found = getattr(module, attribute)
-    if not callable(found):
-        raise ConfigError(f"{name!r} is no function; give one that takes (response, problem) and returns True or False")
+        raise nearest(f"function in {path}", attribute, [k for k, v in vars(module).items() if callable(v)])
+    judge = getattr(module, attribute)
+    if not callable(judge):
+        raise ConfigError(f"{name!r} is not a function; give one that takes (response, problem) and returns a boolean")
 
     def right(response: str, problem: Any) -> bool:
         try:
-            verdict = found(response, problem)
+            verdict = judge(response, problem)
         except Exception as error:
             raise ConfigError(f"the function {name!r} failed: {type(error).__name__}: {error}") from error
         if not isinstance(verdict, bool):
@@ -299,15 +315,16 @@ def function(name: str) -> Right:
     return right
 
 
-def _module(name: str, place: str) -> ModuleType:
+def _module(name: str, path: str) -> ModuleType:
+    """Import the module at a dotted name or a file's path; `name` names the function in errors."""
     try:
-        if not place.endswith(".py"):
-            return importlib.import_module(place)
-        spec = importlib.util.spec_from_file_location(place, place)
+        if not path.endswith(".py"):
+            return importlib.import_module(path)
+        spec = importlib.util.spec_from_file_location(path, path)
         if spec is None or spec.loader is None:
-            raise ImportError(f"{place} cannot be imported")
+            raise ImportError(f"{path} cannot be imported")
         module = importlib.util.module_from_spec(spec)
-        sys.modules[place] = module  # where the dataclasses in it look their module up
+        sys.modules[path] = module  # dataclasses look up their module here
         spec.loader.exec_module(module)
     except Exception as error:
         raise ConfigError(

@@ -1,10 +1,10 @@
-"""What the sentences of a sorting say, whoever worded them.
+"""Read the statements of a worked sorting, however they are worded.
 
-`read` finds in a step what can be checked: letters (`"ant"="a" (1)`), orders (`(1) "ant" < (3) ["cat" ? "cot"]`), the
-subpart at hand, the letters looked at, the final list. Quotes, brackets, punctuation and the words around are free;
-what is not recognised is left out. A model's text is searched, never evaluated, in time linear in its length.
+`read_sorting` finds the checkable parts of a step: letters (`"ant"="a" (1)`), orders
+(`(1) "ant" < (3) ["cat" ? "cot"]`), the current subpart, the compared letters, the final list. Quotes, brackets and
+surrounding words may vary; unrecognised text is skipped. Reading takes time linear in the length of the text.
 
-Not here: which step follows from which; that is the task's.
+The task checks which step follows from which.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ Vocabulary = Mapping[str, str]  # a word in lower case -> as the question spells
 
 
 class Mention(NamedTuple):
-    """A word where a text mentions it, spelled as the question spells it if it is one of its words."""
+    """A word in a text and its span; a word of the question has the question's spelling."""
 
     word: str
     span: Span
 
 
 class Block(NamedTuple):
-    """Words that are not told apart, `["cat" ? "cot"]`, or one word; on its own it is the subpart at hand.
+    """Words in undecided order, `["cat" ? "cot"]`, or one word; outside an order it is the current subpart.
 
     `number` is the letter number as written, "" if there is none.
     """
@@ -46,7 +46,7 @@ class Block(NamedTuple):
 
 
 class Spelling(NamedTuple):
-    """`"ant"="a" (1)`; letter or number is None where it is not given."""
+    """`"ant"="a" (1)`; letter or number is None if it is not given."""
 
     mention: Mention
     letter: str | None
@@ -54,14 +54,14 @@ class Spelling(NamedTuple):
     span: Span
 
     def fits(self, depth: int) -> bool:
-        """Whether this is the word's letter at `depth`, in as far as it is given."""
-        its = letter(self.mention.word, depth)
-        right = self.letter is None or self.letter.lower() == its.lower()
-        return right and (self.number is None or self.number.lstrip("0") == str(position(its)).lstrip("0"))
+        """Return whether the given letter and number are those of the word at `depth`."""
+        true_letter = letter(self.mention.word, depth)
+        is_letter = self.letter is None or self.letter.lower() == true_letter.lower()
+        return is_letter and (self.number is None or self.number.lstrip("0") == str(position(true_letter)).lstrip("0"))
 
 
 class StatedOrder(NamedTuple):
-    """`(1) "ant" < (3) ["cat" ? "cot"]`, and the signs between its blocks; one written with `>` is turned round."""
+    """`(1) "ant" < (3) ["cat" ? "cot"]`: blocks and the signs between them; an order written with `>` is reversed."""
 
     blocks: tuple[Block, ...]
     signs: tuple[str, ...]
@@ -69,14 +69,14 @@ class StatedOrder(NamedTuple):
 
 
 class Place(NamedTuple):
-    """The letters named, counted from 0: `their second letters`."""
+    """The compared letters, counted from 0: `their second letters`."""
 
     depths: frozenset[int]
     span: Span
 
 
 class Listing(NamedTuple):
-    """A list of words; its span is all of the text it was looked for in if there are none."""
+    """A list of words; without words its span is the whole searched text."""
 
     mentions: tuple[Mention, ...]
     span: Span
@@ -91,7 +91,7 @@ SortingStatement = Spelling | StatedOrder | Block | Place | Listing
 
 
 class Wrong(Exception):
-    """What stands in `span` of a step is wrong, and why; `about`: the word concerned, or two of them in their order."""
+    """`span` of a step is wrong, with the reason; `about`: the word concerned, or two words in their right order."""
 
     def __init__(self, span: Span, reason: str, about: tuple[str, ...] = ()) -> None:
         super().__init__(reason)
@@ -109,30 +109,30 @@ _TOKEN = re.compile(
 )
 _PLAIN = str.maketrans({"“": '"', "”": '"', "`": '"', "‘": "'", "’": "'", "*": " ", "–": "-", "—": "-"})
 _ANSWER = re.compile(r"\banswer(?:[ \t]+is\b)?[ \t]*:|\banswer[ \t]+is\b|####", re.IGNORECASE)
-_LEAD = re.compile(r":|\b(?:is|are|be|have)\b", re.IGNORECASE)  # what the words before a list end in
+_LEAD = re.compile(r":|\b(?:is|are|be|have)\b", re.IGNORECASE)  # the end of the words before a list
 _UNQUOTED = re.compile(r"[^\s,<]+")
 _LINE = re.compile(r"[^\n]+")
-_WIDEST, _DEEPEST = 200, 4  # tokens of one block, and brackets in brackets: what has more is no group of words
+_WIDEST, _DEEPEST = 200, 4  # tokens of one block, and nested brackets: a block has no more
 _END = ("end", "", 0, 0)
 
 
 def vocabulary(words: Iterable[str]) -> Vocabulary:
-    """The words of a question as `read` looks them up."""
+    """Return the lookup table for the words of a question."""
     return {word.lower(): word for word in words}
 
 
 def read_sorting(text: str, known: Vocabulary, final: bool = False) -> list[SortingStatement]:
-    """What `text`, one step, states, in its order; `final`: it is the final response even if it does not say so."""
+    """Return the statements of `text`, one step, in order; `final`: it is the final response even without a cue."""
     plain = text.translate(_PLAIN)
-    *_, cue = (None, *_ANSWER.finditer(plain))
-    found = list(_Reader(plain[: cue.start()] if cue else "" if final else plain, known).statements())
+    *_, cue = (None, *_ANSWER.finditer(plain))  # the last match, or None
+    statements = list(_Reader(plain[: cue.start()] if cue else "" if final else plain, known).statements())
     listing = list_in(plain, known, cue.end() if cue else 0 if final else len(plain))
-    return [*found, listing] if listing.mentions else found
+    return [*statements, listing] if listing.mentions else statements
 
 
 def stated(response: str, known: Vocabulary) -> Listing:
-    """The list that `response` ends in: after its last "answer is", otherwise its last line or run of bullets, unless
-    that is one more order."""
+    """Return the list at the end of `response`: after its last "answer is", or its last line or run of bullets.
+    The list is empty if that line is an order."""
     plain = response.translate(_PLAIN)
     *_, cue = (None, *_ANSWER.finditer(plain))
     if cue:
@@ -148,31 +148,31 @@ def stated(response: str, known: Vocabulary) -> Listing:
 
 
 def list_in(text: str, known: Vocabulary, start: int = 0) -> Listing:
-    """The words that `text` lists from `start` on, over the lines that go on listing."""
-    found: list[Mention] = []
+    """Return the words that `text` lists from `start` on, over the lines that continue the list."""
+    listed: list[Mention] = []
     for line in _LINE.finditer(text.translate(_PLAIN), start):
         more = list(_mentions(line[0], known, line.start()))
-        if found and len(more) > 1 and any(mention.word.lower() not in known for mention in more):
+        if listed and len(more) > 1 and any(mention.word.lower() not in known for mention in more):
             break
-        found += more
-    return Listing(tuple(found), (found[0].span[0], found[-1].span[1]) if found else (0, len(text)))
+        listed += more
+    return Listing(tuple(listed), (listed[0].span[0], listed[-1].span[1]) if listed else (0, len(text)))
 
 
 def named(text: str, words: Sequence[str]) -> list[str]:
-    """Those of `words` that `text` names, in alphabetical order."""
+    """Return those of `words` that `text` names, in alphabetical order."""
     values = {value.lower() for _, value, _, _ in _tokens(text.translate(_PLAIN))}
     return sorted(word for word in words if word.lower() in values)
 
 
 def neighbours(ordered: Sequence[str], rng: random.Random, about: Sequence[str] = ()) -> tuple[str, str]:
-    """Two words that follow each other in `ordered`; those that `about` names, or with the one that it names."""
+    """Draw two neighbours in `ordered`: the two words of `about`, or a pair with its one word."""
     if len(about) == 2:
         return about[0], about[1]
     return rng.choice([pair for pair in pairwise(ordered) if not about or about[0] in pair])
 
 
 def check_list(listing: Listing, words: Sequence[str]) -> None:
-    """Raises Wrong at the first fault of `listing` as the sorted list of `words`."""
+    """Raise Wrong at the first fault of `listing` as the sorted list of `words`."""
     check_words(listing.mentions, words, listing.span)
     for one, other in pairwise(listing.mentions):
         if one.word > other.word:
@@ -181,8 +181,8 @@ def check_list(listing: Listing, words: Sequence[str]) -> None:
 
 
 def check_words(mentions: Sequence[Mention], words: Sequence[str], span: Span | None = None) -> None:
-    """Raises Wrong where `mentions` name what is none of `words`, or one of them twice; and where they leave one out,
-    if `span` says what is then wrong."""
+    """Raise Wrong if `mentions` contain another word than `words`, or a word twice; with `span`, also if one is
+    missing."""
     seen: set[str] = set()
     for mention in mentions:
         if mention.word not in words:
@@ -196,7 +196,7 @@ def check_words(mentions: Sequence[Mention], words: Sequence[str], span: Span | 
 
 
 def check_numbers(order: StatedOrder, depth: int) -> None:
-    """Raises Wrong where a letter number in `order` is not that of the letters at `depth`."""
+    """Raise Wrong if a letter number in `order` is not that of the letters at `depth`."""
     for block in order.blocks:
         for mention in block.mentions:
             if block.number and not Spelling(mention, None, block.number, mention.span).fits(depth):
@@ -204,65 +204,65 @@ def check_numbers(order: StatedOrder, depth: int) -> None:
 
 
 def check_order(order: StatedOrder, expected: Sequence[frozenset[str]]) -> None:
-    """Raises Wrong where `order` is not `expected`: false, not told apart though known, or told apart too early."""
-    place = {word: number for number, words in enumerate(expected) for word in words}
+    """Raise Wrong unless `order` is `expected`: a pair is false, undecided though known, or decided too early."""
+    rank = {word: number for number, words in enumerate(expected) for word in words}
     for (block, after), sign in zip(pairwise(order.blocks), order.signs, strict=True):
         span = min(block.span[0], after.span[0]), max(block.span[1], after.span[1])
         last, first = max(block.words), min(after.words)
         if last > first or sign == ">":
             raise Wrong(span, difference(first, last))
-        if place[last] == place[first]:
+        if rank[last] == rank[first]:
             raise Wrong(span, f'nothing yet tells "{last}" and "{first}" apart')
     for block in order.blocks:
         first, last = min(block.words), max(block.words)
-        if place[first] != place[last]:
+        if rank[first] != rank[last]:
             raise Wrong(block.span, difference(first, last))
 
 
 def ordinal(depth: int) -> str:
-    """The name of the letters at `depth`, counted from 0."""
+    """Return the ordinal of the letters at `depth`, counted from 0."""
     return ORDINALS[depth] if depth < len(ORDINALS) else f"{depth + 1}th"
 
 
 def letter(word: str, depth: int) -> str:
-    """Its letter at `depth`, counted from 0; "" where the word has ended."""
+    """Return the letter of `word` at `depth`, counted from 0; "" after its end."""
     return word[depth : depth + 1]
 
 
 def position(character: str) -> int:
-    """Its number in the alphabet; 0 for the end of a word and for what is no letter: both come before all letters."""
+    """Return the number in the alphabet; 0 for the end of a word and other characters, which precede all letters."""
     return ord(character.lower()) - ord("a") + 1 if character.isascii() and character.isalpha() else 0
 
 
-def spelled(word: str, depth: int, its: str | None = None) -> str:
-    """A letter as worked answers give it: `"ant"="a" (1)`; `its`: that of another word instead."""
-    character = letter(word if its is None else its, depth)
+def spelled(word: str, depth: int, source: str | None = None) -> str:
+    """Write a letter as worked answers do, `"ant"="a" (1)`; `source`: a word whose letter is given instead."""
+    character = letter(word if source is None else source, depth)
     return f'"{word}"="{character}" ({position(character)})'
 
 
 def reminder(word: str, depth: int) -> str:
-    """Which letter stands there in truth."""
+    """Return the true statement about a word's letter at `depth`."""
     return f"the {ordinal(depth)} letter is {spelled(word, depth)}"
 
 
 def parting(one: str, other: str) -> int:
-    """The first place at which two words differ."""
+    """Return the first index at which two words differ."""
     return next(depth for depth in range(len(one) + 1) if letter(one, depth) != letter(other, depth))
 
 
 def difference(one: str, other: str) -> str:
-    """Which letter tells two words apart; it leaves to the reader which of them comes first."""
+    """State the letters in which two words differ, but not which word comes first."""
     depth = parting(one, other)
     return f"in the {ordinal(depth)} letter, {spelled(one, depth)} and {spelled(other, depth)}"
 
 
 def _mentions(line: str, known: Vocabulary, offset: int) -> Iterator[Mention]:
-    """The words of one line of a list, up to the end of its sentence or a bracketed remark."""
+    """Yield the words of one line of a list, up to the end of its sentence or a bracketed remark."""
     before, listing = "", False
     for kind, value, start, end in _tokens(line):
         if kind == "quoted":
-            at = offset + start + 1
-            yield from (_mention(w[0], at + w.start(), at + w.end(), known) for w in _UNQUOTED.finditer(value))
+            inside = offset + start + 1  # after the quote
+            yield from (_mention(w[0], inside + w.start(), inside + w.end(), known) for w in _UNQUOTED.finditer(value))
         elif kind == "bare" and (value.lower() not in ("and", "then") or value.lower() in known):
             yield _mention(value, offset + start, offset + end, known)
         elif listing and (value == "(" or (value in (".", "!", ";") and before != "digits")):
@@ -282,7 +282,7 @@ def _tokens(text: str) -> Iterator[tuple[str, str, int, int]]:
 
 
 class _Reader:
-    """The statements in one text. A method that takes a place gives what is stated there and the place after it."""
+    """Reads the statements of one text. A method with a token index `at` returns a statement and the index after it."""
 
     def __init__(self, text: str, known: Vocabulary) -> None:
         self.known = known
@@ -291,17 +291,17 @@ class _Reader:
         self.tokens += [_END] * 4  # so that looking ahead needs no bounds
 
     def statements(self) -> Iterator[SortingStatement]:
-        held: Place | None = None  # neighbours count as one, and it is about a subpart that is named after it
+        held: Place | None = None  # adjacent ones are merged; yielded after a subpart that follows
         at = 0
         while at < self.length:
-            found, at = self.spelling(at) or self.order(at) or self.place(at) or (None, at + 1)
-            if isinstance(found, Place):
-                held = Place(held.depths | found.depths, (held.span[0], found.span[1])) if held else found
-            elif found is not None:
-                if held and not isinstance(found, Block):
+            statement, at = self.spelling(at) or self.order(at) or self.place(at) or (None, at + 1)
+            if isinstance(statement, Place):
+                held = Place(held.depths | statement.depths, (held.span[0], statement.span[1])) if held else statement
+            elif statement is not None:
+                if held and not isinstance(statement, Block):
                     yield held
                     held = None
-                yield found
+                yield statement
         if held:
             yield held
 
@@ -347,10 +347,10 @@ class _Reader:
             following = self.block(at + 1)
             if following is None:
                 at += 1
-                if self.tokens[at][0] == "sign":  # a word is lacking between two
+                if self.tokens[at][0] == "sign":  # a word is missing between two signs
                     continue
                 after, more = (self.tokens[at + n + (self.tokens[at][0] == "number")][1] for n in (0, 1))
-                alone = alone or (after in (".", "") and more != ".")  # `...` leaves something out
+                alone = alone or (after in (".", "") and more != ".")  # `...` is an omission
                 break
             signs.append(self.tokens[at][1])
             blocks.append(following[0])
@@ -364,11 +364,11 @@ class _Reader:
         return blocks[0] if bracketed or len(blocks[0].mentions) > 1 else None, at
 
     def alone(self, at: int) -> bool:
-        """Whether all of an order is one word, `(1) "ant".` or `we have < "ant".`: it lost the others."""
+        """Return whether an order consists of one word, `(1) "ant".` or `we have < "ant".`: the others are missing."""
         word = at + (self.tokens[at][0] == "number")
         before = self.tokens[at - 1 - (self.tokens[at - 1][0] == "sign")][1]
-        begun = word > at or (self.tokens[at][0] == "quoted" and before in ("have", ":"))
-        return begun and self.is_word(word) and self.tokens[word + 1][1] in (".", "")
+        is_start = word > at or (self.tokens[at][0] == "quoted" and before in ("have", ":"))
+        return is_start and self.is_word(word) and self.tokens[word + 1][1] in (".", "")
 
     def block(self, at: int) -> tuple[Block, int] | None:
         start, number = self.tokens[at][2], ""
@@ -381,7 +381,7 @@ class _Reader:
             joined = not mentions or depth > 0 or self.tokens[at - 1][0] == "tie"
             if kind == "open" and joined and depth < _DEEPEST:
                 depth += 1
-            elif kind == "close" and mentions and (depth or ties):  # a stray one too
+            elif kind == "close" and mentions and (depth or ties):  # also a stray one after a `?`
                 depth = max(depth - 1, 0)
             elif self.is_word(at) and joined:
                 mentions.append(self.mention(at))

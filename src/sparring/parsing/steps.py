@@ -1,10 +1,10 @@
-"""Worked answers as steps; feedback as step, part and reason; cutting before an error; comparing.
+"""Split worked answers into steps, parse and write feedback on them, and cut or compare them at a step.
 
-A `Layout` says how steps are told apart and how feedback on them is worded. The numbered layout is the one of
-TriPosT (arXiv 2310.13522, authors' code): `(1) …`, nested `(3.1) …`, last `(Final response) So the answer is …`. The
-compact one, ours, says the same in few characters, for learners that read characters.
+A `StepFormat` defines how steps are marked and how feedback on them is worded. The numbered format is TriPosT's
+(arXiv 2310.13522, authors' code): `(1) …`, nested `(3.1) …`, last `(Final response) So the answer is …`. The compact
+format, ours, says the same in few characters, for learners whose tokens are characters.
 
-Not here: whether a step is right. That is a task's to compute.
+Tasks compute whether a step is right.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FINAL = "Final response"
 
 _LABEL = re.compile(r"^[ \t]*\((?P<label>\d+(?:\.\d+)*|Final response)\)[ \t]*", re.MULTILINE | re.IGNORECASE)
 _LINE = re.compile(r"^[^\n]*\S[^\n]*", re.MULTILINE)
-# The first opening is the one that counts (atomic): after none of the others is there more to find.
+# Atomic: if no fault follows the first opening, none follows a later one, so do not backtrack.
 _FAULT = re.compile(
     r'(?>.*?In step \((?P<step>[^()]+)\),? the part ")(?P<part>.*?)" is incorrect'
     r"\.?(?:\s+This is because (?P<reason>.*))?",
@@ -34,8 +34,11 @@ _TERSE_FAULT = re.compile(r"(?P<step>\d+)(?: (?P<part>[^\n]+))?")
 
 @dataclass(frozen=True)
 class Step:
-    """One step of an answer: its label (`1`, `3.2`, `Final response`), its words without the label, and its span
-    in the answer, label included (character offsets)."""
+    """One step of an answer.
+
+    `label` is `1`, `3.2` or `Final response`, `text` the step without the label. `start` and `end` are character
+    offsets in the answer; they include the label.
+    """
 
     label: str
     text: str
@@ -45,8 +48,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Fault:
-    """The first wrong step of an answer, the wrong part of it, verbatim, and why it is wrong. `leaked`: its critic
-    stated the gold answer, in a reason that was refused."""
+    """The first wrong step of an answer (its label), its wrong part, verbatim, and the reason.
+
+    `leaked`: the critic stated the gold answer in a reason that was rejected.
+    """
 
     step: str
     part: str
@@ -54,14 +59,14 @@ class Fault:
     leaked: bool = field(default=False, compare=False)
 
     def agrees_with(self, other: Fault) -> bool:
-        """Whether both name the same part of the same step: spacing apart, and one part may quote more."""
-        mine, theirs = _squeezed(self.part), _squeezed(other.part)
-        same_part = mine == theirs or (bool(mine and theirs) and (mine in theirs or theirs in mine))
-        return order(self.step) == order(other.step) and same_part
+        """Return whether both name the same part of a step. Spacing is ignored; one part may contain the other."""
+        mine, theirs = _without_spaces(self.part), _without_spaces(other.part)
+        is_same_part = mine == theirs or (bool(mine and theirs) and (mine in theirs or theirs in mine))
+        return order(self.step) == order(other.step) and is_same_part
 
 
 def order(label: str) -> tuple[float, ...]:
-    """A key that sorts labels as numbers: 9 before 10, 3.2 before 3.10, the final response last."""
+    """Return a sort key for labels as numbers: 9 before 10, 3.2 before 3.10, the final response last."""
     if label.lower() == FINAL.lower():
         return (math.inf,)
     return tuple(float(number) for number in re.findall(r"\d+", label)) or (math.inf,)
@@ -69,9 +74,10 @@ def order(label: str) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class StepFormat:
-    """How worked answers are laid out, and how feedback on them is worded.
+    """How worked answers and feedback on them are written.
 
-    `feedback` and `update` open those parts of a learner turn: the markers alone tell a learner what comes next.
+    `feedback` and `update` are the markers that open those parts of a learner turn; nothing else tells the learner
+    which part comes next.
     """
 
     name: str
@@ -81,7 +87,7 @@ class StepFormat:
     update: str
 
     def write(self, steps: Iterable[str]) -> str:
-        """An answer of `steps`; where steps are numbered the last one is the final response."""
+        """Write an answer of `steps`; if steps are numbered, the last one is labelled as the final response."""
         lines = list(steps)
         if not self.numbered:
             return "\n".join(lines)
@@ -89,25 +95,27 @@ class StepFormat:
         return "\n".join(f"({label}) {line}" for label, line in zip(labels, lines, strict=True))
 
     def split(self, answer: str) -> tuple[Step, ...]:
-        """The steps of `answer`: its labels where it has any, otherwise its lines that are not blank."""
-        marks = list(_LABEL.finditer(answer)) if self.numbered else []
-        if not marks:
+        """Split `answer` at its labels, or into its non-blank lines if it has no labels."""
+        labels = list(_LABEL.finditer(answer)) if self.numbered else []
+        if not labels:
             lines = enumerate(_LINE.finditer(answer), start=1)
             return tuple(Step(str(number), line[0].strip(), line.start(), line.end()) for number, line in lines)
-        ends = [mark.start() for mark in marks[1:]] + [len(answer)]
-        spans = zip(marks, ends, strict=True)
+        ends = [label.start() for label in labels[1:]] + [len(answer)]
+        spans = zip(labels, ends, strict=True)
         return tuple(Step(m["label"], answer[m.end() : end].strip(), m.start(), end) for m, end in spans)
 
     def before(self, answer: str, label: str) -> str:
-        """The words of `answer` before step `label`, verbatim: none where it has no steps at all; Unreadable if it has
-        steps but not that one."""
+        """Return the text of `answer` before step `label`, verbatim; "" if it has no steps.
+
+        Unreadable if it has steps but not this one.
+        """
         steps = self.split(answer)
-        return answer[: steps[self._place(steps, label)].start] if steps else ""
+        return answer[: steps[self._index(steps, label)].start] if steps else ""
 
     def located(self, answer: str, fault: Fault) -> Fault:
-        """`fault`, its step labelled as in `answer`; Unreadable where `answer` lacks the step, or the step the part."""
+        """Return `fault` with its step labelled as in `answer`; Unreadable if `answer` lacks the step or the part."""
         steps = self.split(answer)
-        step = steps[self._place(steps, fault.step)]
+        step = steps[self._index(steps, fault.step)]
         if fault.part not in step.text:
             raise Unreadable(
                 f"step ({step.label}) does not contain the part {fault.part!r}; quote it letter for letter"
@@ -115,56 +123,58 @@ class StepFormat:
         return replace(fault, step=step.label)
 
     @staticmethod
-    def _place(steps: Sequence[Step], label: str) -> int:
-        for place, step in enumerate(steps):
+    def _index(steps: Sequence[Step], label: str) -> int:
+        for index, step in enumerate(steps):
             if order(step.label) == order(label):
-                return place
+                return index
         raise Unreadable(f"the answer has no step ({label})")
 
     def word(self, answer: str, fault: Fault | None) -> str:
-        """Feedback on `answer` in words: `fault`, or that all of it is right."""
+        """Write feedback on `answer`: that `fault` is its first fault, or that all of it is right (None)."""
         if self.terse:
             return "ok" if fault is None else f"{fault.step} {fault.part}".strip()
-        labels = [step.label for step in self.split(answer)]
+        labels = [step.label for step in self.split(answer)]  # the last one is the final response
         if fault is None:
-            return f"{_are_correct(_inner(labels))}The final response is also correct."
-        right = [label for label in _inner(labels) if order(label) < order(fault.step)]
+            return f"{_are_correct(labels[:-1])}The final response is also correct."
+        right = [label for label in labels[:-1] if order(label) < order(fault.step)]
         because = f" This is because {fault.reason.rstrip('.')}." if fault.reason else ""
         return f'{_are_correct(right)}In step ({fault.step}) the part "{fault.part}" is incorrect.{because}'
 
     def read(self, feedback: str) -> Fault | None:
-        """The fault that `feedback` names, None where it says that all is right; Unreadable if it says neither."""
-        words = feedback.strip()
+        """Return the fault that `feedback` names, None if it says that all is right; Unreadable if it says neither."""
+        text = feedback.strip()
         if self.terse:
-            if words == "ok":
+            if text == "ok":
                 return None
-            found = _TERSE_FAULT.fullmatch(words)
+            match = _TERSE_FAULT.fullmatch(text)
         else:
-            found = _FAULT.match(words)
-            if found is None and _ALL_RIGHT.search(words):
+            match = _FAULT.match(text)
+            if match is None and _ALL_RIGHT.search(text):
                 return None
-        if found is None:
-            raise Unreadable(f"feedback that names no step and does not say that all is right: {words[:60]!r}")
-        reason = (found.groupdict().get("reason") or "").strip().rstrip(".")
-        return Fault(found["step"].strip(), found["part"] or "", reason)
+        if match is None:
+            raise Unreadable(f"feedback that names no step and does not say that all is right: {text[:60]!r}")
+        reason = (match.groupdict().get("reason") or "").strip().rstrip(".")
+        return Fault(match["step"].strip(), match["part"] or "", reason)
 
     def refusal(self, attempt: str, fault: Fault, update: str) -> str | None:
-        """Why `update` does not mend `attempt` at `fault`, None if it may: it must keep what stands before the faulty
-        step and change that step (TriPosT, authors' code), or go on after it where the attempt stopped short."""
+        """Return why `update` cannot be a correction of `attempt` at `fault`; None if it can.
+
+        An update must keep the text before the faulty step and change that step (TriPosT, authors' code). If the fault
+        is in the last step, it may instead add steps, since the attempt may have stopped too early.
+        """
         if not update.startswith(self.before(attempt, fault.step)):
             return f"it does not keep the steps before ({fault.step})"
         old, new = self.split(attempt), self.split(update)
-        place = self._place(old, fault.step) if old else 0  # by place: a label may be mended too
-        if len(new) <= place:
+        index = self._index(old, fault.step) if old else 0  # compare by position: an update may correct the label
+        if len(new) <= index:
             return f"it has no step ({fault.step})"
-        goes_on = place == len(old) - 1 and len(new) > len(old)
-        if old and not goes_on and self._shape(attempt, old[place]) == self._shape(update, new[place]):
+        adds_steps = index == len(old) - 1 and len(new) > len(old)
+        if old and not adds_steps and self._normalised(attempt, old[index]) == self._normalised(update, new[index]):
             return f"it does not change step ({fault.step})"
         return None
 
-    def _shape(self, answer: str, step: Step) -> tuple[str, list[str]]:
-        """A step's words and the indentation of its lines (of a numbered one, of those after the label's). Spaces part
-        words, in whatever number."""
+    def _normalised(self, answer: str, step: Step) -> tuple[str, list[str]]:
+        """Return a step's words, single-spaced, and the indentation of its lines (numbered: except the first line)."""
         lines = [line for line in answer[step.start : step.end].splitlines() if line.strip()]
         indents = [line[: len(line) - len(line.lstrip())] for line in lines]
         return " ".join(step.text.split()), indents[1:] if self.numbered else indents
@@ -174,23 +184,18 @@ NUMBERED = StepFormat("numbered", numbered=True, terse=False, feedback="\nFeedba
 LINES = StepFormat("lines", numbered=False, terse=False, feedback="\nFeedback: ", update="\nUpdated answer:\n")
 COMPACT = StepFormat("compact", numbered=False, terse=True, feedback="\n?", update="\n!")
 
-_LAYOUTS = {layout.name: layout for layout in (NUMBERED, LINES, COMPACT)}
+_FORMATS = {step_format.name: step_format for step_format in (NUMBERED, LINES, COMPACT)}
 
 
 def layout(name: str) -> StepFormat:
-    """The layout called `name`."""
-    if name not in _LAYOUTS:
-        raise nearest("layout", name, _LAYOUTS)
-    return _LAYOUTS[name]
+    """Return the step format named `name`; ConfigError if there is none."""
+    if name not in _FORMATS:
+        raise nearest("layout", name, _FORMATS)
+    return _FORMATS[name]
 
 
-def _squeezed(text: str) -> str:
+def _without_spaces(text: str) -> str:
     return re.sub(r"\s+", "", text)
-
-
-def _inner(labels: Sequence[str]) -> list[str]:
-    """The labels before the final response, which is the last one."""
-    return list(labels[:-1])
 
 
 def _are_correct(labels: Sequence[str]) -> str:

@@ -1,8 +1,8 @@
-"""Telling a thought from a response, and `Answer`: the only thing a judge is ever handed.
+"""Split a reply into thought and response; define `Answer`, the only input of a judge.
 
-The formats are those of "Thinking LLMs" (arXiv 2410.10630): *generic*, *specific*, and the `<think>`
-tags that models and servers have settled on. A text in which the parts cannot be told apart with certainty (a
-marker missing, repeated or out of place, nothing after it) is Unreadable: it is never guessed at.
+The formats are those of "Thinking LLMs" (arXiv 2410.10630), *generic* and *specific*, and the `<think>` tags that most
+models and servers use. A text without a certain split is Unreadable: a marker is missing, repeated or misplaced, or
+nothing follows it.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from sparring.common.errors import Unreadable, nearest
 
 @dataclass(frozen=True)
 class Answer:
-    """A response with its thought taken off. Only this module makes one, so no byte of a thought reaches a judge."""
+    """A response without its thought. Only this module creates one, so no byte of a thought reaches a judge."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Thinking:
-    """A reply in its two parts; `thought` is None where the format has none."""
+    """A reply split in two; `thought` is None if the format has none."""
 
     thought: str | None
     answer: Answer
@@ -29,7 +29,7 @@ class Thinking:
 
 @dataclass(frozen=True)
 class ThoughtFormat:
-    """`opening` thought `marker` response. `prompt` asks a model for it."""
+    """The format `opening` thought `marker` response; `prompt` asks a model for it."""
 
     name: str
     opening: str
@@ -37,20 +37,20 @@ class ThoughtFormat:
     prompt: str = ""
 
     def split(self, text: str) -> Thinking:
-        """`text` in its parts. Raises Unreadable."""
+        """Split `text` into thought and response; Unreadable if that is not possible with certainty."""
         if not self.marker:
             return Thinking(None, _response(text))
-        words = text.strip()
-        openings = words.count(self.opening) if self.opening else 1
-        if openings != 1 or not words.startswith(self.opening):
+        text = text.strip()
+        openings = text.count(self.opening) if self.opening else 1
+        if openings != 1 or not text.startswith(self.opening):
             raise Unreadable(f"the opening {self.opening!r} stands {openings} times, not once at the start")
-        if words.count(self.marker) != 1:
-            raise Unreadable(f"the marker {self.marker!r} stands {words.count(self.marker)} times, not once")
-        thought, _, response = words[len(self.opening) :].partition(self.marker)
+        if text.count(self.marker) != 1:
+            raise Unreadable(f"the marker {self.marker!r} stands {text.count(self.marker)} times, not once")
+        thought, _, response = text[len(self.opening) :].partition(self.marker)
         return Thinking(thought.strip(), _response(response))
 
     def join(self, thought: str, response: str) -> str:
-        """The text that `split` takes apart into `thought` and `response`."""
+        """Return the text that `split` divides into `thought` and `response`."""
         return f"{self.opening}{thought}{self.marker}{response}"
 
 
@@ -60,7 +60,7 @@ def _response(text: str) -> Answer:
     return Answer(text.strip())
 
 
-# After the two prompts that the paper shows; a recipe may reword them with `thought_prompt`.
+# Based on the two prompts in the paper; a recipe may replace them with `thought_prompt`.
 _GENERIC = """Respond to the following user query in a comprehensive and detailed way. You can write down your \
 thought process before responding. Write your thoughts after "Here is my thought process:" and write your response \
 after "Here is my response:".
@@ -83,11 +83,11 @@ GENERIC = ThoughtFormat("generic", "Here is my thought process:", "Here is my re
 SPECIFIC = ThoughtFormat("specific", "", "<R>", _SPECIFIC)
 THINK = ThoughtFormat("think", "<think>", "</think>", _THINK)
 
-_FORMATS = {found.name: found for found in (GENERIC, SPECIFIC, THINK, NONE)}
+_FORMATS = {form.name: form for form in (GENERIC, SPECIFIC, THINK, NONE)}
 
 
 def thought_format(name: str) -> ThoughtFormat:
-    """The format called `name`."""
+    """Return the thought format named `name`; ConfigError if there is none."""
     if name not in _FORMATS:
         raise nearest("thought format", name, _FORMATS)
     return _FORMATS[name]

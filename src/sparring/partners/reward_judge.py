@@ -29,6 +29,6 @@ class RewardJudge:
 
         async def score(answer: Answer) -> float:
             reply = await self.speaker.reply(problem.chat.say(LEARNER, answer.text), Sampling())
-            return read_score(reply.whole().text.strip())
+            return read_score(reply.require_complete().text.strip())
 
         return await one_by_one(score, answers)

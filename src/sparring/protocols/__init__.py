@@ -1,1 +1,1 @@
-"""One way of asking a file. The folder is the register: a file dropped in here is found by its name."""
+"""Ways of asking, one per file. The folder is the registry: a file in it is found by its name."""

@@ -1,4 +1,4 @@
-"""Asked once, answering once: how any model does without what its method taught it to do with an answer."""
+"""Ask once and take the reply: measures a model without the procedure that its method adds at use."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ class Solo:
     max_tokens: Annotated[int, Gt(0)] = 512
 
     async def answer(self, question: Chat, learner: Speaker, layout: StepFormat) -> Answered:
-        """The reply as it is."""
+        """Return the reply unchanged."""
         reply = await learner.reply(question, Sampling(temperature=0, max_tokens=self.max_tokens))
-        return answered(question, reply.whole().by(LEARNER))
+        return answered(question, reply.require_complete().by(LEARNER))

@@ -69,7 +69,7 @@ async def ask_speaker(
 ) -> _Parsed | Failure:
     """Return the parsed `sample`-th reply to `chat`, or its failure."""
     try:
-        return parse((await speaker.reply(chat, sampling, sample)).whole().text)
+        return parse((await speaker.reply(chat, sampling, sample)).require_complete().text)
     except ConversationError as error:
         return Failure.of(error, WRITER)
 

@@ -1,1 +1,1 @@
-"""One task a file. The folder is the register: a file dropped in here is found by its name."""
+"""Tasks, one per file. The folder is the registry: a file in it is found by its name."""

@@ -1,11 +1,10 @@
 """Grade-school word problems with worked solutions: GSM8K (Cobbe et al., arXiv 2110.14168).
 
 A row is `{"question", "answer"}`; an answer is worked in lines and ends in `#### 18`. Its calculator annotations
-(`48/2 = <<48/2=24>>24`) are taken out of what a learner reads; they tell hints and false claims which numbers of a
-line were computed.
+(`48/2 = <<48/2=24>>24`) are hidden from learners. Hints and false claims use them to find the computed numbers of a
+line.
 
-Not here: `first_error`. Which step of somebody else's solution is the first wrong one cannot be computed from a gold
-solution: there are many ways.
+There is no `first_error`: solutions vary too much to find the first wrong step from a gold solution.
 """
 
 from __future__ import annotations
@@ -33,17 +32,16 @@ _GOLD = re.compile(r"####[ \t]*(-?[\d.,]*\d)[ \t]*")
 _ANNOTATED = re.compile(r"<<[^<>]*>>(?P<shown>-?[\d.,]*\d)?")
 _NUMBER = re.compile(r"(?:(?<![\w)])-)?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+(?:/[\w.-]+)?")
-_SLIPS = (-10, -5, -3, -2, -1, 1, 2, 3, 5, 10)  # in units of the last place: near enough to be believed
+_SLIPS = (-10, -5, -3, -2, -1, 1, 2, 3, 5, 10)  # in units of the last digit: small enough to be plausible
 
 
 @dataclass(frozen=True)
 class Gsm8k:
     """Grade-school word problems with worked solutions (GSM8K).
 
-    `source` is a hub id, `owner/name` or `owner/name/configuration`, or a folder with `train*` and `test*` files (see
-    `sparring.common.records`), or one file of training rows, which does for `test = 0`. `development` problems are
-    drawn from the training rows by `seed`; of the others and of the test rows the first `train` and `test` are taken
-    (None: all).
+    `source` is a hub id, `owner/name` or `owner/name/configuration`, a folder with `train*` and `test*` files (see
+    `sparring.common.records`), or, with `test = 0`, one file of training rows. `development` problems are drawn from
+    the training rows by `seed`. `train` and `test` limit the other training rows and the test rows (None: all).
     """
 
     name: ClassVar[str] = "gsm8k"
@@ -57,41 +55,43 @@ class Gsm8k:
     def __post_init__(self) -> None:
         for key, size in (("train", self.train), ("development", self.development), ("test", self.test)):
             if size is not None and size < 0:
-                raise ConfigError(f"{key} = {size}: give a number of problems, 0 or more")
+                raise ConfigError(f"{key} = {size}; give a number of problems, 0 or more")
 
     @property
     def layout(self) -> StepFormat:
-        """One step a line."""
+        """One step per line."""
         return LINES
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was left out of the rows, and why."""
+        """Which rows were dropped, and why."""
         return self._loaded[1]
 
     def problems(self, split: Split) -> Sequence[Problem]:
-        """The problems of `split`; ConfigError where rows are missing or malformed."""
+        """Return the problems of `split`; ConfigError if rows are missing or malformed."""
         return self._loaded[0][split]
 
     def is_right(self, problem: Problem, response: str) -> bool:
-        """Whether the number that `response` ends in is the gold one."""
+        """Return whether `response` ends in the gold number."""
         return answers.number(problem.gold or "", response)
 
     def hint(self, problem: Problem, answer: str, rng: random.Random) -> str:
-        """The first step of the solution that `answer` lacks; the final answer is left blank in it, and said only
-        where nothing else is lacking."""
+        """Return the first step of the solution that `answer` lacks, without the final answer.
+
+        If no step is missing, return the final answer.
+        """
         for step in _steps(problem):
             if not step.is_in(answer):
                 return f"Consider this step: {step.without(Fraction(problem.gold or 0))}"
         return f"The final answer is {problem.gold}."
 
     def false_claim(self, problem: Problem, answer: str, rng: random.Random) -> str:
-        """A step of the solution with one computed number changed: if there are such, one that `answer` has right."""
-        there = _numbers(answer)
+        """Return a step of the solution with one computed number changed, if possible one that `answer` has right."""
+        stated = _numbers(answer)
         computed = [(step, span) for step in _steps(problem) for span in step.results]
         if not computed:
             return f"I think that the final answer is {_slip(problem.gold or '', rng)}."
-        shared = [(step, span) for step, span in computed if answers.read_number(step.text[slice(*span)]) in there]
+        shared = [(step, span) for step, span in computed if answers.read_number(step.text[slice(*span)]) in stated]
         step, (start, end) = rng.choice(shared or computed)
         changed = step.text[:start] + _slip(step.text[start:end], rng) + step.text[end:]
         return f"I think that this step is wrong. It should be: {changed}"
@@ -104,33 +104,35 @@ class Gsm8k:
         splits, notes = apart(rows)
         if len(splits["train"]) <= self.development:
             raise ConfigError(
-                f"{self.source} has {len(splits['train'])} training problems, of which development = "
-                f"{self.development} are to be drawn; ask for fewer"
+                f"{self.source} has {len(splits['train'])} training problems, too few to draw development = "
+                f"{self.development} of them; ask for fewer"
             )
         splits["development"], rest = drawn(splits["train"], self.development, self.seed, "development")
         splits["train"] = rest[: self.train]
         return splits, notes
 
     def _sources(self) -> tuple[list[str], list[str]]:
-        """Where the training rows are, and where the test rows are (nowhere for `test = 0`)."""
-        place = Path(self.source)
-        if place.is_dir():
-            files = [path for path in sorted(place.iterdir()) if path.suffix.lower() in READERS]
-            trained, tested = ([str(p) for p in files if p.name.startswith(split)] for split in ("train", "test"))
-        elif place.suffix.lower() in READERS and not place.exists():
+        """Return the sources of the training rows and of the test rows (none for `test = 0`)."""
+        path = Path(self.source)
+        if path.is_dir():
+            files = [file for file in sorted(path.iterdir()) if file.suffix.lower() in READERS]
+            trained, tested = (
+                [str(file) for file in files if file.name.startswith(split)] for split in ("train", "test")
+            )
+        elif path.suffix.lower() in READERS and not path.exists():
             raise ConfigError(f"there is no file {self.source}; give a file, a folder or a hub id")
-        elif place.exists():
+        elif path.exists():
             trained, tested = [self.source], []
         else:
             name = self.source.removeprefix(HUB)
             if not _HUB_ID.fullmatch(name):
-                raise ConfigError(f"there is no file or folder {self.source}, and it is no hub id (owner/name)")
+                raise ConfigError(f"there is no file or folder {self.source}, and it is not a hub id; give owner/name")
             name = name if name.count("/") == 2 else f"{name}/main"
             trained, tested = [f"{HUB}{name}:train"], [f"{HUB}{name}:test"]
         missing = "train" if not trained else "test" if not tested and self.test != 0 else None
         if missing:
             raise ConfigError(
-                f"{self.source} has no {missing} rows: give a folder with train*.jsonl and test*.jsonl"
+                f"{self.source} has no {missing} rows; give a folder with train*.jsonl and test*.jsonl"
                 + (", or set test = 0 to do without" if missing == "test" else "")
             )
         return trained, tested if self.test != 0 else []
@@ -148,18 +150,18 @@ class _Step:
         return {value for span in self.results if (value := answers.read_number(self.text[slice(*span)])) is not None}
 
     def is_in(self, answer: str) -> bool:
-        """Whether `answer` has the numbers that were computed, or the words where none were."""
-        return self.values <= _numbers(answer) if self.values else _squeezed(self.text) in _squeezed(answer)
+        """Return whether `answer` contains the computed numbers; without any, whether it contains the text."""
+        return self.values <= _numbers(answer) if self.values else _without_spaces(self.text) in _without_spaces(answer)
 
     def without(self, secret: Fraction) -> str:
-        """Its text; where it comes to the number `secret`, with that number left blank."""
+        """Return its text; if it computes the number `secret`, replace that number by `…`."""
         if self.results and secret not in self.values:
             return self.text
         return _NUMBER.sub(lambda n: "…" if answers.read_number(n[0]) == secret else n[0], self.text)
 
 
 def _problem(row: Record) -> Problem:
-    asked, worked = row.text("question").strip(), row.text("answer").strip()
+    text, worked = row.text("question").strip(), row.text("answer").strip()
     last = worked.splitlines()[-1]
     gold = _GOLD.fullmatch(last)
     if gold is None or answers.read_number(gold[1]) is None:
@@ -167,8 +169,8 @@ def _problem(row: Record) -> Problem:
     lines = [line for line in worked.splitlines()[:-1] if line.strip()]
     steps = [_step(line) for line in lines]
     return Problem(
-        id=digest("gsm8k", asked)[:16],
-        chat=question(asked),
+        id=digest("gsm8k", text)[:16],
+        chat=question(text),
         gold=gold[1].replace(",", ""),
         rationale=LINES.write([*(step.text for step in steps), last]),
         bin=_bin(len(steps)),
@@ -181,14 +183,15 @@ def _bin(steps: int) -> str:
 
 
 def _step(line: str) -> _Step:
-    text, results, place = "", [], 0
-    for mark in _ANNOTATED.finditer(line):
-        text += line[place : mark.start()]
-        if mark["shown"]:
-            results.append((len(text), len(text) + len(mark["shown"])))
-        text += mark["shown"] or ""
-        place = mark.end()
-    return _Step(text + line[place:], tuple(results))
+    """Remove the annotations of `line` and note the spans of the numbers after them."""
+    text, results, end = "", [], 0
+    for match in _ANNOTATED.finditer(line):
+        text += line[end : match.start()]
+        if match["shown"]:
+            results.append((len(text), len(text) + len(match["shown"])))
+        text += match["shown"] or ""
+        end = match.end()
+    return _Step(text + line[end:], tuple(results))
 
 
 def _steps(problem: Problem) -> Iterator[_Step]:
@@ -196,15 +199,15 @@ def _steps(problem: Problem) -> Iterator[_Step]:
 
 
 def _numbers(text: str) -> set[Fraction]:
-    return {value for found in set(_NUMBER.findall(text)) if (value := answers.read_number(found)) is not None}
+    return {value for digits in set(_NUMBER.findall(text)) if (value := answers.read_number(digits)) is not None}
 
 
-def _squeezed(text: str) -> str:
+def _without_spaces(text: str) -> str:
     return "".join(text.split())
 
 
 def _slip(number: str, rng: random.Random) -> str:
-    """Another number than `number`, not far from it, written in the same way."""
+    """Draw another number near `number`, written in the same way."""
     places = len(number.partition(".")[2])
     value = int(number.replace(",", "").replace(".", ""))
     others = [value + slip for slip in _SLIPS if value < 0 or value + slip >= 0]

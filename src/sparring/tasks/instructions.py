@@ -1,8 +1,7 @@
-"""Open instructions, as rows of a file or of a hub data set: asked, and never right or wrong.
+"""Open instructions, as rows of a file or of a hub data set, without right or wrong responses.
 
-Who can score responses to them is a judge. New ones are written by `sparring write instructions`.
-
-Not here: answers, rationales, choices and conversations, which are a `table`'s.
+A judge can score responses to them. `sparring write instructions` writes new ones. The task `table` reads rows with
+answers, rationales, choices or conversations.
 """
 
 from __future__ import annotations
@@ -25,14 +24,13 @@ class Instructions:
     """Open instructions, which have no right answers: rows of a file or of a hub data set.
 
     `train`, `development` and `test` are sources (see `sparring.common.records`). A split without a source is drawn
-    from the training rows by `seed`: as many rows as its `…_size` says, or that share of them if it is below 1 (None: a
-    tenth).
-    An instruction that stands twice, with the same input, is kept once, in the test split rather than in the
-    development split rather than in the training split; `notes` says how often.
+    from the training rows by `seed`; its `…_size` is a number of rows, or a share of them if below 1 (None: a tenth).
+    A repeated instruction with the same input is kept once: in the test split first, then in the development split,
+    then in the training split. `notes` says how many were dropped.
 
-    `instruction_column` (None: `instruction`, else `prompt`) holds text; what `input_column` holds (None: `input`, else
-    `context`, where a row has one) is put below it. A column may be a path into nested cells (`instances.0.input`).
-    `system` is a system prompt for all.
+    `instruction_column` (None: `instruction`, else `prompt`) holds text. The text of `input_column` (None: `input`,
+    else `context`, if a row has one) is put below it. A column may be a path into nested cells (`instances.0.input`).
+    `system` is a system prompt for all rows.
     """
 
     name: ClassVar[str] = "instructions"
@@ -48,24 +46,24 @@ class Instructions:
     input_column: str | None = None
 
     def __post_init__(self) -> None:
-        self._sources()  # says what is wrong with them
+        self._sources()  # validates the settings
 
     @property
     def layout(self) -> StepFormat:
-        """Free text, read by lines."""
+        """Free text, split into lines."""
         return LINES
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was left out of the rows, and why."""
+        """Which rows were dropped, and why."""
         return self._loaded[1]
 
     def problems(self, split: Split) -> Sequence[Problem]:
-        """The instructions of `split`; ConfigError names the row that is wrong."""
+        """Return the instructions of `split`; ConfigError names a malformed row."""
         return self._loaded[0][split]
 
     def is_right(self, problem: Problem, response: str) -> bool:
-        """False for an empty response; ConfigError for any other, since nothing tells whether it is right."""
+        """Return False for an empty response; ConfigError for any other, since the task has no right answers."""
         if not response.strip():
             return False
         raise ConfigError(
@@ -83,13 +81,13 @@ class Instructions:
     def _problem(self, row: Record) -> Problem:
         text = row.text(self._instruction(row)).strip()
         column = self.input_column or next((c for c in ("input", "context") if row.has(c)), None)
-        given = row.plain(column) if column else None
-        if given:
-            text = f"{text}\n\n{given}"
+        input_text = row.plain(column) if column else None
+        if input_text:
+            text = f"{text}\n\n{input_text}"
         return Problem(digest("instructions", text)[:16], question(text, self.system))
 
     def _instruction(self, row: Record) -> str:
         column = self.instruction_column or next((c for c in ("instruction", "prompt") if row.has(c)), None)
         if column is None:
-            raise row.wrong(f"{nearest('column', 'instruction', row.cells)}; name yours with instruction_column")
+            raise row.wrong(f"{nearest('column', 'instruction', row.cells)}, and name it in instruction_column")
         return column

@@ -1,10 +1,10 @@
-"""Your own questions, as rows of a file or of a hub data set.
+"""The user's own questions, as rows of a file or of a hub data set.
 
-The least a row needs is a question: a text, or messages `{"role", "content"}` of which the last that a user says is
-asked (an answer of the assistant's after it is the rationale). An answer, a rationale, a category and choices are
-taken where there are such columns. Rows without answers will do for methods that need none.
+A row needs at least a question: a text, or messages `{"role", "content"}`, of which the user's last one is asked. An
+assistant's message after it is the rationale. Columns for an answer, a rationale, a category and choices are optional.
+Rows without answers suffice for methods that need none.
 
-Not here: images and tool calls, which are refused; and putting a question together from several columns.
+Images and tool calls are rejected. A question cannot be composed of several columns.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _ROLES = {"system": SYSTEM, "user": USER, "assistant": LEARNER}
 _LABELLED = re.compile(r"\s*\(\d")
 
 
-def _layout(named: str | StepFormat) -> StepFormat:
-    return steps.layout(named) if isinstance(named, str) else named
+def _step_format(value: str | StepFormat) -> StepFormat:
+    return steps.layout(value) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)
@@ -39,19 +39,19 @@ class Table:
     """Your own questions: rows of a file or of a hub data set.
 
     `train`, `development` and `test` are sources (`data/train.jsonl`, `hub:owner/name/configuration:split`; see
-    `sparring.common.records`). A split without a source is drawn from the training rows by `seed`: as many rows as its
-    `…_size` says, or that share of them if it is below 1 (None: a tenth). A question that stands twice is kept once,
-    in the test split rather than in the development split rather than in the training split; `notes` says how often.
+    `sparring.common.records`). A split without a source is drawn from the training rows by `seed`; its `…_size` is a
+    number of rows, or a share of them if below 1 (None: a tenth). A repeated question is kept once: in the test split
+    first, then in the development split, then in the training split. `notes` says how many were dropped.
 
-    Columns: `prompt_column` (None: `prompt`, else `messages`) holds text or messages; the others are `answer`,
-    `rationale`, `category` and `choices` where there are such, unless they are named. A column may be a path into
-    nested cells (`question.stem`). Choices are put below the question as lines `A. …`; they are a list of texts, a list
-    of `{"label", "text"}`, or `{"label": […], "text": […]}`, and an answer is one's letter, label, words, or index
-    from 0. `system` is a system prompt for the rows that have none of their own.
+    Columns: `prompt_column` (None: `prompt`, else `messages`) holds text or messages. The others default to `answer`,
+    `rationale`, `category` and `choices`, if they exist. A column may be a path into nested cells (`question.stem`).
+    Choices are put below the question as lines `A. …`. They are a list of texts, a list of `{"label", "text"}`, or
+    `{"label": […], "text": […]}`; an answer is a choice's letter, label, text, or index from 0. `system` is a system
+    prompt for rows without one.
 
-    `right` is the rule for a right response: `exact`, `number`, `choice`, `regex` (the answer is a pattern for all of
-    the final answer), or a function `(response, problem) -> bool` of yours, as `package.module.function` or
-    `path/to/file.py:function` (None: `choice` where there are choices, otherwise `exact`).
+    `right` is the rule for a right response: `exact`, `number`, `choice`, `regex` (the answer is a pattern for the
+    whole final answer), or your function `(response, problem) -> bool`, as `package.module.function` or
+    `path/to/file.py:function`. None: `choice` if there are choices, otherwise `exact`.
     """
 
     name: ClassVar[str] = "table"
@@ -69,26 +69,26 @@ class Table:
     category_column: str | None = None
     choices_column: str | None = None
     right: str | None = None
-    layout: Annotated[StepFormat, BeforeValidator(_layout), PlainSerializer(lambda found: found.name)] = LINES
+    layout: Annotated[StepFormat, BeforeValidator(_step_format), PlainSerializer(lambda value: value.name)] = LINES
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "layout", _layout(self.layout))
-        self._sources()  # says what is wrong with them
+        object.__setattr__(self, "layout", _step_format(self.layout))
+        self._sources()  # validates the settings
         if self._function is None and self.right not in (None, *_RULES):
-            rules = nearest("rule for right answers", str(self.right), _RULES)
-            raise ConfigError(f"{rules}, and package.module.function or path/to/file.py:function")
+            unknown = nearest("rule for right answers", str(self.right), _RULES)
+            raise ConfigError(f"{unknown}, or give package.module.function or path/to/file.py:function")
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was left out of the rows or added to them, and why."""
+        """Which rows were dropped or completed, and why."""
         return self._loaded[1]
 
     def problems(self, split: Split) -> Sequence[Problem]:
-        """The problems of `split`; ConfigError names the row that is wrong."""
+        """Return the problems of `split`; ConfigError names a malformed row."""
         return self._loaded[0][split]
 
     def is_right(self, problem: Problem, response: str) -> bool:
-        """Whether `response` is right by the rule; ConfigError if that takes an answer and the row has none."""
+        """Return whether `response` is right; ConfigError if the rule needs an answer that the row lacks."""
         if not response.strip():
             return False
         if self._function is not None:
@@ -96,7 +96,7 @@ class Table:
         if problem.gold is None:
             raise ConfigError(
                 "a row without an answer cannot tell whether a response is right; name its column with answer_column, "
-                "or a function of yours with right"
+                "or your own function with right"
             )
         if self._rule(problem) == "choice":
             return answers.choice(problem.gold, response, problem.data.get("choices", ()))
@@ -114,59 +114,58 @@ class Table:
 
     @cached_property
     def _loaded(self) -> tuple[dict[str, list[Problem]], tuple[str, ...]]:
-        splits, lost = self._sources().parted(self._problem)
+        splits, notes = self._sources().parted(self._problem)
         counts: Counter[str] = Counter()
-        ended = {split: [self._ended(problem, counts) for problem in problems] for split, problems in splits.items()}
-        return ended, lost + tuple(f"{what}: {count}" for what, count in counts.items())
+        completed = {split: [self._complete(problem, counts) for problem in splits[split]] for split in splits}
+        return completed, notes + tuple(f"{what}: {count}" for what, count in counts.items())
 
-    def _ended(self, problem: Problem, counts: Counter[str]) -> Problem:
-        """`problem` with a rationale in the layout that ends in its answer, if that can be told and it states no
-        other."""
+    def _complete(self, problem: Problem, counts: Counter[str]) -> Problem:
+        """Write the rationale in the step format, and add the answer to it if it states none."""
         if problem.rationale is None:
             return problem
-        told = self._laid_out(problem.rationale)
-        judged = problem.gold is not None and self._function is None and self.right != "regex"
-        if judged and not self.is_right(problem, told):
-            if answers.states(told):
+        rationale = self._in_step_format(problem.rationale)
+        is_checkable = problem.gold is not None and self._function is None and self.right != "regex"
+        if is_checkable and not self.is_right(problem, rationale):
+            if answers.states(rationale):
                 counts["rationales that end in another answer than their row's"] += 1
             else:
                 counts["rationales to which the answer was added"] += 1
-                told = self._laid_out(problem.rationale, f"The answer is {problem.gold}.")
-        return replace(problem, rationale=told)
+                rationale = self._in_step_format(problem.rationale, f"The answer is {problem.gold}.")
+        return replace(problem, rationale=rationale)
 
-    def _laid_out(self, told: str, *more: str) -> str:
-        """`told` and the line `more` in the layout; labels that are there stay."""
+    def _in_step_format(self, rationale: str, *last_lines: str) -> str:
+        """Write `rationale` and `last_lines` in the step format; existing labels stay."""
         if not self.layout.numbered:
-            return "\n".join((told, *more))
-        if _LABELLED.match(told):
-            return "\n".join((told, *(f"({FINAL}) {line}" for line in more)))
-        return self.layout.write([*(step.text for step in LINES.split(told)), *more])
+            return "\n".join((rationale, *last_lines))
+        if _LABELLED.match(rationale):
+            return "\n".join((rationale, *(f"({FINAL}) {line}" for line in last_lines)))
+        return self.layout.write([*(step.text for step in LINES.split(rationale)), *last_lines])
 
     # ---- one row
 
     def _problem(self, row: Record) -> Problem:
-        chat, told = self._asked(row)
+        chat, reply = self._prompt(row)
         options = self._options(row)
         if options is not None:
             chat = Chat((*chat.messages[:-1], message(USER, f"{chat.text}\n{options.listed}")))
-        said = [word for turn in chat.messages for word in (turn.author, turn.text)]
+        content = [text for turn in chat.messages for text in (turn.author, turn.text)]
         if self.system and chat.messages[0].author != SYSTEM:
             chat = Chat((message(SYSTEM, self.system), *chat.messages))
         category = _column(row, self.category_column, "category")
         return Problem(
-            id=digest("table", *said)[:16],  # without `system`, whose wording is not to part the rows anew
+            id=digest("table", *content)[:16],  # without `system`, so that rewording it does not change the splits
             chat=chat,
             gold=self._gold(row, options),
-            rationale=self._rationale(row, told),
+            rationale=self._rationale(row, reply),
             bin=(row.plain(category) if category else None) or "all",
             data={} if options is None else {"choices": list(options.texts)},
         )
 
-    def _asked(self, row: Record) -> tuple[Chat, str | None]:
-        """The question, and the answer that a conversation may end in."""
+    def _prompt(self, row: Record) -> tuple[Chat, str | None]:
+        """Return the question, and the reply at the end of a conversation, if any."""
         column = self.prompt_column or next((c for c in ("prompt", "messages") if row.has(c)), None)
         if column is None:
-            raise row.wrong(f"{nearest('column', 'prompt', row.cells)}; name yours with prompt_column")
+            raise row.wrong(f"{nearest('column', 'prompt', row.cells)}, and name it in prompt_column")
         value = row.cell(column)
         return _conversation(row, column, value) if isinstance(value, list) else (question(row.text(column)), None)
 
@@ -176,15 +175,15 @@ class Table:
         if column is None or value is None:
             return None
         if self._function is None and self.right not in (None, "choice"):
-            raise row.wrong(f"right = {self.right!r} does not go with choices; leave it out, or name a function")
+            raise row.wrong(f"right = {self.right!r} cannot be combined with choices; remove it, or name a function")
         return _read_options(row, column, value)
 
-    def _rationale(self, row: Record, told: str | None) -> str | None:
+    def _rationale(self, row: Record, reply: str | None) -> str | None:
         column = _column(row, self.rationale_column, "rationale")
         written = row.plain(column) if column else None
-        if told is not None and written is not None:
-            raise row.wrong(f"two rationales, in {column} and after the last question; leave one out")
-        return written if told is None else told
+        if reply is not None and written is not None:
+            raise row.wrong(f"two rationales, in {column} and after the last question; remove one")
+        return written if reply is None else reply
 
     def _gold(self, row: Record, options: _Options | None) -> str | None:
         column = _column(row, self.answer_column, "answer")
@@ -197,17 +196,17 @@ class Table:
         return check(row, column, gold) if check else gold
 
 
-def _column(row: Record, named: str | None, usual: str) -> str | None:
-    """The column that was named, or the usual one where the row has it."""
-    return named or (usual if row.has(usual) else None)
+def _column(row: Record, named: str | None, default: str) -> str | None:
+    """Return the named column, or the default one if the row has it."""
+    return named or (default if row.has(default) else None)
 
 
-# ---- golds that a rule can use
+# ---- gold answers per rule
 
 
 def _number(row: Record, column: str, gold: str) -> str:
     if answers.read_number(gold) is None:
-        raise row.wrong(f"{column} is {gold[:40]!r}, which is no number; right = 'exact' compares words")
+        raise row.wrong(f"{column} is {gold[:40]!r}, which is not a number; set right = 'exact' to compare words")
     return gold
 
 
@@ -215,14 +214,14 @@ def _pattern(row: Record, column: str, gold: str) -> str:
     try:
         re.compile(gold)
     except re.error as error:
-        raise row.wrong(f"{column} is no regular expression: {error}") from error
+        raise row.wrong(f"{column} is not a regular expression: {error}") from error
     return gold
 
 
 def _only_letter(row: Record, column: str, gold: str) -> str:
     letter = gold.strip("()[].: ").upper()
     if len(letter) != 1 or letter not in answers.LETTERS:
-        raise row.wrong(f"{column} is {gold[:40]!r}, not a letter, and no choices_column says what it may be")
+        raise row.wrong(f"{column} is {gold[:40]!r}, not a letter; name the column of the choices with choices_column")
     return letter
 
 
@@ -240,7 +239,7 @@ _RULES = ("choice", *_JUDGES)
 
 @dataclass(frozen=True)
 class _Options:
-    """The choices of a row; `labels` are the data set's own, shown to nobody."""
+    """The choices of a row; `labels` are the data set's own and are not shown."""
 
     labels: Sequence[str]
     texts: Sequence[str]
@@ -250,27 +249,26 @@ class _Options:
         return "\n".join(f"{letter}. {text}" for letter, text in zip(answers.LETTERS, self.texts, strict=False))
 
     def letter(self, row: Record, column: str, gold: str) -> str:
-        """The letter of the choice that `gold` names; ConfigError if it names none, or one by letter and another by
-        its words."""
+        """Return the letter of the choice that `gold` names; ConfigError if it names none or several."""
         value = row.cell(column)
         is_index = isinstance(value, int | float) and not isinstance(value, bool)
-        places = self._at(gold) if is_index else self._named(gold)
-        if len(places) == 1:
-            return answers.LETTERS[places.pop()]
-        how = "names two of" if places else "is not among"
+        indices = self._at(gold) if is_index else self._named(gold)
+        if len(indices) == 1:
+            return answers.LETTERS[indices.pop()]
+        reason = "names two of" if indices else "is not among"
         listed = self.listed.replace("\n", ", ")[:100]
-        raise row.wrong(f"{column} is {gold[:40]!r}, which {how} the choices {listed} (an index counts from 0)")
+        raise row.wrong(f"{column} is {gold[:40]!r}, which {reason} the choices {listed} (an index counts from 0)")
 
     def _at(self, index: str) -> set[int]:
-        return {place for place in range(len(self.texts)) if str(place) == index}
+        return {position for position in range(len(self.texts)) if str(position) == index}
 
     def _named(self, gold: str) -> set[int]:
         label = gold.strip("()[].: ").casefold()
-        named = {place for place, mark in enumerate(self.labels) if mark.casefold() == label}
-        named |= {place for place, text in enumerate(self.texts) if text.strip() == gold}
+        named = {index for index, own_label in enumerate(self.labels) if own_label.casefold() == label}
+        named |= {index for index, text in enumerate(self.texts) if text.strip() == gold}
         if named or any(text.strip().isdecimal() for text in self.texts):
             return named
-        return self._at(gold)  # a file whose numbers are text
+        return self._at(gold)  # in CSV, an index is text
 
 
 def _read_options(row: Record, column: str, value: Any) -> _Options:
@@ -293,16 +291,16 @@ def _read_options(row: Record, column: str, value: Any) -> _Options:
 # ---- conversations
 
 
-def _conversation(row: Record, column: str, said: list[Any]) -> tuple[Chat, str | None]:
-    """Messages up to the last that a user says, and what an assistant says after it."""
-    messages = [_message(row, f"{column}, message {n}", turn) for n, turn in enumerate(said, start=1)]
-    told = messages.pop()[1] if messages and messages[-1][0] == LEARNER else None
+def _conversation(row: Record, column: str, turns: list[Any]) -> tuple[Chat, str | None]:
+    """Return the messages up to the user's last one, and the assistant's reply to it, if any."""
+    messages = [_message(row, f"{column}, message {n}", turn) for n, turn in enumerate(turns, start=1)]
+    reply = messages.pop()[1] if messages and messages[-1][0] == LEARNER else None
     authors = [author for author, _ in messages]
     if not authors or authors[-1] != USER:
-        raise row.wrong(f"{column} does not end in a message of the user's, or in one and an answer to it")
+        raise row.wrong(f"{column} must end in a message of the user, or in one and a reply to it")
     if SYSTEM in authors[1:]:
-        raise row.wrong(f"{column} has a system prompt that does not stand first")
-    return Chat(tuple(message(author, text) for author, text in messages)), told
+        raise row.wrong(f"{column} has a system prompt that is not its first message")
+    return Chat(tuple(message(author, text) for author, text in messages)), reply
 
 
 def _message(row: Record, where: str, turn: Any) -> tuple[str, str]:
@@ -310,9 +308,9 @@ def _message(row: Record, where: str, turn: Any) -> tuple[str, str]:
         raise row.wrong(f"{where} is not an object with role and content: {str(turn)[:60]}")
     role, content = turn["role"], turn["content"]
     if turn.get("tool_calls") or role in ("tool", "function"):
-        raise row.wrong(f"{where} is a tool call or its result; conversations with tools are not supported")
+        raise row.wrong(f"{where} is a tool call or its result; remove conversations with tools")
     if role not in _ROLES:
         raise row.wrong(f"{where}: {nearest('role', str(role), _ROLES)}")
     if isinstance(content, list):
-        raise row.wrong(f"{where} has a content of several parts (images?); text alone is supported")
+        raise row.wrong(f"{where} has content of several parts (images?); give text alone")
     return _ROLES[role], check_text(row, where, content)

@@ -1,12 +1,12 @@
 """Word sorting, from BIG-bench, worked out as in TriPosT (arXiv 2310.13522): by first letters, then tie by tie.
 
-The *paper* range asks in the words of BIG-bench for 2-7 words (seen, the bins of the training split) and 8-20 words
-(unseen). The *easy* range is ours, for learners that read characters: three to five short words; the smallest one left
-is picked, line by line, then all are listed. (A tiny learner took longer to learn inserting word after word.)
+The *paper* range has BIG-bench's question with 2-7 words (seen, the bins of the training split) or 8-20 words (unseen).
+The *easy* range is ours, for character-level learners: three to five short words. Each line picks the smallest
+remaining word; the last line lists all. (A tiny learner needed longer to learn sorting by insertion.)
 
-A subpart that was begun is sorted to its end before the next one: that is how worked answers are laid out, and people
-who labelled first mistakes (BIG-Bench-Mistake) call anything else one. Where TriPosT's script gives two neighbours
-the same number, (3.2) twice and then (3.4), ours counts on.
+A subpart is sorted completely before the next one starts. Worked answers do so, and the annotators of first mistakes
+(BIG-Bench-Mistake) count anything else as one. Where TriPosT's script numbers two neighbours alike, (3.2) twice and
+then (3.4), ours continues to count.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from sparring.parsing.steps import COMPACT, FINAL, NUMBERED, Fault, Step, StepFo
 
 WordSet = frozenset[str]
 
-KIN = 0.25  # ours: share of words drawn among those that begin like an earlier one, so that there are ties to break
+KIN = 0.25  # ours: share of words that start like an earlier one, so that there are ties
 SEEN, UNSEEN, EASY = (2, 7), (8, 20), (3, 5)  # counts of words
-SHORT, LONG = 4, 12  # letters, at most, in the easy range and in the paper's
+SHORT, LONG = 4, 12  # maximal letters in the easy and in the paper's range
 QUESTION, EASY_QUESTION = "Sort the following words alphabetically: List: ", "sort: "
 
 
@@ -62,7 +62,7 @@ class WordSorting:
 
     @property
     def layout(self) -> StepFormat:
-        """How worked answers are laid out."""
+        """The step format of worked answers."""
         return COMPACT if self.range == "easy" else NUMBERED
 
     @cached_property
@@ -70,47 +70,47 @@ class WordSorting:
         return Pool(self._draw, self.seed, self.train, self.development, self.test)
 
     def problems(self, split: Split) -> Sequence[Problem]:
-        """The problems of `split`."""
+        """Return the problems of `split`."""
         return self._pool.problems(split)
 
     def endless(self) -> Iterator[Problem]:
-        """Training problems without end, the training split first."""
+        """Yield training problems without end, the training split first."""
         return self._pool.endless()
 
     def ask(self, words: Sequence[str]) -> Problem:
-        """The problem to sort `words`, all different; the same words in another order are the same problem."""
-        easy = self.range == "easy"
-        low, high, known = (*SEEN, "seen") if len(words) <= SEEN[1] else (*UNSEEN, "unseen")
+        """Return the problem to sort distinct `words`; the same words in another order are the same problem."""
+        is_easy = self.range == "easy"
+        low, high, novelty = (*SEEN, "seen") if len(words) <= SEEN[1] else (*UNSEEN, "unseen")
         problem = Problem(
             id=digest(*sorted(words))[:16],
-            chat=question(f"{EASY_QUESTION if easy else QUESTION}{' '.join(words)}"),
+            chat=question(f"{EASY_QUESTION if is_easy else QUESTION}{' '.join(words)}"),
             gold=" ".join(sorted(words)),
-            bin=f"{len(words)} words" if easy else f"{known}, {low}-{high} words",
+            bin=f"{len(words)} words" if is_easy else f"{novelty}, {low}-{high} words",
             data={"words": list(words)},
         )
         return replace(problem, rationale=self.solve(problem, ""))
 
     def _draw(self, rng: random.Random, split: Split) -> Problem:
         if self.range == "easy":
-            return self.ask(_some(rng, rng.randint(*EASY), SHORT))
-        seen = split == "train" or rng.random() < 0.5
-        return self.ask(_some(rng, rng.randint(*(SEEN if seen else UNSEEN)), LONG))
+            return self.ask(_draw_words(rng, rng.randint(*EASY), SHORT))
+        is_seen = split == "train" or rng.random() < 0.5
+        return self.ask(_draw_words(rng, rng.randint(*(SEEN if is_seen else UNSEEN)), LONG))
 
     def is_right(self, problem: Problem, response: str) -> bool:
-        """Whether the list that `response` ends in is the sorted one."""
+        """Return whether `response` ends in the sorted list."""
         words = problem.data["words"]
         return sorting.stated(response, sorting.vocabulary(words)).words == sorted(words)
 
     def first_error(self, problem: Problem, answer: str) -> Fault | None:
-        """The first wrong step of `answer`, or its last where it stops short."""
-        found = self._astray(problem, answer)
-        if found is None:
+        """Return the first wrong step of `answer`, or its last step if it stops too early."""
+        mistake = self._first_mistake(problem, answer)
+        if mistake is None:
             return None
-        step, wrong = found
+        step, wrong = mistake
         return Fault(step.label, step.text[slice(*wrong.span)], str(wrong))
 
     def solve(self, problem: Problem, kept: str) -> str:
-        """`kept` and the steps that are left."""
+        """Return `kept` and the remaining steps."""
         words, steps = problem.data["words"], self.layout.split(kept)
         if self.range == "easy":
             listed = [len(sorting.stated(step.text, sorting.vocabulary(words)).words) for step in steps]
@@ -118,25 +118,25 @@ class WordSorting:
         else:
             board = _Board(words)
             board.follow(steps)
-            numbered = not steps or kept[steps[0].start : steps[0].end].strip() != steps[0].text
-            left = [f"({label}) {sentence}" if numbered else sentence for label, sentence in board.rest()]
+            is_numbered = not steps or kept[steps[0].start : steps[0].end].strip() != steps[0].text
+            left = [f"({label}) {sentence}" if is_numbered else sentence for label, sentence in board.rest()]
         gap = "\n" if left and kept and not kept.endswith("\n") else ""
         return kept + gap + "\n".join(left)
 
     def hint(self, problem: Problem, answer: str, rng: random.Random) -> str:
-        """Easy: the true order of two words, of the first fault if there is one. Paper: what is wrong in that step, or
-        the letters that tell two words apart."""
-        found = self._astray(problem, answer)
+        """Easy: the order of two words, those of the first mistake if any. Paper: the reason of the first mistake, or
+        the letters in which two words differ."""
+        mistake = self._first_mistake(problem, answer)
         if self.range == "easy":
-            one, other = sorting.neighbours(sorted(problem.data["words"]), rng, found[1].about if found else ())
+            one, other = sorting.neighbours(sorted(problem.data["words"]), rng, mistake[1].about if mistake else ())
             return f"check: {one}<{other}"
-        if found:
-            return f"Check step ({found[0].label}): {found[1]}."
+        if mistake:
+            return f"Check step ({mistake[0].label}): {mistake[1]}."
         label, one, other = self._topic(problem, answer, rng)
         return f"Check step ({label}): {sorting.difference(one, other)}."
 
     def false_claim(self, problem: Problem, answer: str, rng: random.Random) -> str:
-        """The words of `hint`, with two words or their letters exchanged."""
+        """Return a remark worded like a hint, with two words or their letters exchanged."""
         label, one, other = self._topic(problem, answer, rng)
         if self.range == "easy":
             return f"check: {other}<{one}"
@@ -144,49 +144,49 @@ class WordSorting:
         claimed = f"{sorting.spelled(one, depth, other)} and {sorting.spelled(other, depth, one)}"
         return f"Check step ({label}): in the {ordinal(depth)} letter, {claimed}."
 
-    def _astray(self, problem: Problem, answer: str) -> tuple[Step, Wrong] | None:
-        """The first wrong step and what is wrong in it."""
+    def _first_mistake(self, problem: Problem, answer: str) -> tuple[Step, Wrong] | None:
+        """Return the first wrong step and its mistake, if any."""
         words, steps = problem.data["words"], self.layout.split(answer)
         if not steps:
             return Step("1", "", 0, 0), Wrong((0, 0), "there is no answer")
-        found = _wrong_pick(words, steps) if self.range == "easy" else _Board(words).follow(steps)
-        if found is None and not self.is_right(problem, answer):
+        mistake = _wrong_pick(words, steps) if self.range == "easy" else _Board(words).follow(steps)
+        if mistake is None and not self.is_right(problem, answer):
             return steps[-1], Wrong((0, len(steps[-1].text)), "the answer stops before the sorted list")
-        return found
+        return mistake
 
     def _topic(self, problem: Problem, answer: str, rng: random.Random) -> tuple[str, str, str]:
-        """A step of `answer`, by its label, and two of its words, in their order."""
+        """Draw a step of `answer` and two of its words; return its label and the words in their order."""
         words, steps = problem.data["words"], self.layout.split(answer)
         named = [(step.label, sorting.named(step.text, words)) for step in steps]
-        label, found = rng.choice([topic for topic in named if len(topic[1]) > 1] or [("1", sorted(words))])
-        return label, *sorting.neighbours(found, rng)
+        label, ordered = rng.choice([topic for topic in named if len(topic[1]) > 1] or [("1", sorted(words))])
+        return label, *sorting.neighbours(ordered, rng)
 
 
 @cache
 def _lexicon(longest: int) -> tuple[Sequence[str], Mapping[str, Sequence[str]]]:
-    """The words of up to `longest` letters, and those that begin with given one, two or three letters."""
+    """Return the words of up to `longest` letters, and the same words by their first one, two and three letters."""
     words = [word for word in (files(__package__) / "words.txt").read_text().split() if len(word) <= longest]
-    beginning = defaultdict(list)
+    by_prefix = defaultdict(list)
     for word in words:
         for length in (1, 2, 3):
-            beginning[word[:length]].append(word)
-    return words, beginning
+            by_prefix[word[:length]].append(word)
+    return words, by_prefix
 
 
-def _some(rng: random.Random, count: int, longest: int) -> list[str]:
-    """Words none of which begins another: then some letter tells any two apart, as in TriPosT's data."""
-    words, beginning = _lexicon(longest)
-    found: list[str] = []
-    while len(found) < count:
-        kin = found and rng.random() < KIN
-        word = rng.choice(beginning[rng.choice(found)[: rng.randint(1, 3)]] if kin else words)
-        if not any(word.startswith(other) or other.startswith(word) for other in found):
-            found.append(word)
-    return found
+def _draw_words(rng: random.Random, count: int, longest: int) -> list[str]:
+    """Draw words none of which is a prefix of another, so any two differ in some letter, as in TriPosT's data."""
+    words, by_prefix = _lexicon(longest)
+    drawn: list[str] = []
+    while len(drawn) < count:
+        shares_prefix = drawn and rng.random() < KIN
+        word = rng.choice(by_prefix[rng.choice(drawn)[: rng.randint(1, 3)]] if shares_prefix else words)
+        if not any(word.startswith(other) or other.startswith(word) for other in drawn):
+            drawn.append(word)
+    return drawn
 
 
 def _wrong_pick(words: Sequence[str], steps: Sequence[Step]) -> tuple[Step, Wrong] | None:
-    """The first step that is neither the smallest word left nor the sorted list."""
+    """Return the first step that is neither the smallest remaining word nor the sorted list, and its mistake."""
     known, left = sorting.vocabulary(words), sorted(words)
     for step in steps:
         listing = sorting.stated(step.text, known)
@@ -205,8 +205,8 @@ def _wrong_pick(words: Sequence[str], steps: Sequence[Step]) -> tuple[Step, Wron
 
 @dataclass
 class _Frame:
-    """A subpart that is being sorted by its letters at `depth`: begun at step `label`; `charted` once its new order is
-    stated; `spelt` are the words whose letters were given, last in the step and span `spelt_at`."""
+    """A subpart that is being sorted by its letters at `depth`, started at step `label`. `charted`: its new order is
+    stated. `spelt` are the words whose letters were given; `spelt_at` is the step and span of the last ones."""
 
     words: WordSet
     depth: int
@@ -217,13 +217,13 @@ class _Frame:
 
 
 class _Board:
-    """What the steps of an answer have established, and so what is wrong with the next or has to be written next."""
+    """The state that the steps of an answer have reached; it checks the next step or writes it."""
 
     def __init__(self, words: Sequence[str]) -> None:
         self.words = words
         self.known = sorting.vocabulary(words)
-        self.blocks: list[tuple[WordSet, int]] = [(frozenset(words), 0)]  # in order, each with its letters compared
-        self.frames = [_Frame(frozenset(words), 0, "")]  # subparts within subparts
+        self.blocks: list[tuple[WordSet, int]] = [(frozenset(words), 0)]  # in order; letters compared
+        self.frames = [_Frame(frozenset(words), 0, "")]  # nested subparts, the current one last
         self.step = Step("", "", 0, 0)
         self.label = ""
         self.concluded = self.listed = False
@@ -233,42 +233,42 @@ class _Board:
         return self.frames[-1]
 
     def tied(self) -> list[tuple[WordSet, int]]:
-        """The blocks still to be sorted, those that were begun first."""
+        """Return the blocks still to be sorted, started ones first."""
         return sorted((block for block in self.blocks if len(block[0]) > 1), key=lambda block: block[1] == 1)
 
     def refined(self) -> list[tuple[WordSet, int]]:
-        """The blocks as the letters of the newest subpart divide them."""
+        """Return the blocks after dividing the current subpart by its letters."""
         if self.top.charted:
             return self.blocks
         depth, words = self.top.depth, self.top.words
         letters = sorted({letter(word, depth) for word in words})
-        pieces = [(frozenset(word for word in words if letter(word, depth) == its), depth + 1) for its in letters]
+        pieces = [(frozenset(word for word in words if letter(word, depth) == each), depth + 1) for each in letters]
         return [piece for block in self.blocks for piece in (pieces if block[0] == words else [block])]
 
     def chart(self) -> None:
-        """The order of the newest subpart by its letters is stated."""
+        """Record that the order of the current subpart by its letters is stated."""
         self.blocks, self.top.charted = self.refined(), True
 
     def begin(self, words: WordSet, depth: int) -> None:
-        """A subpart is taken up; one that was not divided at all goes on under its number."""
+        """Start a subpart. A subpart that its last letters did not divide continues under its label."""
         while len(self.frames) > 1 and not self.top.words >= words:
             self.frames.pop()
-        again = len(self.frames) > 1 and self.top.words == words
-        self.frames.append(_Frame(words, depth, self.frames.pop().label if again else self.label))
+        is_undivided = len(self.frames) > 1 and self.top.words == words
+        self.frames.append(_Frame(words, depth, self.frames.pop().label if is_undivided else self.label))
 
     def conclude(self) -> None:
-        """The order of the newest subpart, or of all words, is stated to be done with it."""
+        """Record that the final order of the current subpart, or of all words, is stated."""
         if len(self.frames) == 1:
             self.concluded = not self.tied()
         elif self.label.startswith(f"{(label := self.frames.pop().label)}."):
             self.label = label
 
     def follow(self, steps: Sequence[Step]) -> tuple[Step, Wrong] | None:
-        """Takes in `steps` up to the first wrong one."""
+        """Take `steps` up to the first wrong one; return it with its mistake, if any."""
         try:
             for step in steps:
                 self.step, final = step, step.label.lower() == FINAL.lower()
-                self.label = self.label if final else step.label  # what goes on after it goes on counting
+                self.label = self.label if final else step.label  # later steps continue the count
                 for statement in sorting.read_sorting(step.text, self.known, final):
                     self.take(statement)
             self.check_spelt()
@@ -296,15 +296,15 @@ class _Board:
     def check_spelt(self) -> None:
         missing = self.within(self.top.words - self.top.spelt)
         if self.top.spelt_at and missing:
-            self.step, span = self.top.spelt_at  # letters may be given over several steps: only now it shows
+            self.step, span = self.top.spelt_at  # letters may be given over several steps, so this shows late
             raise Wrong(span, f'"{missing[0]}" is missing')
 
     def take_subpart(self, block: Block) -> None:
         sorting.check_words(block.mentions, self.words)
-        at_hand = not self.top.charted and block.words == self.top.words
-        if not self.top.charted and (not at_hand or (self.top.spelt and len(self.refined()) == len(self.blocks))):
-            self.chart()  # of the subpart at hand: when its letters leave it whole, naming it states its order
-        if at_hand:
+        is_current = not self.top.charted and block.words == self.top.words
+        if not self.top.charted and (not is_current or (self.top.spelt and len(self.refined()) == len(self.blocks))):
+            self.chart()  # if its letters do not divide the current subpart, naming it states its order
+        if is_current:
             return
         depth = next((depth for words, depth in self.tied() if words == block.words), None)
         if depth is None:
@@ -317,22 +317,22 @@ class _Board:
         for left in (words for words, depth in self.tied() if depth > 1):
             raise Wrong(span, f"the subpart {self.written(left)} has to be sorted first")
 
-    def take_letter(self, said: Spelling) -> None:
-        word = said.mention.word
-        sorting.check_words([said.mention], self.words)
+    def take_letter(self, spelling: Spelling) -> None:
+        word = spelling.mention.word
+        sorting.check_words([spelling.mention], self.words)
         if self.top.charted:
             words, depth = next(block for block in self.blocks if word in block[0])
-            if len(words) == 1 or not said.fits(depth):
-                if any(said.fits(earlier) for earlier in range(depth)):
-                    return  # a reason, given once more
-                raise Wrong(said.span, sorting.reminder(word, depth - (len(words) == 1)))
-            self.take_subpart(Block("", tuple(sorting.Mention(one, said.span) for one in words), said.span))
-        sorting.check_words([said.mention], self.within(self.top.words - self.top.spelt))
-        if not said.fits(self.top.depth):
-            raise Wrong(said.span, sorting.reminder(word, self.top.depth))
+            if len(words) == 1 or not spelling.fits(depth):
+                if any(spelling.fits(earlier) for earlier in range(depth)):
+                    return  # a repeated reason
+                raise Wrong(spelling.span, sorting.reminder(word, depth - (len(words) == 1)))
+            self.take_subpart(Block("", tuple(sorting.Mention(one, spelling.span) for one in words), spelling.span))
+        sorting.check_words([spelling.mention], self.within(self.top.words - self.top.spelt))
+        if not spelling.fits(self.top.depth):
+            raise Wrong(spelling.span, sorting.reminder(word, self.top.depth))
         self.top.spelt.add(word)
-        step, span = self.top.spelt_at or (self.step, said.span)
-        self.top.spelt_at = self.step, (span[0] if step is self.step else said.span[0], said.span[1])
+        step, span = self.top.spelt_at or (self.step, spelling.span)
+        self.top.spelt_at = self.step, (span[0] if step is self.step else spelling.span[0], spelling.span[1])
 
     def take_order(self, order: StatedOrder) -> None:
         mentions = [mention for block in order.blocks for mention in block.mentions]
@@ -340,23 +340,23 @@ class _Board:
         words, newest = frozenset(mention.word for mention in mentions), self.top
         target = min(reversed(self.frames), key=lambda frame: len(frame.words ^ words))
         sorting.check_words(mentions, self.within(target.words), order.span)
-        charting = not newest.charted
-        if charting and target is newest:
+        is_new_order = not newest.charted
+        if is_new_order and target is newest:
             sorting.check_numbers(order, newest.depth)
         sorting.check_order(order, [block for block, _ in self.refined() if block <= target.words])
-        if charting:
+        if is_new_order:
             self.chart()
-        if not (charting and target is newest):
+        if not (is_new_order and target is newest):
             while self.top is not target:
                 self.frames.pop()
             self.conclude()
 
     def rest(self) -> Iterator[tuple[str, str]]:
-        """The steps that are left to write: label and sentence."""
+        """Yield label and sentence of each remaining step."""
         while not self.listed:
             self.listed = self.concluded
-            inner = bool(self.top.label) and not self.top.charted and self.top.label == self.label
-            self.label = f"{self.label}.1" if inner else _after(self.label)
+            is_first_inside = bool(self.top.label) and not self.top.charted and self.top.label == self.label
+            self.label = f"{self.label}.1" if is_first_inside else _after(self.label)
             yield FINAL if self.listed else self.label, self.next_sentence()
 
     def next_sentence(self) -> str:
@@ -391,7 +391,7 @@ class _Board:
         return words if len(block) == 1 else f"[{words}]"
 
     def within(self, words: WordSet) -> list[str]:
-        """Those `words` in the order of the question."""
+        """Return `words` in the order of the question."""
         return [word for word in self.words if word in words]
 
 

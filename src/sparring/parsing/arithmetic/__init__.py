@@ -1,7 +1,7 @@
-"""Integer arithmetic as people write it down: expressions, what they say, equations in prose, and whole derivations.
+"""Integer arithmetic as people write it: expressions, normal forms, equations in prose, and whole derivations.
 
-expressions   the tree that was written: read, write, work out
-forms         what it says, brackets that change nothing apart; what follows from what
-equations     what a text says equals what
-derivation    a worked calculation, followed line by line to the first thing that is wrong
+expressions   the syntax tree: parse, format, evaluate
+forms         a normal form without redundant brackets; whether one form follows from another
+equations     the equations in a text
+derivation    a worked calculation, followed line by line to its first mistake
 """

@@ -1,10 +1,10 @@
-"""Equations read out of prose: `Let's calculate A = (7 - -1) = 8.` says that A is (7 - -1), which is 8.
+"""Read equations from prose: `Let's calculate A = (7 - -1) = 8.` states that A is (7 - -1), which is 8.
 
-Words end an equation, `is` between two sides makes one, the marks of LaTeX and Markdown are nothing. What is not
-recognised is left out, what looks like an equation and cannot be read is kept as unreadable. Time is linear in the
-length of the text; nothing is evaluated.
+Words end an equation, `is` between two sides counts as `=`, and LaTeX and Markdown markup is ignored. Unrecognised text
+is skipped; an equation that cannot be read is kept as unreadable. Time is linear in the length of the text; nothing is
+evaluated.
 
-Not here: whether what is said is true; see `derivation`.
+`derivation` checks whether statements are true.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class Side(NamedTuple):
 
 
 class Statement(NamedTuple):
-    """Sides with `=` between them, or one side alone.
+    """Sides joined by `=`, or one side alone.
 
-    `says`: "answer" after words such as "the answer is", "alone" where it is all there is on its line, or called a
-    result. `goes_on`: it begins with `=`, and so goes on with the statement before it. `unreadable` is the span of the
-    first side of an equation that is no expression of + - *.
+    `says`: "answer" after words such as "the answer is"; "alone" if nothing else is on its line, or if it is called a
+    result. `goes_on`: it starts with `=` and continues the previous statement. `unreadable` is the span of the first
+    side of an equation that is not an expression of + - *.
     """
 
     sides: tuple[Side, ...]
@@ -40,7 +40,7 @@ class Statement(NamedTuple):
 
     @property
     def value(self) -> int | None:
-        """The number that it ends in."""
+        """The number on its last side, if any."""
         last = self.sides[-1].expression if self.sides else None
         return last if isinstance(last, int) else None
 
@@ -49,7 +49,7 @@ _Token = tuple[str, int, int]
 
 
 class _Run(list[_Token]):
-    """Tokens of one equation; `operates`: there is an operator among them."""
+    """Tokens of one equation; `operates`: one of them is an operator."""
 
     operates = False
 
@@ -79,12 +79,12 @@ _ITEM = re.compile(r"(?:(?:thought|step|line) *\d+ *[:.)-]|\d+[.)](?= )|[*•] |
 
 
 def explained(text: str) -> frozenset[str]:
-    """The names that `text` explains somewhere: words before `=`, and capitals that are said to be something."""
-    return frozenset(name for found in _EXPLAINED.findall(text) for name in found if name)
+    """Return the names that `text` explains: words before `=`, and capitals that it says are something."""
+    return frozenset(name for groups in _EXPLAINED.findall(text) for name in groups if name)
 
 
 def statements(text: str, start: int, end: int, names: frozenset[str]) -> Iterator[Statement]:
-    """The statements in `text[start:end]`, a step; `names` are those explained anywhere in the text."""
+    """Yield the statements in `text[start:end]`, one step; `names` are those explained anywhere in the text."""
     item = _ITEM.match(text, start, end)
     start = item.end() if item else start
     run = _Run()
@@ -101,10 +101,10 @@ def statements(text: str, start: int, end: int, names: frozenset[str]) -> Iterat
 
 
 def _token(piece: re.Match[str], run: _Run, names: frozenset[str]) -> str | None:
-    """The token that `piece` is, "" for nothing, None where it ends the equation."""
+    """Return the token for `piece`, "" if it is ignored, None if it ends the equation."""
     kind, word, text = piece.lastgroup or "", piece[0], piece.string
     after_operand = bool(run) and (run[-1][0] == ")" or run[-1][0][0].isalnum())
-    token = _PLAIN.get(kind)
+    token = _PLAIN.get(kind)  # None for words and other text
     if kind == "sign":
         token = word
     elif kind == "number":
@@ -123,6 +123,7 @@ def _token(piece: re.Match[str], run: _Run, names: frozenset[str]) -> str | None
 
 
 def _word(word: str, kind: str, run: _Run, names: frozenset[str], after_operand: bool) -> str | None:
+    """Return the token for a word: a times sign, an `is` between two sides, or a name; None if it is prose."""
     if kind == "times" and (after_operand or not word.isalpha()):
         return "*"
     if word in _LINKING and after_operand:
@@ -139,16 +140,18 @@ def _statement(text: str, start: int, end: int, run: list[_Token]) -> Iterator[S
             groups.append([])
         else:
             groups[-1].append(item)
-    trimmed = [kept for group in groups if (kept := _trimmed(group))]
-    read = [_side(group) for group in trimmed]
-    sides = tuple(side for side in read if side is not None)
-    bad = next(((g[0][1], g[-1][2]) for g, side in zip(trimmed, read, strict=True) if side is None), None)
-    if sides or len(trimmed) > 1:
+    groups = [trimmed for group in groups if (trimmed := _trimmed(group))]
+    parsed = [_side(group) for group in groups]
+    sides = tuple(side for side in parsed if side is not None)
+    # A token is (text, start, end), so this is the span of the first side that cannot be parsed.
+    bad = next(((g[0][1], g[-1][2]) for g, side in zip(groups, parsed, strict=True) if side is None), None)
+    if sides or len(groups) > 1:
         says = _says(text, start, end, sides) if sides else ""
-        yield Statement(sides, says, goes_on=run[0][0] == "=", unreadable=bad if len(trimmed) > 1 else None)
+        yield Statement(sides, says, goes_on=run[0][0] == "=", unreadable=bad if len(groups) > 1 else None)
 
 
 def _says(text: str, start: int, end: int, sides: tuple[Side, ...]) -> str:
+    """Return `Statement.says`, from at most 80 characters before the sides and 40 after."""
     near = max(start, sides[0].start - 80)
     before = text[near : sides[0].start].rpartition("\n")[2].strip()
     if before and _ANSWER.search(before):
@@ -156,12 +159,12 @@ def _says(text: str, start: int, end: int, sides: tuple[Side, ...]) -> str:
     if len(sides) > 1:
         return ""
     after = text[sides[-1].end : min(end, sides[-1].end + 40)].partition("\n")[0]
-    bare = not _WORD.search(before) and not _WORD.search(after)
-    return "alone" if bare or _RESULT.search(before) else ""
+    is_alone = not _WORD.search(before) and not _WORD.search(after)
+    return "alone" if is_alone or _RESULT.search(before) else ""
 
 
 def _trimmed(group: list[_Token]) -> list[_Token]:
-    """`group` without the operators of prose around it."""
+    """Strip operators at both ends of `group`, which belong to the prose around it."""
     first, last = 0, len(group)
     while last and group[last - 1][0] in ("+", "-", "*", "(", "?"):
         last -= 1

@@ -1,8 +1,6 @@
-"""Integer expressions of + - * as they were written: read, write, evaluate, work out one operation at a time.
+"""Integer expressions of + - * as syntax trees: parse, format, evaluate, reduce one operation at a time.
 
-Never `eval`: a text is read by hand, and one that is too long, or nested too deep, is not an expression.
-
-Not here: which expressions say the same; see `forms`.
+The parser never uses `eval`; it rejects text that is too long or nested too deeply. `forms` compares expressions.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from sparring.common.errors import Unreadable
 
 
 class Operation(NamedTuple):
-    """Two expressions and what is done with them: `+`, `-` or `*`."""
+    """Two expressions joined by the symbol `+`, `-` or `*`."""
 
     left: Expression
     symbol: str
@@ -24,59 +22,59 @@ class Operation(NamedTuple):
 
 Expression = int | str | Operation
 
-# More than any problem asks for, little enough that no text, however hostile, costs time or depth.
+# Larger than any problem needs, small enough that hostile text costs little time and recursion.
 MOST_DIGITS, MOST_CHARACTERS, DEEPEST = 50, 600, 40
 
 _TOKEN = re.compile(r"\s*(?:([0-9][0-9,]*)|([A-Za-z]\w*)|([-+*()]))")
 
 
 def parse(text: str) -> Expression:
-    """The expression `text`, products first; Unreadable if it is none. Brackets not closed close at the end."""
-    tokens, place, end = [], 0, len(text.rstrip())
-    while place < end:
-        found = _TOKEN.match(text, place)
-        if found is None:
-            raise Unreadable(f"not an expression of + - *: {text[place : place + 20]!r}")
-        tokens.append(found[found.lastindex or 0])
-        place = found.end()
+    """Parse `text`, products before sums; Unreadable if it is not an expression. Open brackets close at the end."""
+    tokens, start, end = [], 0, len(text.rstrip())
+    while start < end:
+        match = _TOKEN.match(text, start)
+        if match is None:
+            raise Unreadable(f"not an expression of + - *: {text[start : start + 20]!r}")
+        tokens.append(match[match.lastindex or 0])
+        start = match.end()
     return parse_tokens(tokens)
 
 
 def parse_tokens(tokens: Sequence[str]) -> Expression:
-    """The expression that `tokens` (numbers, names, `+ - * ( )`) spell."""
+    """Parse `tokens` (numbers, names, `+ - * ( )`); Unreadable if they are not an expression."""
     if sum(map(len, tokens)) > MOST_CHARACTERS:
         raise Unreadable(f"an expression of more than {MOST_CHARACTERS} characters")
-    reader = _Reader(tokens)
-    found = reader.sum(0)
-    if reader.place < len(tokens) and tokens[reader.place :].count(")") < len(tokens) - reader.place:
+    parser = _Parser(tokens)
+    expression = parser.sum(0)
+    if any(token != ")" for token in tokens[parser.index :]):  # superfluous closing brackets are tolerated
         raise Unreadable(f"not an expression: {' '.join(tokens)[:60]!r}")
-    return found
+    return expression
 
 
-class _Reader:
-    """Recursive descent over tokens; after the last one comes the empty token."""
+class _Parser:
+    """A recursive-descent parser over tokens; `next` is "" after the last one."""
 
     def __init__(self, tokens: Sequence[str]) -> None:
         self.tokens = tokens
-        self.place = 0
+        self.index = 0
 
     def sum(self, depth: int) -> Expression:
         left = self.product(depth)
         while (symbol := self.next) in ("+", "-"):
-            self.place += 1
+            self.index += 1
             left = Operation(left, symbol, self.product(depth))
         return left
 
     def product(self, depth: int) -> Expression:
         left = self.signed(depth)
         while (symbol := self.next) in ("*", "("):  # `(3)(4)` is a product too
-            self.place += symbol == "*"
+            self.index += symbol == "*"
             left = Operation(left, "*", self.signed(depth))
         return left
 
     def signed(self, depth: int) -> Expression:
         token = self.next
-        self.place += 1
+        self.index += 1
         if depth > DEEPEST or not token or token in "*)":
             raise Unreadable("not an expression, or one with too many brackets")
         if token == "-":
@@ -85,18 +83,18 @@ class _Reader:
             return self.signed(depth + 1)
         if token == "(":
             inner = self.sum(depth + 1)
-            self.place += self.next == ")"
+            self.index += self.next == ")"
             return inner
         return _number(token) if token[0] in "0123456789" else token
 
     @property
     def next(self) -> str:
-        return self.tokens[self.place] if self.place < len(self.tokens) else ""
+        return self.tokens[self.index] if self.index < len(self.tokens) else ""
 
 
 def _negated(expression: Expression) -> Expression:
-    """Minus `expression`, the sign taken to its first number."""
-    if isinstance(expression, Operation):
+    """Negate `expression` by negating its first number."""
+    if isinstance(expression, Operation):  # -(a + b) = -a - b, -(a * b) = -a * b
         left, symbol, right = expression
         return Operation(_negated(left), symbol if symbol == "*" else "-+"[symbol == "-"], right)
     return -expression if isinstance(expression, int) else Operation(-1, "*", expression)
@@ -110,60 +108,62 @@ def _number(token: str) -> int:
 
 
 def format_expression(expression: Expression, gap: str = " ") -> str:
-    """`expression` with every bracket: `(-7 + (21 * -9))`."""
+    """Format `expression` with all brackets: `(-7 + (21 * -9))`."""
     if isinstance(expression, Operation):
         return f"({operation(expression, gap)})"
     return str(expression)
 
 
-def operation(found: Operation, gap: str = " ") -> str:
-    """`found` without its outermost brackets: `21 * -9`."""
-    return f"{format_expression(found.left, gap)}{gap}{found.symbol}{gap}{format_expression(found.right, gap)}"
+def operation(expression: Operation, gap: str = " ") -> str:
+    """Format `expression` without its outermost brackets: `21 * -9`."""
+    left, symbol, right = expression
+    return f"{format_expression(left, gap)}{gap}{symbol}{gap}{format_expression(right, gap)}"
 
 
 def calculate(symbol: str, left: int, right: int) -> int:
-    """`left` `symbol` `right`."""
+    """Return the result of `left` `symbol` `right`."""
     return left + right if symbol == "+" else left - right if symbol == "-" else left * right
 
 
 def value_of(expression: Expression) -> int:
-    """The value of `expression`, which has no names."""
+    """Return the value of `expression`, which must not contain names."""
     if isinstance(expression, Operation):
         return calculate(expression.symbol, value_of(expression.left), value_of(expression.right))
     return int(expression)
 
 
 def names(expression: Expression) -> set[str]:
-    """The names in `expression`."""
+    """Return the names in `expression`."""
     if isinstance(expression, Operation):
         return names(expression.left) | names(expression.right)
     return {expression} if isinstance(expression, str) else set()
 
 
 def substitute(expression: Expression, values: Mapping[str, Expression]) -> Expression:
-    """`expression` with the names that `values` has replaced."""
+    """Replace the names in `expression` that `values` contains."""
     if isinstance(expression, Operation):
         return Operation(substitute(expression.left, values), expression.symbol, substitute(expression.right, values))
     return values.get(expression, expression) if isinstance(expression, str) else expression
 
 
 def ready_operations(expression: Expression) -> list[Operation]:
-    """The operations on two numbers in `expression`, from the left."""
-    return [found for _, found in _ready(expression, ())]
+    """Return the operations on two numbers in `expression`, from the left."""
+    return [ready for _, ready in _ready(expression, ())]
 
 
 def reductions(expression: Expression) -> Iterator[tuple[Operation, Expression]]:
-    """`expression` worked out one operation at a time: the operation, and what is left of the expression.
+    """Evaluate `expression` one operation at a time; yield each operation and the remaining expression.
 
-    Those operations that are ready are done from the left, then those that became ready: the order of TriPosT.
+    The order is TriPosT's: all ready operations from the left, then those that have become ready.
     """
     while isinstance(expression, Operation):
-        for path, found in list(_ready(expression, ())):
-            expression = _put(expression, path, value_of(found))
-            yield found, expression
+        for path, ready in list(_ready(expression, ())):
+            expression = _put(expression, path, value_of(ready))
+            yield ready, expression
 
 
 def _ready(expression: Expression, path: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], Operation]]:
+    """Yield the operations on two numbers with their paths: 0 leads to the left operand, 1 to the right one."""
     if not isinstance(expression, Operation):
         return
     if isinstance(expression.left, int) and isinstance(expression.right, int):
@@ -174,6 +174,7 @@ def _ready(expression: Expression, path: tuple[int, ...]) -> Iterator[tuple[tupl
 
 
 def _put(expression: Expression, path: tuple[int, ...], value: int) -> Expression:
+    """Replace the operation at `path` by `value`."""
     if not path or not isinstance(expression, Operation):
         return value
     left, symbol, right = expression

@@ -1,12 +1,12 @@
-"""What an expression says, brackets that change nothing apart: a form; and whether one form follows from another.
+"""Normal forms of expressions, without redundant brackets, and whether one form follows from another.
 
-Two expressions are the same calculation if the marks of their forms agree. A mark is the value of a form when its
-operands are replaced by large numbers drawn once and for all, modulo a prime: forms that are not the same calculation
-agree in it with a probability of about 1e-17 (Schwartz-Zippel). It is taken twice, with every minus and with none, so
-that what cancels is not lost: `5 - 5` is not `7 - 7`. The same value is less than that: `2 * 2` has the value of
-`2 + 2`, but nobody calculates the one from the other. What does follow is a form some parts of which were evaluated.
+Two expressions are the same calculation if the marks of their forms agree. A mark is the value of a form modulo a prime
+after each operand is replaced by a fixed random number. Different calculations have equal marks with probability about
+1e-17 (Schwartz-Zippel). A mark has two numbers, computed with and without minus signs, so that cancelling operands
+still count: `5 - 5` is not `7 - 7`. Equal values are not enough: `2 * 2` has the value of `2 + 2` but does not follow
+from it. A form follows from another if it results from evaluating some of its parts.
 
-Not here: texts; see `expressions` and `equations`.
+`expressions` and `equations` read text.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ Mark = tuple[int, int]
 
 
 class Form(NamedTuple):
-    """A calculation, however it is bracketed: a number (kind `""`), a sum `+`, a product `*` or the negative `-` of
-    either, of `parts` that are not of the same kind."""
+    """A calculation without redundant brackets.
+
+    `kind` is `""` for a number, `+` for a sum, `*` for a product, `-` for the negative of a sum or product. No part is
+    of the same kind as the whole.
+    """
 
     kind: str
     parts: tuple[Form, ...]
@@ -36,7 +39,7 @@ class Form(NamedTuple):
 
 @lru_cache(maxsize=1 << 14)
 def number_form(value: int) -> Form:
-    """The form of one number; zero and one are operands like others, as `0 * 5` is not `0 * 4`."""
+    """Return the form of a number. Zero and one are ordinary operands: `0 * 5` is not `0 * 4`."""
     mark = stream("arithmetic", abs(value)) % _PRIME
     return Form("", (), value, _negated((mark, mark)) if value < 0 else (mark, mark))
 
@@ -46,7 +49,7 @@ def _negated(mark: Mark) -> Mark:
 
 
 def negative(form: Form) -> Form:
-    """Minus `form`."""
+    """Return the negative of `form`."""
     if not form.kind:
         return number_form(-form.value)
     if form.kind == "-":
@@ -55,7 +58,7 @@ def negative(form: Form) -> Form:
 
 
 def total(forms: Iterable[Form]) -> Form:
-    """The sum of `forms`."""
+    """Return the sum of `forms`."""
     parts = [part for form in forms for part in (form.parts if form.kind == "+" else (form,))]
     signed = unsigned = value = 0
     for part in parts:
@@ -66,7 +69,7 @@ def total(forms: Iterable[Form]) -> Form:
 
 
 def product(forms: Iterable[Form]) -> Form:
-    """The product of `forms`, the minus signs of brackets taken out."""
+    """Return the product of `forms`, with the minus signs of brackets moved outside."""
     flips = 0
     parts: list[Form] = []
     for form in forms:
@@ -78,12 +81,12 @@ def product(forms: Iterable[Form]) -> Form:
         value *= part.value
         signed = signed * part.mark[0] % _PRIME
         unsigned = unsigned * part.mark[1] % _PRIME
-    found = Form("*", tuple(parts), value, (signed, unsigned))
-    return negative(found) if flips % 2 else found
+    result = Form("*", tuple(parts), value, (signed, unsigned))
+    return negative(result) if flips % 2 else result
 
 
 def form(expression: Expression, known: Mapping[str, Form]) -> Form:
-    """The form of `expression`, its names filled in from `known`; KeyError for one that is not known."""
+    """Return the form of `expression`, with its names taken from `known`; KeyError for an unknown name."""
     if isinstance(expression, Operation):
         left, right = form(expression.left, known), form(expression.right, known)
         if expression.symbol == "*":
@@ -93,14 +96,14 @@ def form(expression: Expression, known: Mapping[str, Form]) -> Form:
 
 
 def operands(form: Form) -> list[int]:
-    """The numbers in `form`."""
+    """Return the numbers in `form`."""
     return [value for part in form.parts for value in operands(part)] if form.kind else [form.value]
 
 
 def replaced(whole: Form, head: Form, by: Form) -> list[Form]:
-    """What `whole` may become when `head` stands in it and is replaced by `by`, once; `by` has the value of `head`.
+    """Return all results of replacing `head` once in `whole` by `by`, which has the same value; [] if it is absent.
 
-    A head may take some terms of a sum or some factors of a product, and terms of a bracket that is subtracted.
+    `head` may be some terms of a sum or some factors of a product, also terms of a subtracted bracket.
     """
     return _replaced(whole, head, by) or _replaced(_spread(whole), head, by)
 
@@ -108,44 +111,44 @@ def replaced(whole: Form, head: Form, by: Form) -> list[Form]:
 def _replaced(whole: Form, head: Form, by: Form) -> list[Form]:
     if whole.mark == head.mark:
         return [by]
-    found: list[Form] = []
+    results: list[Form] = []
     if whole.kind == head.kind and whole.kind in ("+", "*"):
         rest = _without(whole.parts, head.parts)
         if rest is not None:
-            found.append(_joined(whole, (by, *rest)))
-    for place, part in enumerate(whole.parts):
+            results.append(_joined(whole, (by, *rest)))
+    for index, part in enumerate(whole.parts):
         for new in _replaced(part, head, by):
-            found.append(_joined(whole, (*whole.parts[:place], new, *whole.parts[place + 1 :])))
-    return found
+            results.append(_joined(whole, (*whole.parts[:index], new, *whole.parts[index + 1 :])))
+    return results
 
 
 def _joined(whole: Form, parts: Sequence[Form]) -> Form:
-    """A form of the kind of `whole` with other parts."""
+    """Return a form of the kind of `whole` with `parts`."""
     if whole.kind == "-":
         return negative(parts[0])
     return total(parts) if whole.kind == "+" else product(parts)
 
 
 def _spread(whole: Form) -> Form:
-    """`whole` with the brackets that are subtracted in it opened: `4 - (7 + 3)` as `4 - 7 - 3`."""
+    """Remove subtracted brackets in `whole`: `4 - (7 + 3)` becomes `4 - 7 - 3`."""
     if whole.kind == "-" and whole.parts[0].kind == "+":
         return total(_spread(negative(part)) for part in whole.parts[0].parts)
     return _joined(whole, [_spread(part) for part in whole.parts]) if whole.kind else whole
 
 
 def _without(parts: Sequence[Form], taken: Iterable[Form]) -> list[Form] | None:
-    """`parts` less `taken`, None if they are not all there."""
+    """Return `parts` without `taken`; None if one of them is missing."""
     marks, rest = [part.mark for part in parts], list(parts)
     for part in taken:
         if part.mark not in marks:
             return None
-        place = marks.index(part.mark)
-        del marks[place], rest[place]
+        index = marks.index(part.mark)
+        del marks[index], rest[index]
     return rest
 
 
 def follows(before: Form, after: Form) -> bool:
-    """Whether `after` is `before`, regrouped and some of its parts evaluated, or numbers in it taken apart."""
+    """Return whether `after` is `before` regrouped, with some parts evaluated or some numbers split."""
     if before.value != after.value:
         return False
     if not after.kind or before.mark == after.mark or len(operands(after)) > len(operands(before)):
@@ -154,25 +157,28 @@ def follows(before: Form, after: Form) -> bool:
     return any(_matches(before, after, kind) for kind in "+*" if kind in (_kind(before), _kind(after)))
 
 
-_MOST_PARTS = 7  # of a sum or a product, common parts apart: with more, the values decide
+_MOST_PARTS = 7  # parts without an equal counterpart; above it, equal values suffice (the search is exponential)
 
 
 def _kind(form: Form) -> str:
-    return "*" if form.kind == "-" else form.kind  # spread, so what is negative is a product
+    return "*" if form.kind == "-" else form.kind  # after `_spread`, only products are negative
 
 
 def _matches(before: Form, after: Form, kind: str) -> bool:
-    """Whether every part of `after` is a part of `before`, or the value of some; what is left over must do nothing."""
+    """Return whether every part of `after` is a part of `before` or the value of some of its parts.
+
+    Parts of `before` that are left over must be neutral.
+    """
     befores, afters = _parts(before, kind), _parts(after, kind)
-    for part in list(afters):
+    for part in list(afters):  # first remove equal parts from both sides
         marks = (part.mark, _negated(part.mark)) if kind == "*" else (part.mark,)
-        alike = (b for b in befores if b.mark in marks and b.kind == part.kind)
+        alike = (candidate for candidate in befores if candidate.mark in marks and candidate.kind == part.kind)
         same = part if part in befores else next(alike, None)
         if same is not None:
             befores.remove(same)
             afters.remove(part)
-    swallow = kind == "*" and number_form(0) in _parts(after, kind)  # zero times anything
-    return len(befores) > _MOST_PARTS or _assigns(befores, afters, kind, swallow)
+    has_zero_factor = kind == "*" and number_form(0) in _parts(after, kind)  # it absorbs every left-over part
+    return len(befores) > _MOST_PARTS or _assigns(befores, afters, kind, has_zero_factor)
 
 
 def _parts(form: Form, kind: str) -> list[Form]:
@@ -180,21 +186,23 @@ def _parts(form: Form, kind: str) -> list[Form]:
     return list(inner.parts) if inner.kind == kind else [inner]
 
 
-def _assigns(befores: Sequence[Form], afters: Sequence[Form], kind: str, swallow: bool) -> bool:
+def _assigns(befores: Sequence[Form], afters: Sequence[Form], kind: str, has_zero_factor: bool) -> bool:
+    """Return whether `befores` can be divided into groups, one per part of `afters`, that evaluate to it."""
     if not afters:
-        return swallow or _combined(befores, kind) == (0 if kind == "+" else 1)
+        return has_zero_factor or _combined(befores, kind) == (0 if kind == "+" else 1)
     first, rest = afters[0], afters[1:]
-    for size in range(1, 2 if first.kind else len(befores) + 1):
+    for size in range(1, 2 if first.kind else len(befores) + 1):  # only a number can be the value of several parts
         for taken in combinations(range(len(befores)), size):
-            group = [befores[place] for place in taken]
+            group = [befores[index] for index in taken]
             if _gives(group, first, kind):
-                left = [part for place, part in enumerate(befores) if place not in taken]
-                if _assigns(left, rest, kind, swallow):
+                others = [part for index, part in enumerate(befores) if index not in taken]
+                if _assigns(others, rest, kind, has_zero_factor):
                     return True
     return False
 
 
 def _gives(group: Sequence[Form], part: Form, kind: str) -> bool:
+    """Return whether `group`, parts of a sum or product (`kind`), evaluates to `part`."""
     if not part.kind:
         return _combined(group, kind) == (part.value if kind == "+" else abs(part.value))
     if kind == "+":
@@ -204,6 +212,6 @@ def _gives(group: Sequence[Form], part: Form, kind: str) -> bool:
 
 
 def _combined(forms: Iterable[Form], kind: str) -> int:
-    """The sum, or the product without its sign."""
+    """Return the sum, or the absolute value of the product."""
     values = [form.value for form in forms]
     return sum(values) if kind == "+" else abs(math.prod(values))
