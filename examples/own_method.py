@@ -44,14 +44,14 @@ class OwnBest(sparring.Method):
             problem = episode.problem
             right = [candidate.message for candidate in episode.candidates if candidate.score]
             gold = sparring.message(LEARNER, problem.rationale or problem.gold or "")
-            taught = (right[0] if right else gold).weighing(1.0)
+            taught = (right[0] if right else gold).with_weight(1.0)
             demonstrations.append(sparring.Demonstration(problem.id, episode.chat.then(taught)))
         return demonstrations
 
     async def answer(self, question: sparring.Chat, learner: Speaker, layout: StepFormat) -> sparring.Answered:
         """One greedy reply."""
         reply = await learner.reply(question, Sampling(temperature=0, max_tokens=self.max_tokens))
-        return sparring.answered(question, reply.whole().by(LEARNER))
+        return sparring.answered(question, reply.require_complete().by(LEARNER))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def test_thoughts_are_seen_by_nobody_else_and_by_their_author_only_if_kept_or_ne
 
 def test_a_message_keeps_who_wrote_which_part():
     turn = Message(LEARNER, (Part("1+1=3", LEARNER), Part("\n?", "marker"), Part("1 1+1=3", "critic")))
-    weighed = turn.weighing(1.5)
+    weighed = turn.with_weight(1.5)
     assert [part.writer for part in weighed.parts] == [LEARNER, "marker", "critic"]
     assert {part.weight for part in weighed.parts} == {1.5}
     assert message(USER, "x").parts[0].weight == 0

@@ -47,8 +47,8 @@ class OwnBest:
     def harvest(self, episodes, consulted, layout, rng):
         taught = []
         for e in episodes:
-            own = [c.message.weighing(1.0) for c in e.candidates if c.score]
-            gold = e.problem.chat.say(LEARNER, e.problem.rationale or e.problem.gold).last.weighing(1.0)
+            own = [c.message.with_weight(1.0) for c in e.candidates if c.score]
+            gold = e.problem.chat.say(LEARNER, e.problem.rationale or e.problem.gold).last.with_weight(1.0)
             taught.append(Demonstration(e.problem.id, e.chat.then((own or [gold])[0])))
         return taught
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sparring.common.concurrency import together
+from sparring.common.concurrency import bounded_gather
 from sparring.core.chat import question
 from sparring.core.speaker import Sampling
 from sparring.ledger import Budget, BudgetReached, Cap, Ledger, Price, Recorded, entries, totals
@@ -37,7 +37,7 @@ def sitting(path: Path, url: str, budget: Budget, run: str) -> None:
                 await judge.reply(question(f"{number}"), Sampling(max_tokens=MOST_TOKENS))
 
             try:
-                await together(ask, range(10_000), 4 * IN_FLIGHT)
+                await bounded_gather(ask, range(10_000), 4 * IN_FLIGHT)
             except BudgetReached:
                 await ledger.settle()
 

@@ -45,7 +45,7 @@ def trainer() -> Trainer:
 
 def sampled(found: Trainer, count: int = PIECES, logprobs: bool = True) -> list[Preference]:
     """Pairs of replies that the learner said, all of which end by themselves."""
-    voice = found.learner.voice(0, logprobs=logprobs)
+    voice = found.learner.speaker(0, logprobs=logprobs)
 
     async def pair(number: int) -> Preference:
         chat = question(f"{number}+1=")
@@ -130,7 +130,7 @@ def test_what_is_replayed_forgets_what_it_was_sampled_with():
 
 def test_a_reply_cut_at_its_limit_is_trained_as_it_was_sampled_without_a_stop_token():
     found = trainer()
-    voice = found.learner.voice(0, logprobs=True)
+    voice = found.learner.speaker(0, logprobs=True)
     [whole] = sampled(found, 1)
     cut = asyncio.run(voice.reply(whole.prompt, Sampling(max_tokens=2)))
     assert cut.finish == "length"

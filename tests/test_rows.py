@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from sparring.common.errors import ConfigError
-from sparring.common.records import Record, apart, drawn, read_records
+from sparring.common.records import Record, draw_split, read_records, without_duplicates
 
 ROWS = [{"question": "1 + 1 = ?", "answer": "2"}, {"question": 'say "a,\nb"', "answer": "ä"}]
 
@@ -196,7 +196,7 @@ items = st.lists(st.integers(0, 30).map(str).map(Item), max_size=30)
 @given(items, items, items)
 def test_parted_splits_share_nothing_and_the_earlier_one_keeps_it(test, development, train):
     given_ = {"test": test, "development": development, "train": train}
-    kept, notes = apart(given_)
+    kept, notes = without_duplicates(given_)
     found = [item.id for split in kept.values() for item in split]
     assert len(found) == len(set(found))
     assert set(found) == {item.id for split in given_.values() for item in split}
@@ -206,7 +206,7 @@ def test_parted_splits_share_nothing_and_the_earlier_one_keeps_it(test, developm
 
 
 def test_notes_say_what_was_dropped_and_why():
-    _, notes = apart({"test": [Item("a")], "train": [Item("a"), Item("b"), Item("b")]})
+    _, notes = without_duplicates({"test": [Item("a")], "train": [Item("a"), Item("b"), Item("b")]})
     assert notes == ("train: 1 dropped (asked in test, too)", "train: 1 dropped (asked before)")
 
 
@@ -214,15 +214,15 @@ def test_notes_say_what_was_dropped_and_why():
 def test_a_draw_depends_on_ids_and_seed_and_not_on_the_order(found, size, rng):
     some = sorted(found, key=lambda item: item.id)
     shuffled = rng.sample(some, len(some))
-    taken, others = drawn(some, size, 0, "test")
+    taken, others = draw_split(some, size, 0, "test")
     assert len(taken) == min(size, len(some))
     assert set(taken) | set(others) == found
-    assert set(drawn(shuffled, size, 0, "test")[0]) == set(taken)
+    assert set(draw_split(shuffled, size, 0, "test")[0]) == set(taken)
 
 
 def test_a_draw_changes_with_the_seed_and_with_the_stream():
     some = [Item(str(n)) for n in range(100)]
-    draws = {tuple(drawn(some, 10, seed, stream)[0]) for seed in (0, 1) for stream in ("test", "development")}
+    draws = {tuple(draw_split(some, 10, seed, stream)[0]) for seed in (0, 1) for stream in ("test", "development")}
     assert len(draws) == 4
     assert all(list(rng) == [item for item in some if item in rng] for rng in draws)
 

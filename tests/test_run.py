@@ -96,7 +96,7 @@ def test_a_checkpoint_loads_with_plain_transformers_and_knows_its_use(finished):
         [{"role": "user", "content": "(1+(2+3))="}], add_generation_prompt=True, return_tensors="pt"
     )
     assert model.generate(**prompt, max_new_tokens=4).shape[1] > prompt["input_ids"].shape[1]
-    used = checkpoint.usage(final)
+    used = checkpoint.read_usage(final)
     assert (used.method, used.settings["samples"], used.layout) == ("response_preference", 4, "compact")
     opened = sparring.load_learner(final)
     assert (opened.answerer.name, opened.answerer.samples, opened.layout.name) == ("response_preference", 4, "compact")
@@ -120,7 +120,7 @@ def test_the_best_learner_is_the_first_with_the_highest_development_accuracy(fin
     lines = [line for line in metrics(finished) if line["kind"] == "development"]
     best = max(lines, key=lambda line: (line["accuracy"], -line["at"]))
     method = small().phases[best["phase"] - 1].method.name
-    assert checkpoint.usage(finished / "checkpoints" / "best").method == method
+    assert checkpoint.read_usage(finished / "checkpoints" / "best").method == method
 
 
 def test_the_same_recipe_gives_the_same_bits(finished, tmp_path):

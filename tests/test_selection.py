@@ -84,7 +84,7 @@ def test_a_best_learner_of_the_warm_up_is_said_to_be_one_everywhere(asked, tmp_p
     assert "final learner, from phase 2 (saie), round 2, step " in said
     behind = "phase 2 (saie) never beat its start on the development problems: 37.5% at the start, at most 50.0% since"
     assert behind not in said  # it began from 3 of 8 and came to 4
-    assert checkpoint.usage(result.best).origin.plain() == place
+    assert checkpoint.read_usage(result.best).origin.plain() == place
 
 
 def test_a_phase_that_never_beat_its_start_is_said_in_a_line(asked, tmp_path):

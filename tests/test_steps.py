@@ -101,10 +101,10 @@ def test_spaces_that_part_words_and_indentation_count_as_a_change_of_a_step():
 
 def test_a_fault_is_located_by_a_step_and_a_part_that_the_answer_has():
     answer = "(1) a.\n(Final response) b."
-    assert NUMBERED.located(answer, Fault("final response", "b")) == Fault("Final response", "b")
+    assert NUMBERED.locate(answer, Fault("final response", "b")) == Fault("Final response", "b")
     for fault in (Fault("2", "b"), Fault("1", "b")):
         with pytest.raises(Unreadable):
-            NUMBERED.located(answer, fault)
+            NUMBERED.locate(answer, fault)
 
 
 def test_a_label_may_be_mended_too():

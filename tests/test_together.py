@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from sparring.common.concurrency import in_order, together
+from sparring.common.concurrency import bounded_gather, in_order
 from sparring.common.errors import RunStopped
 
 
@@ -21,7 +21,7 @@ def test_results_come_in_the_order_asked_and_so_many_are_under_way():
         under_way.remove(number)
         return number * 10
 
-    assert asyncio.run(together(ask, range(50), 8)) == [number * 10 for number in range(50)]
+    assert asyncio.run(bounded_gather(ask, range(50), 8)) == [number * 10 for number in range(50)]
     assert most == 8
 
 
@@ -32,7 +32,7 @@ def test_what_waits_takes_no_task():
         await asyncio.sleep(0)
         tasks.append(len(asyncio.all_tasks()))
 
-    asyncio.run(together(ask, range(1000), 4))
+    asyncio.run(bounded_gather(ask, range(1000), 4))
     assert max(tasks) <= 5  # and the one that waits for them
 
 
@@ -46,7 +46,7 @@ def test_an_error_ends_the_others_and_is_raised_as_it_is():
         done.append(number)
 
     with pytest.raises(RunStopped, match="enough"):
-        asyncio.run(together(ask, range(100), 10))
+        asyncio.run(bounded_gather(ask, range(100), 10))
     assert not done
 
 
@@ -58,7 +58,7 @@ def test_a_conversation_that_is_cancelled_is_told_and_takes_no_results_along():
 
     async def main():
         with pytest.raises(asyncio.CancelledError):
-            await together(ask, range(10), 4)
+            await bounded_gather(ask, range(10), 4)
         return True
 
     assert asyncio.run(main())
@@ -78,7 +78,7 @@ def test_others_have_their_turn_where_nobody_waits_for_anything():
 
     async def main():
         counting = asyncio.create_task(count())
-        await together(ask, range(1000), 4)
+        await bounded_gather(ask, range(1000), 4)
         counting.cancel()
 
     asyncio.run(main())

@@ -16,7 +16,7 @@ from sparring.common.schema import build, differences, plain
 from sparring.common.seeds import digest, named_rng, stream
 from sparring.core.chat import LEARNER, Chat, Message, Part, question
 from sparring.core.experience import Demonstration, Experience, Memory, Preference
-from sparring.core.prompt import check_blanks, fill
+from sparring.core.prompt import check_placeholders, fill
 
 # ── seeds ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -85,7 +85,7 @@ def test_a_blank_without_words_is_an_error():
     with pytest.raises(ConfigError, match=r"\{qestion\}.*\{question\}"):
         fill("Q: {qestion}", question="a")
     with pytest.raises(ConfigError, match="answer"):
-        check_blanks("{answer}", ("question",))
+        check_placeholders("{answer}", ("question",))
 
 
 # ── tables ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -12,7 +12,7 @@ import pytest
 
 from sparring.common.errors import ConfigError
 from sparring.common.registry import first_sentence
-from sparring.config.factory import PARTNERS, ROLES, make_partner, told_partner
+from sparring.config.factory import PARTNERS, ROLES, make_partner, partner_table
 from sparring.core.chat import LEARNER
 from sparring.core.task import Offer, Problem
 from sparring.parsing.steps import Fault
@@ -99,7 +99,7 @@ def test_a_recipe_makes_it_and_it_tells_the_table_that_makes_it_again(name):
     made = make_partner(role, PROTOCOLS[role], table, task, role)
     assert type(made) is PARTNERS[name]
     assert isinstance(made, PROTOCOLS[role])
-    assert make_partner(role, PROTOCOLS[role], told_partner(made), task, role) == made
+    assert make_partner(role, PROTOCOLS[role], partner_table(made), task, role) == made
 
 
 def test_it_is_no_partner_for_another_role(name):

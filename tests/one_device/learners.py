@@ -53,7 +53,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 def greedy(found: Learner, count=24) -> str:
-    return asyncio.run(found.voice(0).reply(ASKED, Sampling(temperature=0, max_tokens=count))).text
+    return asyncio.run(found.speaker(0).reply(ASKED, Sampling(temperature=0, max_tokens=count))).text
 
 
 def gradient(found: Learner, **settings) -> torch.Tensor:

@@ -194,7 +194,7 @@ def test_a_checkpoint_goes_on_bit_for_bit(optimizer, folder, tmp_path):
     checkpoint.save(tmp_path / "c", whole.learner, Usage("sft"), State(Position(), "w", whole.state()))
     resumed = Trainer(learner(source), whole.settings)
     resumed.learner.restore(tmp_path / "c", "w")
-    resumed.restore(checkpoint.saved_state(tmp_path / "c").training, whole.settings)
+    resumed.restore(checkpoint.read_state(tmp_path / "c").training, whole.settings)
     assert same(go_on(whole), go_on(resumed))
 
 
@@ -214,7 +214,7 @@ def test_small_steps_are_not_rounded_away(folder):
 
 def test_full_weights_compute_and_speak_in_bfloat16(folder):
     found = learner(ModelSource(model=str(folder), dtype="bfloat16"))
-    voiced = asyncio.run(found.voice(0).reply(ASKED, Sampling(max_tokens=24)))
+    voiced = asyncio.run(found.speaker(0).reply(ASKED, Sampling(max_tokens=24)))
     spoken = found.model.engine._model
     assert {p.dtype for p in spoken.parameters()} == {torch.bfloat16}
     assert spoken.model.rotary_emb.inv_freq.dtype == torch.float32

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
-from sparring.common.concurrency import together
+from sparring.common.concurrency import bounded_gather
 from sparring.common.errors import RunStopped
 from sparring.config.recipe import Recipe
 from sparring.core.chat import LEARNER, message, question
@@ -46,12 +46,12 @@ def discussed(found: Learner, partner: Local, count=64):
     async def one(number):
         chat = question(f"{number}+{number}=")
         for _ in range(3):
-            reply = await found.voice(0, number).reply(chat, Sampling(max_tokens=4 + number % 5))
+            reply = await found.speaker(0, number).reply(chat, Sampling(max_tokens=4 + number % 5))
             chat = chat.then(reply.by(LEARNER))
             chat = chat.say("discussant", (await partner.reply(chat, Sampling(max_tokens=6))).text)
         return chat
 
-    return asyncio.run(together(one, range(count), count))
+    return asyncio.run(bounded_gather(one, range(count), count))
 
 
 def test_learner_and_partner_are_never_on_the_device_together(folder, apart, monkeypatch):
@@ -132,7 +132,7 @@ def test_nobody_waits_for_one_that_failed_or_is_gone(folder, apart, monkeypatch)
     other = partner._voice.model
     with monkeypatch.context() as broken:
         broken.setattr(Engine, "step", lambda self: 1 / 0)
-        for asked in (found.voice(0), partner):
+        for asked in (found.speaker(0), partner):
             with pytest.raises(ZeroDivisionError):
                 asyncio.run(asked.reply(ASKED, Sampling(max_tokens=4)))
     assert len(greedy(found)) > 0
@@ -151,14 +151,14 @@ def test_what_was_interrupted_is_forgotten(folder):
     expected = greedy(found)
 
     async def interrupted():
-        asked = [asyncio.create_task(found.voice(n).reply(ASKED, Sampling(max_tokens=400))) for n in range(2)]
+        asked = [asyncio.create_task(found.speaker(n).reply(ASKED, Sampling(max_tokens=400))) for n in range(2)]
         while not found.model.engine.busy:
             await asyncio.sleep(0)
         for task in asked:
             task.cancel()
 
     async def again():
-        reply = await found.voice(0).reply(ASKED, Sampling(temperature=0, max_tokens=24))
+        reply = await found.speaker(0).reply(ASKED, Sampling(temperature=0, max_tokens=24))
         for _ in range(9):
             await asyncio.sleep(0)
         return reply.text, found.model._decoding.done()

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from sparring.common.errors import ConfigError, Unreadable
-from sparring.config.factory import make_partner, told_partner
+from sparring.config.factory import make_partner, partner_table
 from sparring.core.partner import Critic
 from sparring.core.task import Problem
 from sparring.parsing.steps import NUMBERED, Fault
@@ -149,7 +149,7 @@ EXAMPLE = {"question": "(1+1)=", "answer": "1+1=3\n3", "feedback": 'In step (1) 
 
 def made(**table) -> ModelCritic:
     critic = make_partner("critic", Critic, {"by": "scripted", "replies": [FOUND], **table}, TASK, "phase 1: critic")
-    assert make_partner("critic", Critic, told_partner(critic), TASK, "phase 1: critic") == critic
+    assert make_partner("critic", Critic, partner_table(critic), TASK, "phase 1: critic") == critic
     return critic
 
 

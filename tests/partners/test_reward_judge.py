@@ -7,7 +7,7 @@ import random
 import pytest
 
 from sparring.common.errors import ConfigError
-from sparring.config.factory import PARTNERS, ROLES, make_partner, told_partner
+from sparring.config.factory import PARTNERS, ROLES, make_partner, partner_table
 from sparring.core.chat import LEARNER, USER, question
 from sparring.core.partner import Judge
 from sparring.core.task import Problem
@@ -53,7 +53,7 @@ def test_a_question_that_is_too_long_for_it_is_a_failure_of_that_answer_alone(tm
 def test_by_reward_is_the_judge_and_tells_the_table_that_makes_it_again():
     judge = make("judge", by="reward", model="owner/model", revision="main", dtype="bfloat16")
     assert judge == RewardJudge(Reward("owner/model", revision="main", dtype="bfloat16"))
-    told = told_partner(judge)
+    told = partner_table(judge)
     assert told["by"] == "reward"
     assert make("judge", **told) == judge
 
@@ -84,4 +84,4 @@ def test_a_partner_by_its_name_keeps_its_name_when_it_is_told():
     judge = make("judge", by="reward_judge", speaker={"by": "scripted", "replies": ["1"]})
     assert isinstance(judge, PARTNERS["reward_judge"])
     assert isinstance(judge, Judge)
-    assert make("judge", **told_partner(judge)) == judge
+    assert make("judge", **partner_table(judge)) == judge

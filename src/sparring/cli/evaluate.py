@@ -73,7 +73,7 @@ def _measure(task: Task, problems: Sequence[Problem], learner: SavedLearner, tit
     """Evaluate the learner and show a progress bar named `title`."""
     from rich.progress import Progress
 
-    from sparring.common.concurrency import wait_for
+    from sparring.common.concurrency import run_sync
     from sparring.common.terminal import Terminal
     from sparring.core.chat import LEARNER
     from sparring.core.evaluation import evaluate as evaluate_all
@@ -81,7 +81,7 @@ def _measure(task: Task, problems: Sequence[Problem], learner: SavedLearner, tit
 
     with Progress(console=Terminal(stderr=True), transient=True) as bar:
         bar_task = bar.add_task(title, total=len(problems))
-        return wait_for(
+        return run_sync(
             evaluate_all(
                 task,
                 problems,

@@ -44,12 +44,12 @@ def _read_line(console: Terminal) -> str:
 
 def _turn(console: Terminal, learner: SavedLearner, chat: Chat, show_all: bool) -> Chat:
     """Print one reply and return the extended chat. The chat keeps only the response, without thoughts."""
-    from sparring.common.concurrency import wait_for
+    from sparring.common.concurrency import run_sync
     from sparring.common.errors import ConversationError
     from sparring.core.chat import LEARNER, Chat
 
     try:
-        reply = wait_for(learner.reply(chat))
+        reply = run_sync(learner.reply(chat))
     except ConversationError as error:
         console.print(f"no answer: {error}", style="red")
         return Chat(chat.messages[:-1])

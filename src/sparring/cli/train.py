@@ -23,13 +23,13 @@ def train(
 ) -> None:
     """Train a learner by a recipe."""
     from sparring.config.recipe import Recipe
-    from sparring.models.source import check_place
+    from sparring.models.source import check_model
 
     parsed = Recipe.read(recipe, settings or [])
-    check_place(parsed.learner.model)
+    check_model(parsed.learner.model)
     from sparring.runs.run import train as run_recipe  # slow (torch): imported only after the recipe is checked
-    from sparring.training.checkpoint import where
+    from sparring.training.checkpoint import describe_origin
 
     result = run_recipe(parsed, run, resume=resume)
-    origin = where(result.origin.plain())
+    origin = describe_origin(result.origin.plain())
     say(f"saved the best learner, from {origin}, in {result.best}; to talk to it: sparring talk {run}")

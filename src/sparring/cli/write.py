@@ -28,6 +28,6 @@ def write(
     ] = False,
 ) -> None:
     """Generate training data with a speaker: new instructions, or worked answers of which it keeps the right ones."""
-    from sparring.synthesis import WritingOrder, write_data
+    from sparring.synthesis import SynthesisRecipe, synthesize
 
-    say(write_data(WritingOrder.read(data, order or {}, settings or []), run, resume=resume).told())
+    say(synthesize(SynthesisRecipe.read(data, order or {}, settings or []), run, resume=resume).summary())

@@ -40,7 +40,7 @@ _REJECTION = re.compile(
 _log = logging.getLogger(__name__)
 
 
-class Completion(NamedTuple):
+class ServerReply(NamedTuple):
     """A reply, the tokens billed for it, and the model name that the server reports."""
 
     reply: Reply
@@ -63,7 +63,7 @@ def max_usage(body: Mapping[str, Any], sampling: Sampling) -> Tokens:
     return Tokens(prompt, limit if isinstance(limit, int) else sampling.max_tokens)
 
 
-def read_completion(body: bytes, messages: Sequence[Mapping[str, str]], sampling: Sampling, writer: str) -> Completion:
+def read_completion(body: bytes, messages: Sequence[Mapping[str, str]], sampling: Sampling, writer: str) -> ServerReply:
     """Parse the response `body` to `messages` into a completion with `writer` as its author; raises Trouble."""
     response = parse_json(body)
     try:
@@ -73,7 +73,7 @@ def read_completion(body: bytes, messages: Sequence[Mapping[str, str]], sampling
         raise
 
 
-def _read(response: Any, messages: Sequence[Mapping[str, str]], sampling: Sampling, writer: str) -> Completion:
+def _read(response: Any, messages: Sequence[Mapping[str, str]], sampling: Sampling, writer: str) -> ServerReply:
     choice = _first_choice(response)
     message = _field(choice, "message", dict)
     content = _field(message, "content", str, required=False)
@@ -104,7 +104,7 @@ def _read(response: Any, messages: Sequence[Mapping[str, str]], sampling: Sampli
         prompt_tokens=used.prompt,
         completion_tokens=used.completion,
     )
-    return Completion(reply, used, clean(str(response.get("model") or ""))[:200])
+    return ServerReply(reply, used, clean(str(response.get("model") or ""))[:200])
 
 
 def parse_json(body: bytes) -> Any:

@@ -18,7 +18,9 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-async def together(ask: Callable[[_Item], Awaitable[_Result]], items: Iterable[_Item], at_once: int) -> list[_Result]:
+async def bounded_gather(
+    ask: Callable[[_Item], Awaitable[_Result]], items: Iterable[_Item], at_once: int
+) -> list[_Result]:
     """Call `ask` on each of `items`, at most `at_once` at a time, and return the results in order.
 
     An exception cancels the other calls. A SparringError is raised as it is, any other in its exception group.
@@ -79,7 +81,7 @@ async def in_order(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def wait_for(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
+def run_sync(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
     """Run `coroutine` and return its result, from a script or from within a running event loop (a notebook)."""
     if not _is_in_loop():
         return asyncio.run(coroutine)

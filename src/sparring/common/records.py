@@ -239,7 +239,7 @@ class _Identified(Protocol):
 T = TypeVar("T", bound=_Identified)
 
 
-def drawn(items: Sequence[T], size: int, seed: int, stream: str) -> tuple[list[T], list[T]]:
+def draw_split(items: Sequence[T], size: int, seed: int, stream: str) -> tuple[list[T], list[T]]:
     """Divide `items` into `size` randomly drawn ones and the others, each in their original order.
 
     The draw depends only on ids and seed, so adding or moving rows changes it little.
@@ -248,7 +248,7 @@ def drawn(items: Sequence[T], size: int, seed: int, stream: str) -> tuple[list[T
     return [item for item in items if item.id in taken], [item for item in items if item.id not in taken]
 
 
-def apart(splits: Mapping[str, Sequence[T]]) -> tuple[dict[str, list[T]], tuple[str, ...]]:
+def without_duplicates(splits: Mapping[str, Sequence[T]]) -> tuple[dict[str, list[T]], tuple[str, ...]]:
     """Remove items that occur in an earlier split or earlier in the same one; also return notes with their numbers."""
     first_split: dict[str, str] = {}  # by item id
     unique: dict[str, list[T]] = {}
@@ -299,13 +299,15 @@ class Sources:
         ConfigError if no training row is left.
         """
         sources = [(split, source) for split, source, _ in self._held_out() if source] + [("train", self.train)]
-        splits, notes = apart({split: [item(row) for row in read_records(source)] for split, source in sources})
+        splits, notes = without_duplicates(
+            {split: [item(row) for row in read_records(source)] for split, source in sources}
+        )
         total = len(splits["train"])
         for split, source, size in self._held_out():
             if source is None:
                 share = SPLIT_SHARE if size is None else size
                 count = share if isinstance(share, int) else max(1, round(share * total))
-                splits[split], splits["train"] = drawn(splits["train"], count, self.seed, split)
+                splits[split], splits["train"] = draw_split(splits["train"], count, self.seed, split)
         if not splits["train"]:
             raise ConfigError(
                 f"{self.train} has {total} questions of its own, and none is left to train on; "

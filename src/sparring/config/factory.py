@@ -195,7 +195,7 @@ def name_of(thing: Any) -> str:
     return str(kind.name) if kind.__module__.startswith("sparring.") else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def told_partner(partner: Any) -> dict[str, Any]:
+def partner_table(partner: Any) -> dict[str, Any]:
     """Return the table from which `make_partner` makes `partner`."""
     own = plain(partner, without=("task", "speaker"))
     speaker, name, by = getattr(partner, "speaker", None), name_of(partner), vars(type(partner)).get("by")

@@ -28,8 +28,8 @@ from sparring.config.factory import (
     make_partner,
     make_task,
     name_of,
+    partner_table,
     role_fields,
-    told_partner,
 )
 from sparring.core.method import Method
 from sparring.core.task import Endless, Task
@@ -322,6 +322,6 @@ def _phase_table(phase: Phase) -> dict[str, Any]:
         "method": name_of(method),
         **plain(phase, without=("method", "trainer")),
         **plain(method, without=tuple(roles)),
-        **{role: told_partner(getattr(method, role)) for role in roles},
+        **{role: partner_table(getattr(method, role)) for role in roles},
         "trainer": plain(phase.trainer),
     }

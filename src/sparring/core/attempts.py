@@ -70,7 +70,7 @@ def clean(text: str) -> str:
     return text
 
 
-def withheld(value: Any) -> Any:
+def redacted(value: Any) -> Any:
     """Replace each text in plain data by its digest, for settings that decide a reply and may be secret.
 
     Texts that are digests already stay as they are.
@@ -78,8 +78,8 @@ def withheld(value: Any) -> Any:
     if isinstance(value, str):
         return value if _WITHHELD.fullmatch(value) else f"withheld:{digest(value)}"
     if isinstance(value, Mapping):
-        return {key: withheld(inner) for key, inner in value.items()}
-    return [withheld(inner) for inner in value] if isinstance(value, list | tuple) else value
+        return {key: redacted(inner) for key, inner in value.items()}
+    return [redacted(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 _WITHHELD = re.compile(r"withheld:[0-9a-f]{32}")

@@ -50,7 +50,7 @@ class Message:
         """The whole text, with thoughts."""
         return "".join(part.text for part in self.parts)
 
-    def weighing(self, weight: float) -> Message:
+    def with_weight(self, weight: float) -> Message:
         """Return the same message with every part at `weight`."""
         return replace(self, parts=tuple(replace(part, weight=weight) for part in self.parts))
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sparring.common.concurrency import together
+from sparring.common.concurrency import bounded_gather
 from sparring.common.errors import ConversationError
 from sparring.common.ranking import wilson
 from sparring.core.chat import Chat
@@ -111,7 +111,7 @@ async def evaluate(
         on_outcome(outcome)
         return outcome
 
-    return Evaluation(tuple(await together(one, problems, at_once)))
+    return Evaluation(tuple(await bounded_gather(one, problems, at_once)))
 
 
 async def _outcome(task: Task, problem: Problem, way: Answers, speaker: Speaker) -> Outcome:

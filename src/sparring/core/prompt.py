@@ -15,20 +15,20 @@ from sparring.parsing.thought import ThoughtFormat
 _BLANK = re.compile(r"\{([a-z_]+)\}")
 
 
-def blanks(template: str) -> set[str]:
+def placeholders(template: str) -> set[str]:
     """Return the names of the placeholders in `template`."""
     return set(_BLANK.findall(template))
 
 
 def fill(template: str, **words: str) -> str:
     """Replace every placeholder in `template`; ConfigError if `words` lacks one. Unused words are allowed."""
-    check_blanks(template, words)
+    check_placeholders(template, words)
     return _BLANK.sub(lambda match: words[match.group(1)], template)
 
 
-def check_blanks(template: str, allowed: dict[str, str] | set[str] | tuple[str, ...]) -> None:
+def check_placeholders(template: str, allowed: dict[str, str] | set[str] | tuple[str, ...]) -> None:
     """Raise ConfigError if `template` has a placeholder that is not among `allowed`."""
-    for name in sorted(blanks(template) - set(allowed)):
+    for name in sorted(placeholders(template) - set(allowed)):
         choices = ", ".join(f"{{{choice}}}" for choice in sorted(allowed))
         remedy = f"choose from {choices}" if choices else "remove it, no placeholder is allowed here"
         raise ConfigError(f"the prompt {template[:40]!r}… has the unknown placeholder {{{name}}}; {remedy}")

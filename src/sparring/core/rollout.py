@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from sparring.common.concurrency import together
+from sparring.common.concurrency import bounded_gather
 from sparring.common.errors import RunStopped
 from sparring.common.seeds import Name, named_rng
 from sparring.core import attempts
@@ -44,7 +44,7 @@ async def play(
         on_episode(episode)
         return episode
 
-    return await together(one, problems, at_once)
+    return await bounded_gather(one, problems, at_once)
 
 
 def check_failures(episodes: Sequence[Episode], partner_bound: float, learner_bound: float) -> None:

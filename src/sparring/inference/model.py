@@ -34,7 +34,7 @@ from sparring.models.source import (
     Lora,
     ModelSource,
     base_of,
-    check_place,
+    check_model,
     is_adapters,
     quantization_of,
 )
@@ -256,7 +256,7 @@ def _tiny(seed: int, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTok
 def _pretrained(
     source: ModelSource, device: torch.device, dtype: torch.dtype
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    check_place(source.model)
+    check_model(source.model)
     path = Path(source.model)
     name = str(path.resolve()) if path.exists() else source.model  # adapters record the path of their base
     quantized = {"quantization_config": quantization.nf4(dtype), "device_map": device} if source.quantization else {}

@@ -131,7 +131,7 @@ class SAIE(Method):
 
 
 def _with_last_trained(chat: Chat) -> Chat:
-    return Chat((*chat.messages[:-1], chat.last.weighing(1.0)))
+    return Chat((*chat.messages[:-1], chat.last.with_weight(1.0)))
 
 
 def _gold(problem: Problem) -> str:

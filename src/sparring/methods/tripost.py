@@ -231,7 +231,7 @@ class _LearnerTurn:
 
     def _parse(self, feedback: Reply, attempt: Parts) -> Fault | None:
         fault = self.step_format.read(feedback.require_complete().text)
-        return None if fault is None else self.step_format.located(_text(attempt), fault)
+        return None if fault is None else self.step_format.locate(_text(attempt), fault)
 
 
 def _gets_further(before: Fault | None, after: Fault | None) -> bool:

@@ -76,7 +76,7 @@ class ModelSource:
             )
 
 
-def check_place(model: str, key: str = "model") -> None:
+def check_model(model: str, key: str = "model") -> None:
     """Raise ConfigError, naming `key`, if `model` is a file, a folder without a model, or not available from the hub.
 
     The base model of adapters is checked, too.
@@ -90,7 +90,7 @@ def check_place(model: str, key: str = "model") -> None:
         if not any((path / file).exists() for file in ("config.json", ADAPTERS)):
             raise ConfigError(f"{key} = {model!r} holds no model: config.json is missing; {MODELS}")
         if is_adapters(path):
-            check_place(base_of(path), f"the base of the adapters in {model}")
+            check_model(base_of(path), f"the base of the adapters in {model}")
         return
     try:
         hub.check_reachable(model)
@@ -101,7 +101,7 @@ def check_place(model: str, key: str = "model") -> None:
 def check_learner(path: str) -> None:
     """Raise ConfigError if `path` is neither an existing path nor a model that the hub provides."""
     if not os.path.exists(path):
-        check_place(path)
+        check_model(path)
 
 
 def is_adapters(folder: Path) -> bool:

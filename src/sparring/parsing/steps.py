@@ -112,7 +112,7 @@ class StepFormat:
         steps = self.split(answer)
         return answer[: steps[self._index(steps, label)].start] if steps else ""
 
-    def located(self, answer: str, fault: Fault) -> Fault:
+    def locate(self, answer: str, fault: Fault) -> Fault:
         """Return `fault` with its step labelled as in `answer`; Unreadable if `answer` lacks the step or the part."""
         steps = self.split(answer)
         step = steps[self._index(steps, fault.step)]

@@ -16,7 +16,7 @@ from annotated_types import Ge, Gt
 from sparring.common.errors import ConfigError, Unreadable
 from sparring.core.leakage import states_gold
 from sparring.core.partner import ask, conversation
-from sparring.core.prompt import blanks, check_blanks, fill
+from sparring.core.prompt import check_placeholders, fill, placeholders
 from sparring.core.speaker import Sampling, Speaker
 from sparring.core.task import Offer, Problem, Task
 from sparring.parsing.steps import LINES, Fault, StepFormat
@@ -52,8 +52,8 @@ class ModelCritic:
     prompt: str | None = None
 
     def __post_init__(self) -> None:
-        check_blanks(self.prompt or "", ("question", "steps", "answer", "gold", "examples"))
-        if self.examples and "examples" not in blanks(self.prompt or CRITIC_PROMPT):
+        check_placeholders(self.prompt or "", ("question", "steps", "answer", "gold", "examples"))
+        if self.examples and "examples" not in placeholders(self.prompt or CRITIC_PROMPT):
             raise ConfigError("the prompt of the critic has no blank for its examples; add {examples} to it")
         self._format_examples()  # raises if an example is invalid
 
@@ -109,7 +109,7 @@ def _numbered(layout: StepFormat, attempt: str) -> str:
 def _read(reply: str, layout: StepFormat, attempt: str) -> Fault | None:
     """Return the fault in `attempt` that `reply` names; raises Unreadable."""
     fault = LINES.read(reply)
-    return None if fault is None else layout.located(attempt, fault)
+    return None if fault is None else layout.locate(attempt, fault)
 
 
 CRITIC_GOLD = """

@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt
 from sparring.common.errors import Unreadable
 from sparring.core.chat import Chat
 from sparring.core.partner import Stance, ask, conversation
-from sparring.core.prompt import check_blanks, fill
+from sparring.core.prompt import check_placeholders, fill
 from sparring.core.speaker import Sampling, Speaker
 from sparring.core.task import Offer, Problem
 
@@ -38,7 +38,7 @@ class ModelDiscussant:
 
     def __post_init__(self) -> None:
         for prompt in (self.supportive_prompt, self.adversarial_prompt):
-            check_blanks(prompt or "", ("question", "answer", "gold"))
+            check_placeholders(prompt or "", ("question", "answer", "gold"))
 
     async def remark(self, problem: Problem, chat: Chat, stance: Stance, rng: random.Random) -> str:
         """Return a remark on the last answer; the prompt includes the conversation before it."""

@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt
 
 from sparring.common.errors import Unreadable
 from sparring.core.partner import ask, conversation
-from sparring.core.prompt import check_blanks, fill
+from sparring.core.prompt import check_placeholders, fill
 from sparring.core.speaker import Sampling, Speaker
 from sparring.core.task import Offer, Problem, Task
 from sparring.parsing.steps import Fault
@@ -36,7 +36,7 @@ class ModelEditor:
     prompt: str | None = None
 
     def __post_init__(self) -> None:
-        check_blanks(self.prompt or "", ("question", "kept", "step", "wrong", "reason"))
+        check_placeholders(self.prompt or "", ("question", "kept", "step", "wrong", "reason"))
 
     async def improve(self, problem: Problem, attempt: str, fault: Fault, rng: random.Random) -> str:
         """Return the steps before the fault followed by the speaker's continuation."""

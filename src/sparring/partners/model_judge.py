@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt
 
 from sparring.common.errors import ConfigError, Unreadable
 from sparring.core.partner import Scores, Verdict, ask, by_pairs, by_swiss, conversation, one_by_one, read_score
-from sparring.core.prompt import check_blanks, fill
+from sparring.core.prompt import check_placeholders, fill
 from sparring.core.speaker import Sampling, Speaker
 from sparring.core.task import Offer, Problem
 from sparring.parsing.answers import MATCHED
@@ -50,7 +50,7 @@ class ModelJudge:
     prior: Annotated[float, Gt(0)] = 0.5
 
     def __post_init__(self) -> None:
-        check_blanks(
+        check_placeholders(
             self.prompt or "", ("question", "response") if self.mode == "pointwise" else ("question", "a", "b")
         )
         if self.lowest >= self.highest:

@@ -34,7 +34,7 @@ from sparring.common.files import read_json
 from sparring.common.records import HUB
 from sparring.config.factory import role_fields
 from sparring.config.recipe import Recipe
-from sparring.core.attempts import withheld
+from sparring.core.attempts import redacted
 from sparring.ledger import export
 from sparring.models.source import ModelSource
 from sparring.runs import archive
@@ -233,7 +233,7 @@ def _without_secret(key: str, setting: Any) -> Any:
     if key.endswith("url"):
         return _bare_url(setting)
     if key in ("extra_body", "headers", "extra_headers") or _SECRET.search(key):
-        return withheld(setting)
+        return redacted(setting)
     return without_secrets(setting) if isinstance(setting, Mapping) else setting
 
 

@@ -61,7 +61,7 @@ async def dry_run(method: Method, task: Task, problems: list[Problem], learner: 
         replace(method, **partners),  # type: ignore[type-var]  # every method is a dataclass
         cast(Task, _NeverRight(task)),
         problems,
-        lambda problem: _DryLearner(learner.voice("dry", problem.id), task.layout, form),
+        lambda problem: _DryLearner(learner.speaker("dry", problem.id), task.layout, form),
         ("dry",),
         at_once=len(problems),
         serving=Serving(),

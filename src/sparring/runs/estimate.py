@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from rich.table import Table as Columns
 
-from sparring.common.concurrency import wait_for
+from sparring.common.concurrency import run_sync
 from sparring.common.terminal import Terminal
 from sparring.config.factory import ROLES, name_of, role_fields
 from sparring.config.recipe import Recipe
@@ -89,7 +89,7 @@ def estimate(recipe: Recipe, episodes: int = 8) -> Estimate:
     for number in with_calls:
         phase = recipe.phases[number]
         problems = order.round(phase, number, 0)[:episodes]
-        simulated = wait_for(dry_run(phase.method, recipe.task, problems, learner))
+        simulated = run_sync(dry_run(phase.method, recipe.task, problems, learner))
         name = f"{number + 1}-{name_of(phase.method)}"
         count = order.count(phase) + len(order.consulted(phase, number, 0))
         phase_rows = _rows(name, simulated, phase.rounds, count, usual)

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sparring.common.concurrency import wait_for
+from sparring.common.concurrency import run_sync
 from sparring.common.errors import nearest
 from sparring.common.schema import build
 from sparring.config.factory import PROTOCOLS, for_use
@@ -36,7 +36,7 @@ class SavedLearner:
 
     def answer(self, text: str) -> str:
         """Return the response to the question `text`; for code that is not asynchronous."""
-        return wait_for(self.reply(question(text))).response
+        return run_sync(self.reply(question(text))).response
 
 
 def load_learner(place: str | Path, protocol: str = AS_TRAINED, source: ModelSource | None = None) -> SavedLearner:
@@ -50,8 +50,8 @@ def load_learner(place: str | Path, protocol: str = AS_TRAINED, source: ModelSou
     source = source or ModelSource()
     usage = None
     if os.path.exists(place):
-        folder = checkpoint.of(Path(place))
-        usage = checkpoint.usage(folder)
+        folder = checkpoint.learner_folder(Path(place))
+        usage = checkpoint.read_usage(folder)
         source = replace(source, model=str(folder))
     else:
         source = replace(source, model=str(place))

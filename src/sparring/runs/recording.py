@@ -89,13 +89,13 @@ def recorded(recipe: Recipe, folder: Path, run: str) -> Iterator[tuple[tuple[Pha
         yield recipe.phases, None
         return
     settings = recipe.ledger
-    path = place(settings.path, folder)
+    path = ledger_path(settings.path, folder)
     name = folder.resolve().name
     with Ledger(path, run, settings.mode, recipe.budget, used=folder / USED, name=name) as ledger:
         yield tuple(replace(phase, method=_on_ledger(phase.method, ledger)) for phase in recipe.phases), ledger
 
 
-def place(path: str | None, folder: Path) -> Path:
+def ledger_path(path: str | None, folder: Path) -> Path:
     """Return the path of the ledger: the recipe's `path`, or a file in the run's `folder`."""
     return Path(path) if path else folder / FILE
 
@@ -103,7 +103,7 @@ def place(path: str | None, folder: Path) -> Path:
 def ledger_of(folder: Path) -> Path | None:
     """Return the ledger file of the run in `folder`, or None if all partners are programs and there is no file."""
     shared = tomlkit.parse((folder / "recipe.toml").read_text()).unwrap().get("ledger", {}).get("path")
-    path = place(shared, folder)
+    path = ledger_path(shared, folder)
     return path if path.exists() else None
 
 

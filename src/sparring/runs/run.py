@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from sparring.common.concurrency import wait_for
+from sparring.common.concurrency import run_sync
 from sparring.common.errors import ConfigError, RunStopped, SparringError
 from sparring.common.files import write_whole
 from sparring.config.factory import name_of
@@ -32,7 +32,7 @@ from sparring.runs.folder import RECIPE, check_resumable, write_status
 from sparring.runs.lock import locked
 from sparring.runs.metrics import Metrics
 from sparring.runs.problem_order import ProblemOrder
-from sparring.runs.recording import check_partners, identity, may_ask_person, place, recorded
+from sparring.runs.recording import check_partners, identity, ledger_path, may_ask_person, recorded
 from sparring.runs.round import Round
 from sparring.runs.selection import Progress, Selection
 from sparring.training import checkpoint
@@ -62,7 +62,7 @@ class Result:
         if self.test is not None and self.final_test is not None:
             same = self.test["origin"] == self.final_test["origin"]
             for name, line in (("best", self.test), ("final", self.final_test))[: 1 if same else 2]:
-                origin = checkpoint.where(line["origin"])
+                origin = checkpoint.describe_origin(line["origin"])
                 yield (
                     f"{name} learner{' (also the final one)' if same else ''}, from {origin}: "
                     f"test accuracy {line['accuracy']:.1%} [{line['low']:.1%}, {line['high']:.1%}] "
@@ -74,7 +74,7 @@ class Result:
 def train(recipe: Recipe, run: str | Path, *, resume: bool = False, display: Display | None = None) -> Result:
     """Train by `recipe` in the folder `run`, or with `resume` continue the run in it. Works in a notebook too."""
     with locked(Path(run)):
-        return wait_for(Run(recipe, Path(run), resume, display or Display(live=not may_ask_person(recipe))).go())
+        return run_sync(Run(recipe, Path(run), resume, display or Display(live=not may_ask_person(recipe))).go())
 
 
 class Run:
@@ -85,7 +85,7 @@ class Run:
         self.settings = recipe.run
         self.order = ProblemOrder(recipe)
         check_resumable(folder, recipe, resume)
-        self.id = identity(folder, place(recipe.ledger.path, folder))
+        self.id = identity(folder, ledger_path(recipe.ledger.path, folder))
         if not (folder / RECIPE).exists():  # a resumed run may need no further replies
             check_partners(recipe)
         if self.settings.threads:
@@ -132,7 +132,7 @@ class Run:
 
     def _restore(self) -> None:
         """Restore the newest usable checkpoint, if there is any."""
-        checkpoint.tidy(self.folder)
+        checkpoint.restore_interrupted(self.folder)
         damaged: Damaged | None = None
         try:
             for path in checkpoint.resumable(self.folder):
@@ -152,13 +152,13 @@ class Run:
 
     def _restore_from(self, path: Path) -> None:
         """Restore all state from the checkpoint at `path`; raise Damaged if it is unusable."""
-        state = checkpoint.saved_state(path)
+        state = checkpoint.read_state(path)
         if state.measured > len(self.metrics):
             reason = f"metrics.jsonl has {len(self.metrics)} of the {state.measured} lines that it had then"
             raise Damaged(f"cannot resume from the checkpoint {path} ({reason})")
         phase = self.recipe.phases[min(state.position.phase, len(self.recipe.phases) - 1)]
         with checkpoint.reading(path):
-            usage = checkpoint.usage(path)
+            usage = checkpoint.read_usage(path)
             if usage is None or usage.origin is None:
                 raise Damaged(f"the checkpoint {path} cannot be read ({USAGE} is missing)")
             self.learner.restore(path, state.weights)
@@ -283,7 +283,7 @@ class Run:
         checkpoint.save(final, self.learner, usage)
         if not best.exists():
             checkpoint.save(best, self.learner, usage)
-        best_usage = checkpoint.usage(best)
+        best_usage = checkpoint.read_usage(best)
         assert best_usage is not None
         results = await self.selection.test(usage)
         test, final_test = results or (None, None)

@@ -121,7 +121,7 @@ class Selection:
         problems = self._problems("test", self.recipe.run.test_problems)
         if not problems:
             return None
-        best = checkpoint.usage(self.best)
+        best = checkpoint.read_usage(self.best)
         if best is None or best.origin is None or final.origin is None:
             raise ConfigError(f"{self.best / USAGE} does not name the origin of its learner; {checkpoint.START_OVER}")
         results = self._saved_results(best.origin, final.origin)
@@ -190,7 +190,7 @@ class Selection:
             self.recipe.task,
             problems,
             answerer,
-            lambda problem: self.learner.voice(self.recipe.run.seed, "evaluate", problem.id, journal=journal),
+            lambda problem: self.learner.speaker(self.recipe.run.seed, "evaluate", problem.id, journal=journal),
             at_once=self.recipe.run.at_once,
             on_outcome=show_progress,
         )

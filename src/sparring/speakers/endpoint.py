@@ -131,7 +131,7 @@ class Endpoint:
 
         Settings that are None are omitted, so that a setting added later does not change the keys of earlier calls.
         """
-        settings = {"extra_body": attempts.withheld(self.extra_body) or None, "seed": self.seed}
+        settings = {"extra_body": attempts.redacted(self.extra_body) or None, "seed": self.seed}
         return {
             "model": self.model,
             "messages": attempts.as_messages(chat, self.author),

@@ -17,7 +17,7 @@ from sparring.common.errors import ConfigError
 from sparring.core.attempts import as_messages
 from sparring.core.chat import Chat
 from sparring.core.speaker import PARTNER, Reply, Sampling
-from sparring.models.source import ModelSource, Precision, Quantization, Thoughts, check_place
+from sparring.models.source import ModelSource, Precision, Quantization, Thoughts, check_model
 
 if TYPE_CHECKING:
     from sparring.inference.model import LanguageModel
@@ -52,7 +52,7 @@ class Local:
 
     def ready(self) -> None:
         """Raise ConfigError if `model` looks like a folder and is not there. A replay skips this check."""
-        check_place(self.model)
+        check_model(self.model)
 
     @cached_property
     def _voice(self) -> ModelSpeaker:

@@ -7,6 +7,4 @@ every call on the ledger. The data depends on the replies and the seed, not on t
 from sparring.synthesis.recipe import SynthesisRecipe
 from sparring.synthesis.writing import SynthesisResult, synthesize
 
-WritingOrder, write_data = SynthesisRecipe, synthesize  # the names that cli/write.py and docs/data.md still use
-
-__all__ = ["SynthesisRecipe", "SynthesisResult", "WritingOrder", "synthesize", "write_data"]
+__all__ = ["SynthesisRecipe", "SynthesisResult", "synthesize"]

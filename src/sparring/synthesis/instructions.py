@@ -24,7 +24,7 @@ from sparring.common.concurrency import in_order
 from sparring.common.errors import ConfigError, Failure, RunStopped, Unreadable
 from sparring.common.seeds import named_rng
 from sparring.core.chat import question
-from sparring.core.prompt import check_blanks, fill
+from sparring.core.prompt import check_placeholders, fill
 from sparring.core.speaker import Sampling, Speaker
 from sparring.core.task import Task
 from sparring.synthesis.output import Output, ask_speaker, set_serving
@@ -69,7 +69,7 @@ class InstructionWriter:
     at_once: Annotated[int, Gt(0)] = 64
 
     def __post_init__(self) -> None:
-        check_blanks(self.prompt or "", ("examples", "count"))
+        check_placeholders(self.prompt or "", ("examples", "count"))
         if self.shortest > self.longest:
             raise ConfigError(
                 f"shortest must not be above longest (got shortest = {self.shortest}, longest = {self.longest}); "

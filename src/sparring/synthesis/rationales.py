@@ -21,7 +21,7 @@ from sparring.common.concurrency import in_order
 from sparring.common.errors import ConfigError, Failure, Unreadable
 from sparring.core.attempts import as_messages
 from sparring.core.chat import LEARNER, USER, Chat, message
-from sparring.core.prompt import check_blanks, fill
+from sparring.core.prompt import check_placeholders, fill
 from sparring.core.speaker import PARTNER, Sampling, Speaker
 from sparring.core.task import Problem, Split, Task
 from sparring.synthesis.output import Output, ask_speaker, set_serving
@@ -85,8 +85,8 @@ class RationaleWriter:
     at_once: Annotated[int, Gt(0)] = 64
 
     def __post_init__(self) -> None:
-        check_blanks(self.prompt or "", ("question",))
-        check_blanks(self.hint_prompt or "", ("question", "gold"))
+        check_placeholders(self.prompt or "", ("question",))
+        check_placeholders(self.hint_prompt or "", ("question", "gold"))
 
     def total(self, task: Task) -> int:
         """Return the number of problems; ConfigError if none lacks a rationale, or one has no gold answer."""

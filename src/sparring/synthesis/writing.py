@@ -18,14 +18,14 @@ import tomlkit
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sparring.common.concurrency import wait_for
+from sparring.common.concurrency import run_sync
 from sparring.common.errors import ConfigError, SparringError
 from sparring.common.files import write_json, write_jsonl, write_whole, writing
 from sparring.common.schema import TomlTable, differences
 from sparring.common.terminal import Terminal
 from sparring.core.attempts import Recordable
 from sparring.ledger import Ledger, Recorded
-from sparring.runs.recording import STATUS, USED, Prepared, identity, place
+from sparring.runs.recording import STATUS, USED, Prepared, identity, ledger_path
 from sparring.speakers.human import Human
 from sparring.synthesis.output import WRITER, Output
 from sparring.synthesis.recipe import SynthesisRecipe
@@ -44,19 +44,17 @@ class SynthesisResult:
         replies, items = (_list_counts(self.counts[kind]) for kind in ("replies", "found"))
         return f"{self.rows:,} rows in {self.file}\nreplies: {replies}\nfound: {items}"
 
-    told = summary  # the name that cli/write.py still uses
-
 
 def synthesize(
     recipe: SynthesisRecipe, run: str | Path, *, resume: bool = False, console: Console | None = None
 ) -> SynthesisResult:
     """Run the synthesis `recipe` in the folder `run`, or resume it there. Works in a notebook too."""
-    return wait_for(_run(recipe, Path(run), resume, console or Terminal(stderr=True)))
+    return run_sync(_run(recipe, Path(run), resume, console or Terminal(stderr=True)))
 
 
 async def _run(recipe: SynthesisRecipe, folder: Path, resume: bool, console: Console) -> SynthesisResult:
     _check_folder(recipe, folder, resume)
-    run = identity(folder, place(recipe.ledger.path, folder))
+    run = identity(folder, ledger_path(recipe.ledger.path, folder))
     total = recipe.writer.total(recipe.task)
     if recipe.ledger.mode != "replay" and isinstance(recipe.speaker, Prepared):
         recipe.speaker.ready()
@@ -84,7 +82,7 @@ async def _write(recipe: SynthesisRecipe, folder: Path, run: str, output: Output
         return
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    path, name = place(recipe.ledger.path, folder), folder.resolve().name
+    path, name = ledger_path(recipe.ledger.path, folder), folder.resolve().name
     with Ledger(path, run, recipe.ledger.mode, recipe.budget, used=folder / USED, name=name) as ledger:
         write_json(folder / STATUS, {"id": run, "status": "running"})
         write_whole(folder / "recipe.toml", recipe.toml())  # only now: a synthesis that cannot start leaves none

@@ -21,7 +21,7 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge
 
 from sparring.common.errors import ConfigError
-from sparring.common.records import HUB, READERS, Record, apart, drawn, read_records
+from sparring.common.records import HUB, READERS, Record, draw_split, read_records, without_duplicates
 from sparring.common.seeds import digest
 from sparring.core.chat import question
 from sparring.core.task import Problem, Split
@@ -101,13 +101,13 @@ class Gsm8k:
         trained, tested = self._sources()
         rows = {"test": [_problem(row) for source in tested for row in read_records(source)][: self.test]}
         rows["train"] = [_problem(row) for source in trained for row in read_records(source)]
-        splits, notes = apart(rows)
+        splits, notes = without_duplicates(rows)
         if len(splits["train"]) <= self.development:
             raise ConfigError(
                 f"{self.source} has {len(splits['train'])} training problems, too few to draw development = "
                 f"{self.development} of them; ask for fewer"
             )
-        splits["development"], rest = drawn(splits["train"], self.development, self.seed, "development")
+        splits["development"], rest = draw_split(splits["train"], self.development, self.seed, "development")
         splits["train"] = rest[: self.train]
         return splits, notes
 

@@ -49,7 +49,7 @@ class Origin:
                 "problems": self.problems}  # fmt: skip
 
 
-def where(origin: Mapping[str, Any]) -> str:
+def describe_origin(origin: Mapping[str, Any]) -> str:
     """Describe a position, as `Origin.plain` returns it, in words."""
     return f"phase {origin['phase']} ({origin['method']}), round {origin['round']}, step {origin['step']}"
 
@@ -153,7 +153,7 @@ def reading(folder: Path) -> Iterator[None]:
         raise Damaged(f"the checkpoint {folder} cannot be read ({reason[:200]})") from error
 
 
-def usage(folder: Path) -> Usage | None:
+def read_usage(folder: Path) -> Usage | None:
     """Read how to use the learner in `folder`; None for a model that no run has trained. Raises Damaged."""
     path = folder / USAGE
     if not path.exists():
@@ -164,7 +164,7 @@ def usage(folder: Path) -> Usage | None:
     return result
 
 
-def saved_state(folder: Path) -> State:
+def read_state(folder: Path) -> State:
     """Read the state saved in `folder`; raises Damaged."""
     inner = folder / "state"
     with reading(folder):
@@ -182,7 +182,7 @@ def check_readable(folder: Path) -> None:
     """Raise Damaged if the learner in `folder` is missing or visibly damaged; tensors are not read."""
     with reading(folder):
         names = [name for name in ("config.json", "adapter_config.json") if (folder / name).exists()]
-        if not names or usage(folder) is None:
+        if not names or read_usage(folder) is None:
             raise Damaged(f"the checkpoint {folder} is incomplete: {USAGE if names else 'config.json'} is missing")
         for path in [folder / name for name in names]:
             if not isinstance(settings := read_json(path), dict) or not settings:
@@ -192,7 +192,7 @@ def check_readable(folder: Path) -> None:
                 pass
 
 
-def tidy(run: Path) -> None:
+def restore_interrupted(run: Path) -> None:
     """Restore the checkpoints that a process was replacing when it died."""
     for old in (run / "checkpoints").glob("*.old"):
         if not old.with_suffix("").exists():
@@ -219,7 +219,7 @@ def prune(run: Path, keep: int) -> None:
         shutil.rmtree(path / "state", ignore_errors=True)
 
 
-def of(path: Path) -> Path:
+def learner_folder(path: Path) -> Path:
     """Return the folder of the learner at `path`: a run's best checkpoint, or `path` itself if it holds a model."""
     for folder in (path / "checkpoints" / "best", path / "checkpoints" / "final", path):
         if (folder / "config.json").exists() or (folder / "adapter_config.json").exists():

@@ -41,7 +41,7 @@ class Learner:
         """Load the learner that `source` names."""
         return cls(load_model(source, seed, trained=True), seed)
 
-    def voice(self, *scope: Name, journal: Journal | None = None, logprobs: bool = False) -> ModelSpeaker:
+    def speaker(self, *scope: Name, journal: Journal | None = None, logprobs: bool = False) -> ModelSpeaker:
         """Return the learner as a Speaker; `scope` names its random streams (for the rest see `ModelSpeaker`)."""
         return ModelSpeaker(self.model, LEARNER, scope, self.weights, journal, logprobs)
 

@@ -14,18 +14,18 @@ from sparring.common.extras import need_bitsandbytes
 from sparring.common.files import writing
 from sparring.inference.model import loading
 from sparring.models import hub, quantization
-from sparring.models.source import base_of, check_place, is_adapters, quantization_of
+from sparring.models.source import base_of, check_model, is_adapters, quantization_of
 from sparring.training import checkpoint
 
 
 def merge(path: Path, output: Path) -> None:
     """Write the learner at `path` to the folder `output`, with its LoRA adapters merged into the weights."""
-    folder = checkpoint.of(path)
+    folder = checkpoint.learner_folder(path)
     if not is_adapters(folder):
         raise ConfigError(f"{folder} has no LoRA adapters; load it with plain transformers")
     if os.path.exists(output):
         raise ConfigError(f"{output} exists; choose a folder that does not")
-    check_place(str(folder))
+    check_model(str(folder))
     from peft import PeftModel  # noqa: PLC0415 - a second to import, and no other verb needs it
 
     with loading(str(folder)):
@@ -34,7 +34,7 @@ def merge(path: Path, output: Path) -> None:
     with writing(output):
         merged.save_pretrained(output)
         tokenizer.save_pretrained(output)
-        if (usage := checkpoint.usage(folder)) is not None:
+        if (usage := checkpoint.read_usage(folder)) is not None:
             checkpoint.write_usage(output, replace(usage, quantization=None))  # the merged weights are not quantized
 
 

@@ -34,7 +34,7 @@ class DPOLoss:
         rows = [
             row
             for side in (item.chosen, item.rejected)
-            for row in dialect.rows(item.prompt.then(side.weighing(1.0)), LEARNER)
+            for row in dialect.rows(item.prompt.then(side.with_weight(1.0)), LEARNER)
         ]
         return rows if len(rows) == 2 else []
 
