@@ -25,8 +25,8 @@ coverage: $(VENV)/installed-all ## Which lines the tests run; about twice as lon
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not long" --cov --cov-report term:skip-covered tests
 
 test-long: $(VENV)/installed-all ## The tests with counts too long for every push.
-	$(BIN)/python -m pytest -m long --timeout 7200 tests/test_demo.py
-	$(BIN)/python -m pytest -n 2 -m long --timeout 7200 --ignore tests/test_demo.py tests
+	$(BIN)/python -m pytest -m long --timeout 7200 tests/runs/test_demo.py
+	$(BIN)/python -m pytest -n 2 -m long --timeout 7200 --ignore tests/runs/test_demo.py tests
 
 bench: $(VENV)/installed-all ## Race against other tools, on this machine (about an hour; leave it alone meanwhile).
 	$(BIN)/python -m benchmarks

@@ -28,13 +28,15 @@ from sparring.core.partner import Scores
 from sparring.core.rollout import play
 from sparring.core.task import Problem
 from sparring.inference.journal import Journal
-from sparring.inference.model import LanguageModel, ModelSource
+from sparring.inference.model import LanguageModel
 from sparring.methods.thought_preference import ResponsePreference
+from sparring.models.source import ModelSource
 from sparring.parsing.steps import COMPACT
 from sparring.parsing.thought import Answer
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
 from sparring.training.learner import Learner
-from sparring.training.trainer import Trainer, TrainerSettings
+from sparring.training.settings import TrainerSettings
+from sparring.training.trainer import Trainer
 
 VOCABULARY, LIMIT, BATCH = 64, 320, 16
 

@@ -21,9 +21,11 @@ from benchmarks.models import llama, tokenizer, words
 from sparring.core.chat import LEARNER, Message, Part, question
 from sparring.core.experience import Demonstration, Experience, Preference
 from sparring.core.objective import DPO, Likelihood
-from sparring.inference.model import LanguageModel, ModelSource
+from sparring.inference.model import LanguageModel
+from sparring.models.source import ModelSource
 from sparring.training.learner import Learner
-from sparring.training.trainer import Trainer, TrainerSettings
+from sparring.training.settings import TrainerSettings
+from sparring.training.trainer import Trainer
 
 
 @dataclass(frozen=True)

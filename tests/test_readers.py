@@ -176,13 +176,13 @@ def used() -> tuple[dict[str, set[str]], set[str]]:
                 )
                 if isinstance(found, re.Pattern) or target.id in ("_ANSWER", "_CHOICE", "_SCORE"):
                     named[f"{module}.{target.id}"] = set()
-        for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and calls_re(node):
-                inline.add(f"{module}:{node.name}")
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.attr in METHODS:
-                name = f"{module}.{node.value.id}"
+        for inner in ast.walk(tree):
+            if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef) and calls_re(inner):
+                inline.add(f"{module}:{inner.name}")
+            if isinstance(inner, ast.Attribute) and isinstance(inner.value, ast.Name) and inner.attr in METHODS:
+                name = f"{module}.{inner.value.id}"
                 if name in named:
-                    named[name].add(node.attr)
+                    named[name].add(inner.attr)
     return named, inline
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -43,5 +43,5 @@ def writing(answer: Callable[[Request], str | Answer]) -> Iterator[Writer]:
 
 
 @pytest.fixture
-def writer() -> Callable[[Callable[[Request], str | Answer]], Iterator[Writer]]:
+def writer() -> Callable[[Callable[[Request], str | Answer]], AbstractContextManager[Writer]]:
     return writing

@@ -183,7 +183,7 @@ TASK = ("--set", "task.kind=multistep_arithmetic")
         (("write", "instructions", "--run", "x", *TASK, "--set", "speaker.by=endpont"), ("did you mean 'endpoint'",)),
         (
             ("write", "instructions", "--run", "x", "--set", "rationales.tries=2"),
-            ("no table for writing instructions",),
+            ("unknown table for writing instructions",),
         ),
         (("write", "instructions", "--run", "x", "--set", "task=3"), ("task must be a table (got 3)", "[task]")),
         (("write", "instructions", "no.toml", "--run", "x"), ("no.toml", "No such file")),

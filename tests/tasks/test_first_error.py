@@ -4,6 +4,7 @@ with a wrong step in it."""
 import random
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from tests.partners.speaking import run
@@ -21,6 +22,10 @@ TASKS = {
     "sorting, easy": WordSorting(train=1000),
     "sorting, paper": WordSorting("paper", train=300, test=300),
 }
+EASY: Any
+PAPER: Any
+PICKED: Any
+SORTED: Any
 EASY, PAPER, PICKED, SORTED = TASKS.values()
 ALPHABET = "()[]=+-*/.,: \n0123456789ABabAZxyz<>?\"'"
 all_tasks = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
@@ -205,7 +210,7 @@ def wrong_statement(problem: Problem, rng: random.Random) -> Planted:
     return problem.rationale[:start] + text + problem.rationale[start + len(step.text) :], step.label
 
 
-PLANTS: dict[str, tuple[object, Callable[[Problem, random.Random], Planted]]] = {
+PLANTS: dict[str, tuple[Any, Callable[[Problem, random.Random], Planted]]] = {
     "easy value": (EASY, wrong_value),
     "easy slips": (EASY, slips_that_cancel),
     "easy copy": (EASY, wrong_copy),

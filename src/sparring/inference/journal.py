@@ -11,7 +11,7 @@ import json
 import os
 from dataclasses import astuple
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from sparring.common.files import json_lines, writing
 from sparring.common.seeds import digest
@@ -71,6 +71,12 @@ class Journal:
             file.flush()
         self._starts[name] = self._end
         self._end += len(line)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self, keep: bool = True) -> None:
         """Close the file; unless `keep`, remove it."""

@@ -63,16 +63,16 @@ class Round:
 
     async def experience(self) -> tuple[list[Experience], dict[str, float]]:
         """Return the round's training examples, and the mean of each measure over its episodes."""
-        journal = Journal(self.folder / "journal.jsonl")
-        episodes = self._saved_episodes()
-        experience: list[Experience] = []
-        if episodes is None:
-            episodes = await self._episodes(journal)
-        else:
-            experience = self._saved_experience()
-        if not experience:
-            experience = await self._harvest(episodes, journal)
-        journal.close(keep=False)
+        with Journal(self.folder / "journal.jsonl") as journal:
+            episodes = self._saved_episodes()
+            experience: list[Experience] = []
+            if episodes is None:
+                episodes = await self._episodes(journal)
+            else:
+                experience = self._saved_experience()
+            if not experience:
+                experience = await self._harvest(episodes, journal)
+            journal.close(keep=False)
         return experience, summarize(episodes)
 
     def _saved_episodes(self) -> list[Episode] | None:

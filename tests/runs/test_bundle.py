@@ -18,7 +18,7 @@ from sparring.ledger import NotRecorded, entries, runs, totals
 from sparring.runs.bundle import Manifest, Packing, bundle, from_hub, sha256, without_secrets
 from sparring.runs.replay import replay
 from sparring.runs.run import train
-from tests.test_paid_run import KEY, QUIET, recipe, server, weights
+from tests.runs.test_paid_run import KEY, QUIET, recipe, server, weights
 
 JUDGE = "def right(response, problem):\n    return response.strip().endswith(problem.gold)\n"
 SAYS = "import json, sys; json.load(sys.stdin); print(json.dumps({'text': 'Look again.'}))"

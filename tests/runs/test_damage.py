@@ -18,7 +18,7 @@ from sparring.runs.display import Display
 from sparring.runs.metrics import Metrics
 from sparring.runs.run import train
 from tests.cli.program import sparring_
-from tests.test_run import assert_as_if_never_stopped
+from tests.runs.test_run import assert_as_if_never_stopped
 
 QUIET = Display(quiet=True)
 TEXT = """

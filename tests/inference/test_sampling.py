@@ -26,7 +26,8 @@ def kept_by_hand(logits: list[float], sampling: Sampling) -> dict[int, float]:
     """The filtered distribution, token by token: temperature, then top-k, then top-p."""
     heated = [math.exp((x - max(logits)) / sampling.temperature) for x in logits]
     best = sorted(range(len(logits)), key=lambda i: -heated[i])[: sampling.top_k or len(logits)]
-    whole, held, kept = sum(heated[i] for i in best), 0.0, []
+    kept: list[int] = []
+    whole, held = sum(heated[i] for i in best), 0.0
     for i in best:
         if held < sampling.top_p * whole or not kept:
             kept.append(i)

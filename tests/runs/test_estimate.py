@@ -21,7 +21,7 @@ from sparring.runs.estimate import EstimateRow, caps, estimate, print_estimate
 from sparring.runs.run import train
 from sparring.speakers.command import Command
 from sparring.speakers.endpoint import Endpoint
-from tests.test_paid_run import QUIET, recipe, server
+from tests.runs.test_paid_run import QUIET, recipe, server
 
 NOWHERE = "http://127.0.0.1:9/v1"
 

@@ -14,9 +14,10 @@ from sparring.common.errors import ConfigError, RunStopped, TooLong
 from sparring.core.chat import LEARNER, Part, question
 from sparring.core.speaker import Sampling, prefill
 from sparring.inference.journal import Journal
-from sparring.inference.model import LanguageModel, Lora, ModelSource, load_model
+from sparring.inference.model import LanguageModel, load_model
 from sparring.inference.model_speaker import ModelSpeaker
 from sparring.inference.sequence import Completion
+from sparring.models.source import Lora, ModelSource
 from sparring.models.tiny import tiny_model, tiny_tokenizer
 from sparring.speakers.local import Local
 from sparring.training.learner import Learner
@@ -246,5 +247,5 @@ def test_local_partners_of_one_model_share_its_weights(folder):
     assert first._voice.model is second._voice.model
     assert not any(p.requires_grad for p in first._voice.model.network.parameters())
     assert asyncio.run(first.reply(ASKED, Sampling(max_tokens=5))).completion_tokens <= 5
-    with pytest.raises(ConfigError, match="knows nothing"):
+    with pytest.raises(ConfigError, match="untrained"):
         Local("tiny")

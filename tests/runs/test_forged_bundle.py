@@ -23,8 +23,8 @@ from sparring.runs import archive, external_code
 from sparring.runs.bundle import bundle, sha256
 from sparring.runs.replay import replay, unpack
 from sparring.runs.run import train
-from tests.test_bundle import members, repacked
-from tests.test_paid_run import QUIET
+from tests.runs.test_bundle import members, repacked
+from tests.runs.test_paid_run import QUIET
 
 RAN = "ran-by-the-bundle"
 SCRIPT = """import os, pathlib

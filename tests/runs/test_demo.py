@@ -56,7 +56,8 @@ def shown(tmp_path_factory) -> tuple[Path, str]:
 
 
 def lines(folder: Path, kind: str) -> list[dict]:
-    return [line for line in map(json.loads, (folder / "metrics.jsonl").open()) if line["kind"] == kind]
+    rows = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [row for row in rows if row["kind"] == kind]
 
 
 def test_the_summary_has_the_figures_of_every_arm(shown):

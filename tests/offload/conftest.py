@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sparring.inference.model import Lora, ModelSource
 from sparring.models import offload
+from sparring.models.source import Lora, ModelSource
 from sparring.models.tiny import tiny_model, tiny_tokenizer
 from sparring.speakers import local
 

@@ -32,7 +32,7 @@ from tests.fault_server import completion, raw, say, serving, status
 from tests.parrot import PLAIN, Parrot, ask
 
 CANARY = "sk-canary-0123456789abcdef"
-HERE = Path(__file__).parent.parent
+HERE = Path(__file__).parents[2]
 
 
 @pytest.fixture

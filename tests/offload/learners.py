@@ -11,10 +11,12 @@ from sparring.core.chat import LEARNER, message, question
 from sparring.core.experience import Demonstration, Preference
 from sparring.core.objective import DPO
 from sparring.core.speaker import Sampling
-from sparring.inference.model import LanguageModel, ModelSource
+from sparring.inference.model import LanguageModel
+from sparring.models.source import ModelSource
 from sparring.models.tiny import tiny_model, tiny_tokenizer
 from sparring.training.learner import Learner
-from sparring.training.trainer import Trainer, TrainerSettings
+from sparring.training.settings import TrainerSettings
+from sparring.training.trainer import Trainer
 
 ASKED = question("2+2=")
 PREFERENCES = [

@@ -11,10 +11,12 @@ from sparring.common.errors import RunStopped
 from sparring.core.chat import LEARNER, Message, Part, message, question
 from sparring.core.experience import Demonstration, Preference
 from sparring.core.objective import DPO, Likelihood
-from sparring.inference.model import LanguageModel, Lora, ModelSource, load_model
+from sparring.inference.model import LanguageModel, load_model
+from sparring.models.source import Lora, ModelSource
 from sparring.models.tiny import tiny_model, tiny_tokenizer
 from sparring.training.learner import Learner
-from sparring.training.trainer import Trainer, TrainerSettings
+from sparring.training.settings import TrainerSettings
+from sparring.training.trainer import Trainer
 
 
 def demonstration(number: int, weight: float = 1.0) -> Demonstration:

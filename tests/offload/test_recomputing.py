@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from sparring.common.errors import ConfigError
-from sparring.inference.model import Lora, ModelSource
+from sparring.models.source import Lora, ModelSource
 from sparring.training.learner import Learner
-from sparring.training.trainer import Trainer, TrainerSettings
-from tests.one_device.learners import (
+from sparring.training.settings import TrainerSettings
+from sparring.training.trainer import Trainer
+from tests.offload.learners import (
     gradient,
     greedy,
     learner,

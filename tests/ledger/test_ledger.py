@@ -35,7 +35,7 @@ from sparring.speakers.endpoint import Endpoint
 from tests.fault_server import late, say, serving, status
 from tests.parrot import PLAIN, Parrot, Served, ask
 
-HERE = Path(__file__).parent.parent
+HERE = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -6,10 +6,11 @@ import sys
 
 import pytest
 
-from sparring.inference.model import ModelSource
+from sparring.models.source import ModelSource
 from sparring.training import trainer
 from sparring.training.learner import Learner
-from sparring.training.trainer import Trainer, TrainerSettings
+from sparring.training.settings import TrainerSettings
+from sparring.training.trainer import Trainer
 
 FAULTS = """
 import resource, sys, torch

@@ -12,7 +12,7 @@ from sparring.core.speaker import Sampling
 from sparring.inference import engine as module
 from sparring.inference.engine import Engine
 from sparring.inference.sequence import Completion, Request
-from tests.test_sampler import CONFIGS, exact, letters, network, prompts, replies
+from tests.inference.test_engine import CONFIGS, exact, letters, network, prompts, replies
 
 PROMPTS = [(3, *ids, *ids, *range(2, 30)) for ids in prompts(9)]
 REMARK = (7, 8, 9, 10, 11)

@@ -16,9 +16,10 @@ from sparring.config.recipe import Recipe
 from sparring.core.chat import LEARNER
 from sparring.core.objective import Likelihood
 from sparring.core.speaker import Sampling
-from sparring.inference.model import Lora, ModelSource, load_model
+from sparring.inference.model import load_model
 from sparring.inference.model_speaker import ModelSpeaker
 from sparring.models import quantization
+from sparring.models.source import Lora, ModelSource
 from sparring.models.tiny import tiny_tokenizer
 from sparring.runs.display import Display
 from sparring.runs.load import load_learner
@@ -27,8 +28,9 @@ from sparring.speakers.local import Local
 from sparring.training import checkpoint, merge
 from sparring.training.checkpoint import Position, State, Usage
 from sparring.training.learner import Learner
-from sparring.training.trainer import Trainer, TrainerSettings
-from tests.one_device.learners import (
+from sparring.training.settings import TrainerSettings
+from sparring.training.trainer import Trainer
+from tests.offload.learners import (
     ASKED,
     DEMONSTRATIONS,
     gradient,

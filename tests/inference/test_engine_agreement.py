@@ -10,7 +10,7 @@ import torch
 
 from sparring.core.speaker import Sampling
 from sparring.inference.sequence import Request
-from tests.test_sampler import CONFIGS, STOP, network, prompts, recomputed, replies
+from tests.inference.test_engine import CONFIGS, STOP, network, prompts, recomputed, replies
 
 TIE = 1e-4  # logits that are closer than this may be ordered either way by rounding
 

@@ -20,16 +20,17 @@ from sparring.core.experience import Demonstration
 from sparring.core.objective import DPO, Likelihood
 from sparring.core.speaker import Sampling
 from sparring.inference.engine import Engine
-from sparring.inference.model import ModelSource
 from sparring.models import offload
+from sparring.models.source import ModelSource
 from sparring.runs.display import Display
 from sparring.runs.run import train
 from sparring.speakers import local
 from sparring.speakers.local import Local
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
 from sparring.training.learner import Learner
-from sparring.training.trainer import Trainer, TrainerSettings
-from tests.one_device.learners import (
+from sparring.training.settings import TrainerSettings
+from sparring.training.trainer import Trainer
+from tests.offload.learners import (
     ASKED,
     PREFERENCES,
     greedy,

@@ -27,8 +27,8 @@ from sparring.ledger import entries, totals
 from sparring.runs.display import Display
 from sparring.runs.run import train
 from tests.fault_server import Server, say, standing
-from tests.test_paid_run import partner, weights
-from tests.test_run import metrics
+from tests.runs.test_paid_run import partner, weights
+from tests.runs.test_run import metrics
 
 QUIET = Display(quiet=True)
 IN_FLIGHT = 6
