@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 
 @dataclass(frozen=True)
 class Likelihood:
     """Weighted negative log-likelihood of demonstrations, divided by the total weight of the step's trained tokens."""
-
-    loss: ClassVar[str] = "likelihood"
 
 
 @dataclass(frozen=True)
@@ -20,8 +17,6 @@ class DPO:
     `beta` is the strength of the regularisation towards the reference, which is the policy at the start of the round.
     `nll_weight` weighs an added negative log-likelihood per token of the chosen side (IRPO, arXiv 2404.19733).
     """
-
-    loss: ClassVar[str] = "dpo"
 
     beta: float = 0.1
     nll_weight: float = 0.0

@@ -15,7 +15,7 @@ import tomlkit
 
 from sparring.common.errors import ConfigError, nearest
 from sparring.common.schema import TomlTable, build, plain
-from sparring.config.factory import PARTNERS, ROLES, SPEAKERS, make_speaker, make_task, name_of
+from sparring.config.factory import SPEAKERS, make_speaker, make_task, name_of, roles_made_for
 from sparring.config.recipe import LedgerSettings, load_table, with_settings
 from sparring.core.speaker import Speaker
 from sparring.core.task import Task
@@ -105,6 +105,6 @@ def _speaker(table: TomlTable) -> Speaker:
     by = table.get("by")
     if not isinstance(by, str):
         raise ConfigError(f"in [speaker]: the key by is missing; choose from {', '.join(SPEAKERS)}")
-    if roles := [role for role in ROLES.values() if f"{by}_{role}" in PARTNERS.modules()]:
+    if roles := roles_made_for(by):
         raise ConfigError(f"in [speaker]: by = {by!r} can only be a {' or a '.join(roles)}; choose another speaker")
     return make_speaker(by, {key: setting for key, setting in table.items() if key != "by"}, "[speaker]")

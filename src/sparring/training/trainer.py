@@ -19,10 +19,9 @@ import torch
 from accelerate import Accelerator
 
 from sparring.common.errors import RunStopped
-from sparring.common.registry import Catalogue
 from sparring.common.seeds import Name, digest, named_rng, stream
 from sparring.core.experience import Experience
-from sparring.core.objective import Objective
+from sparring.core.objective import DPO, Likelihood, Objective
 from sparring.models import quantization
 from sparring.models.introspection import forkable
 from sparring.models.offload import Resident
@@ -30,10 +29,12 @@ from sparring.models.renderer import TrainingRow
 from sparring.training.allocator import keep_freed
 from sparring.training.collate import bucketed, pad
 from sparring.training.learner import Learner
+from sparring.training.losses.dpo import DPOLoss
+from sparring.training.losses.likelihood import LikelihoodLoss
 from sparring.training.prefix_sharing import shared_prefixes
 from sparring.training.settings import TrainerSettings
 
-LOSSES = Catalogue("sparring.training.losses", "loss")
+LOSSES: dict[type, Any] = {Likelihood: LikelihoodLoss, DPO: DPOLoss}
 
 PROBE = 16  # pieces for which the engine's log-probabilities are compared with the trainer's
 TOLERANCE = 1e-3  # nats per row by which they may differ if the engine's are to be used
@@ -88,7 +89,7 @@ class StepResult(NamedTuple):
 
 def needs_reference(objective: Objective) -> bool:
     """Whether the loss of `objective` compares the learner with a reference."""
-    loss: Any = LOSSES[objective.loss]
+    loss: Any = LOSSES[type(objective)]
     return bool(loss.needs_reference)
 
 
@@ -156,7 +157,7 @@ class Trainer:
         A piece that is longer than the model, or has nothing to train, is dropped and counted, never truncated.
         RunStopped if more than `max_dropped` of the pieces are dropped.
         """
-        loss = LOSSES[objective.loss](objective)
+        loss = LOSSES[type(objective)](objective)
         longest = self.learner.model.max_length
         pieces = []
         for piece in experience:

@@ -20,7 +20,6 @@ from sparring.models.renderer import Renderer, TrainingRow
 class DPOLoss:
     """The mean over pairs of −log σ(β · (margin of the learner − margin of the reference))."""
 
-    name: ClassVar[str] = "dpo"
     needs_reference: ClassVar[bool] = True
     in_pairs: ClassVar[bool] = True
     is_linear: ClassVar[bool] = False

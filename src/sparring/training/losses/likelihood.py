@@ -18,7 +18,6 @@ from sparring.models.renderer import Renderer, TrainingRow
 class LikelihoodLoss:
     """−Σ w · log p over a step, divided by its Σ w; how the step is split into micro-batches makes no difference."""
 
-    name: ClassVar[str] = "likelihood"
     needs_reference: ClassVar[bool] = False
     in_pairs: ClassVar[bool] = False
     is_linear: ClassVar[bool] = True
