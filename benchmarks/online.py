@@ -81,7 +81,7 @@ def ours(workload: Workload) -> Callable[[int, Watch], Go]:
     def ready(turn: int, watch: Watch) -> Go:
         network = llama(workload.hidden, workload.layers, VOCABULARY, turn)
         learner = Learner(LanguageModel(network, tokenizer(VOCABULARY), ModelSource("llama", device="cpu")))
-        trainer = Trainer(learner, TrainerSettings(batch=BATCH))
+        trainer = Trainer(learner, TrainerSettings(batch_size=BATCH))
         journal = Journal(Path(tempfile.mkdtemp()) / "journal.jsonl")
 
         def go() -> float:

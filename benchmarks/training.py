@@ -83,7 +83,7 @@ def ours(workload: Workload) -> Callable[[int, Watch], Go]:
     def ready(turn: int, watch: Watch) -> Go:
         network = llama(workload.hidden, workload.layers, workload.vocabulary, turn)
         learner = Learner(LanguageModel(network, tokenizer(workload.vocabulary), ModelSource("llama", device="cpu")))
-        trainer = Trainer(learner, TrainerSettings(batch=workload.batch))
+        trainer = Trainer(learner, TrainerSettings(batch_size=workload.batch))
         training_set = trainer.lesson(experience, objective, workload.pieces, 1, (turn,))
 
         def go() -> float:

@@ -59,7 +59,7 @@ if __name__ == "__main__":
         {
             "task": {"kind": "multistep_arithmetic", "train": 400, "development": 50, "test": 100},
             "phase": [{"method": "sft", "epochs": 4, "max_tokens": 48}, {"method": "__main__.OwnBest"}],
-            "trainer": {"learning_rate": 2e-3, "batch": 16},
+            "trainer": {"learning_rate": 2e-3, "batch_size": 16},
             "run": {"max_learner_failures": 1.0},
         }
     )

@@ -35,7 +35,7 @@ if __name__ == "__main__":
                 {"method": "sft", "epochs": 4, "max_tokens": 48},
                 {"method": "saie", "rounds": 4, "max_tokens": 48, "discussant": {"by": "__main__.Placebo"}},
             ],
-            "trainer": {"learning_rate": 2e-3, "batch": 16},
+            "trainer": {"learning_rate": 2e-3, "batch_size": 16},
             "run": {"max_learner_failures": 1.0},
         }
     )

@@ -45,7 +45,7 @@ if __name__ == "__main__":
                     "discussant": {"by": "model_discussant", "speaker": {"by": "__main__.Doubter"}},
                 },
             ],
-            "trainer": {"learning_rate": 2e-3, "batch": 16},
+            "trainer": {"learning_rate": 2e-3, "batch_size": 16},
             "run": {"max_learner_failures": 1.0},
         }
     )

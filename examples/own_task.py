@@ -65,7 +65,7 @@ if __name__ == "__main__":
                 {"method": "sft", "epochs": 4, "max_tokens": 8},
                 {"method": "saie", "rounds": 4, "max_tokens": 8, "discussant": {"by": "task"}},
             ],
-            "trainer": {"learning_rate": 2e-3, "batch": 16},
+            "trainer": {"learning_rate": 2e-3, "batch_size": 16},
             "run": {"max_learner_failures": 1.0},
         }
     )

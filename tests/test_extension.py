@@ -135,7 +135,7 @@ model = "tiny"
 
 [trainer]
 learning_rate = 1e-3
-batch = 8
+batch_size = 8
 
 [run]
 threads = 1

@@ -94,7 +94,7 @@ def taught(folder: Path) -> tuple[Path, Path]:
         "learner": {"model": str(fresh)},
         "task": {"kind": "table", "train": str(folder / "lessons.jsonl"), "development_size": 0, "test_size": 0},
         "phase": [{"method": "sft", "max_tokens": 8}],
-        "trainer": {"learning_rate": 3e-3, "batch": 5, "schedule": "cosine"},
+        "trainer": {"learning_rate": 3e-3, "batch_size": 5, "lr_schedule": "cosine"},
         "run": {"threads": 1},
     }
     train(Recipe.of(table), folder / "school", display=QUIET)
@@ -152,7 +152,7 @@ def recipe(url: str, model: Path, ledger: Path, *methods: str, mode: str = "reco
             {"method": method, "problems": 64 if method == "sft" else 8, "max_tokens": 24, **phases[method]}
             for method in methods
         ],
-        "trainer": {"learning_rate": 1e-3, "batch": 8},
+        "trainer": {"learning_rate": 1e-3, "batch_size": 8},
         "run": {"threads": 1, "save_every": 8, "keep": 4, "max_partner_failures": 0.5, "max_learner_failures": 1.0},
         "ledger": {"path": str(ledger), "mode": mode},
     }

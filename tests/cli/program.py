@@ -28,7 +28,7 @@ max_tokens = 24
 
 [trainer]
 learning_rate = 1e-3
-batch = 8
+batch_size = 8
 
 [run]
 threads = 1

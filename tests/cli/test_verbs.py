@@ -95,14 +95,14 @@ def test_train_makes_a_folder_with_a_learner_in_it(run):
 def test_set_reaches_tables_phases_by_number_and_by_method_and_words_numbers_and_lists(recipe, tmp_path):
     said = sparring_(
         "train", recipe(), "--run", tmp_path / "run",
-        "--set", "phase.1.epochs=2", "--set", "phase.sft.max_tokens=20", "--set", "trainer.schedule=linear",
+        "--set", "phase.1.epochs=2", "--set", "phase.sft.max_tokens=20", "--set", "trainer.lr_schedule=linear",
         "--set", 'task.range="easy"', "--set", "task.train=16", "--set", "trainer.adam_betas=[0.9, 0.95]",
-        "--set", "run.test_problems = 2", "--set", "phase.1.trainer.batch=4",
+        "--set", "run.test_problems = 2", "--set", "phase.1.trainer.batch_size=4",
     )  # fmt: skip
     assert said.code == 0, said
     told = sparring.Recipe.read(str(tmp_path / "run" / "recipe.toml")).table()
     assert (told["phase"][0]["epochs"], told["phase"][0]["max_tokens"]) == (2, 20)
-    assert (told["trainer"]["schedule"], told["trainer"]["adam_betas"]) == ("linear", [0.9, 0.95])
+    assert (told["trainer"]["lr_schedule"], told["trainer"]["adam_betas"]) == ("linear", [0.9, 0.95])
     assert (told["task"]["train"], told["run"]["test_problems"]) == (16, 2)
     assert (told["trainer"]["batch"], told["phase"][0]["trainer"]["batch"]) == (8, 4)
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["problems"] == 2

@@ -1,77 +1,65 @@
-"""Whatever a table of a recipe holds, it is taken or refused in one line."""
+"""A table becomes a dataclass, and a mistake one line."""
 
 from __future__ import annotations
 
-import contextlib
-import datetime
-import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import pytest
+from annotated_types import Interval
 
-from sparring.common.errors import SparringError
-from sparring.common.schema import build, flat, keys, plain
-from sparring.config.factory import METHODS, PARTNERS, SPEAKERS, TASKS, role_fields
-from sparring.config.recipe import LedgerSettings, Phase, Recipe, RunSettings, shipped_recipes
-from sparring.core.partner import Nobody
-from sparring.ledger import Budget
-from sparring.models.source import Lora, ModelSource
+from sparring.common.errors import ConfigError
+from sparring.common.schema import build, differences, plain
 from sparring.training.settings import TrainerSettings
 
-NESTED: list[Any] = []
-for _ in range(100_000):
-    NESTED = [NESTED]
-HOSTILE = [
-    math.inf, math.nan, -1, 0, 1e308, 10**22, -(10**4999), 2**63 - 1, True, "", "\0", "\ud800", "x" * 300, "..",
-    "\x1b[2J", "{", "http://[::1", [], ["a", "a"], {}, {"": {"": math.nan}}, {"a": [10**22]},
-    datetime.date(1979, 5, 27),
-]  # fmt: skip
-KINDS = {
-    kind.__name__: kind
-    for kind in (
-        ModelSource, Lora, TrainerSettings, RunSettings, LedgerSettings, Budget,
-        *(catalogue[name] for catalogue in (METHODS, TASKS, PARTNERS, SPEAKERS) for name in catalogue),
-    )
-}  # fmt: skip
-NEEDED = {"model": "m", "base_url": "http://h/v1", "replies": ["a"], "command": ["true"], "train": "no.jsonl"}
+
+@dataclass(frozen=True)
+class Inner:
+    rank: int = 4
 
 
-def test_the_kinds_are_those_of_all_shipped_recipes():
-    """Every key of a shipped recipe is a key of one of them, of a phase, or names a thing."""
-    known = {name for kind in (*KINDS.values(), Phase) for name in keys(kind)}
-    for name in shipped_recipes():
-        told = {key.rpartition(".")[2] for key in flat(Recipe.read(name).table())}
-        assert told - known <= {"kind", "by", "method", "problems", "answer", "thought"} | {str(n) for n in range(9)}, (
-            name
-        )
+@dataclass(frozen=True)
+class Outer:
+    size: int
+    share: Annotated[float, Interval(ge=0, le=1)] = 0.5
+    mode: Literal["a", "b"] = "a"
+    names: tuple[str, ...] = ()
+    inner: Inner | None = None
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_a_hostile_value_of_any_key_is_taken_or_refused(name):
-    kind = KINDS[name]
-    given: dict[str, Any] = dict.fromkeys(role_fields(kind), Nobody()) if name not in ("ModelSource",) else {}
-    given |= {key: None for key in ("task", "speaker") if key in keys(kind)}
-    needed = {key: value for key, value in NEEDED.items() if key in keys(kind)}
-    for key in keys(kind).keys() - given.keys():
-        for value in HOSTILE:
-            with contextlib.suppress(SparringError):  # any other error fails the test
-                made = build(kind, {**needed, key: value}, "[x]", **given)
-                told = flat(plain(made, without=tuple(given)))
-                assert all(not isinstance(found, float) or math.isfinite(found) for found in told.values()), key
+def test_a_table_becomes_a_dataclass_and_back():
+    table = {"size": 3, "share": 1, "mode": "b", "names": ["x"], "inner": {"rank": 8}}
+    found = build(Outer, table, "[outer]")
+    assert found == Outer(3, 1.0, "b", ("x",), Inner(8))
+    assert build(Outer, plain(found), "[outer]") == found
 
 
-def test_numbers_that_are_none_and_texts_that_cannot_be_written_are_refused_wherever_they_stand():
-    for value, said in ((math.inf, "not a finite number (got inf)"), (10**22, "too large a number (got 74 bits)")):
-        for table in ({"budget": {"run": {"money": value}}}, {"budget": {"prices": {"m": [value, 1]}}}):
-            with pytest.raises(SparringError) as error:
-                Recipe.of({"phase": [{"method": "sft"}], "task": {"kind": "word_sorting"}, **table})
-            assert said in str(error.value)
-    with pytest.raises(SparringError, match="cannot be written"):
-        build(ModelSource, {"chat_template_kwargs": {"a": ["\0"]}}, "[learner]")
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ({"sise": 3}, r"in \[outer\]: unknown key 'sise' \(did you mean 'size'\?\)"),
+        ({}, "the key size is missing"),
+        ({"size": "3"}, "size = '3': input should be a valid integer"),
+        ({"size": 3, "share": 1.5}, "share = 1.5: input should be less than or equal to 1"),
+        ({"size": 3, "mode": "c"}, "mode = 'c': input should be 'a' or 'b'"),
+        ({"size": 3, "inner": {"rnk": 1}}, "did you mean 'rank'"),
+    ],
+)
+def test_a_mistake_is_one_line_with_value_and_remedy(table, told):
+    with pytest.raises(ConfigError, match=told):
+        build(Outer, table, "[outer]")
 
 
-def test_a_table_that_is_nested_without_end_is_refused():
-    with pytest.raises(SparringError, match="nested more than 32 levels deep"):
-        Recipe.read({"phase": NESTED})
-    with pytest.raises(SparringError, match="names 100000 nested tables"):
-        Recipe.read("sft", ["a." * 100_000 + "a=1"])
+def test_differences_name_the_key_and_both_values():
+    old = {"phase": [{"method": "sft"}, {"rounds": 1}], "run": {"seed": 0}}
+    new = {"phase": [{"method": "sft"}, {"rounds": 2}], "run": {"seed": 0}}
+    assert differences(old, new) == ["phase.2.rounds: 1 → 2"]
+    assert differences(old, old) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "ours"), [("lr", "learning_rate"), ("per_device_train_batch_size", "batch_size"), ("warm_up", "warmup")]
+)
+def test_a_key_of_another_tool_leads_to_ours(typed, ours):
+    with pytest.raises(ConfigError, match=f"unknown key '{typed}' .did you mean '{ours}'"):
+        build(TrainerSettings, {typed: 1}, "[trainer]")

@@ -76,7 +76,7 @@ def test_learner_and_partner_are_never_on_the_device_together(folder, apart, mon
 def test_training_has_the_device_to_itself_and_moves_change_nothing(folder, apart):
     def rounds(offload: bool) -> Trainer:
         found, partner = learner(), Local(str(folder), offload=offload)
-        trainer = Trainer(found, TrainerSettings(learning_rate=1e-2, batch=4))
+        trainer = Trainer(found, TrainerSettings(learning_rate=1e-2, batch_size=4))
         for number in range(2):
             discussed(found, partner, count=4)
             if offload:
@@ -192,7 +192,7 @@ def test_one_recipe_has_it_all_and_ends_as_if_it_had_never_stopped(nf4, folder, 
              "discussant": {"by": "local", "model": str(folder), "quantization": "nf4", "offload": True,
                             "max_tokens": 16}},
         ],
-        "trainer": {"batch": 4, "optimizer": "adamw_8bit", "gradient_checkpointing": True, "learning_rate": 1e-2},
+        "trainer": {"batch_size": 4, "optimizer": "adamw_8bit", "gradient_checkpointing": True, "learning_rate": 1e-2},
         "run": {"save_every": 4, "threads": 1, "max_partner_failures": 1.0, "keep": 9},
     }  # fmt: skip
     recipe = Recipe.of(table)

@@ -64,7 +64,7 @@ def local(tmp_path_factory) -> Path:
             {"method": "saie", "problems": 4, "max_tokens": 8,
              "discussant": {"by": "command", "command": [str(program)]}},
         ],
-        "trainer": {"learning_rate": 1e-3, "batch": 8},
+        "trainer": {"learning_rate": 1e-3, "batch_size": 8},
         "run": {"threads": 1, "max_partner_failures": 1.0, "max_learner_failures": 1.0},
     }  # fmt: skip
     train(Recipe.read(table), folder / "run", display=QUIET)

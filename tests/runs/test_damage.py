@@ -45,7 +45,7 @@ samples = 4
 max_tokens = 16
 auto_problems = 4
 length_penalty = "auto"
-trainer.batch = 2
+trainer.batch_size = 2
 
 [phase.judge]
 by = "task"
@@ -53,7 +53,7 @@ wrong = 0.3
 
 [trainer]
 learning_rate = 2e-3
-batch = 4
+batch_size = 4
 
 [run]
 threads = 1

@@ -31,7 +31,7 @@ RECIPE = {
         {"method": "sft", "max_tokens": 24},
         {"method": "saie", "problems": 8, "max_tokens": 8, "discussant": {"by": "scripted", "replies": ["Look."]}},
     ],
-    "trainer": {"batch": 4},
+    "trainer": {"batch_size": 4},
     "run": {"threads": 1},
     "ledger": {"path": "somewhere.sqlite"},
     "budget": {

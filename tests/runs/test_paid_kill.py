@@ -59,7 +59,7 @@ def table(url: str) -> dict:
             {"method": "response_preference", "problems": 8, "rounds": 2, "samples": 3, "max_tokens": 24,
              "judge": endpoint},
         ],
-        "trainer": {"learning_rate": 1e-3, "batch": 8},
+        "trainer": {"learning_rate": 1e-3, "batch_size": 8},
         "run": {"threads": 1, "save_every": 16, "max_partner_failures": 0.0, "max_learner_failures": 1.0},
     }  # fmt: skip
 

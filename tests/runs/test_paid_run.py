@@ -60,7 +60,7 @@ def recipe(url: str, ledger: Path, **changes) -> Recipe:
             {"method": "tripost", "problems": 8, "max_tokens": 24, "critic": endpoint, "editor": endpoint},
             {"method": "response_preference", "problems": 8, "samples": 3, "max_tokens": 24, "judge": endpoint},
         ],
-        "trainer": {"learning_rate": 1e-3, "batch": 8},
+        "trainer": {"learning_rate": 1e-3, "batch_size": 8},
         "run": {"threads": 1, "max_partner_failures": 1.0, "max_learner_failures": 1.0},
         "ledger": {"path": str(ledger)},
     }

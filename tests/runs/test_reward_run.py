@@ -33,7 +33,7 @@ def recipe(model: str, ledger: Path, **changes) -> Recipe:
                 "judge": {"by": "reward", "model": model, "device": "cpu"},
             },
         ],
-        "trainer": {"learning_rate": 1e-3, "batch": 8},
+        "trainer": {"learning_rate": 1e-3, "batch_size": 8},
         "run": {"threads": 1, "max_learner_failures": 1.0},
         "ledger": {"path": str(ledger)},
     }

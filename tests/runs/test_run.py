@@ -42,9 +42,9 @@ SMALL = {
          "critic": {"by": "task"}, "editor": {"by": "task"}},
         {"method": "response_preference", "rounds": 2, "problems": 32, "replay": 12, "samples": 4, "max_tokens": 8,
          "judge": {"by": "task", "wrong": 0.3}, "length_penalty": "auto", "auto_problems": 8,
-         "unreadable_share": 0.5, "trainer": {"batch": 1}},
+         "unreadable_share": 0.5, "trainer": {"batch_size": 1}},
     ],
-    "trainer": {"learning_rate": 1e-3, "batch": 8},
+    "trainer": {"learning_rate": 1e-3, "batch_size": 8},
     "run": {"evaluate_every": 40, "save_every": 8, "keep": 2, "threads": 1},
 }  # fmt: skip
 

@@ -29,7 +29,7 @@ RECIPE = {
             "updates_per_round": "batch",
         },
     ],
-    "trainer": {"learning_rate": 1e-3, "batch": 4},
+    "trainer": {"learning_rate": 1e-3, "batch_size": 4},
     "run": {"threads": 1, "evaluate_every": 8, "max_learner_failures": 1.0},
 }
 

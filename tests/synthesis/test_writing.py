@@ -243,7 +243,7 @@ def test_from_a_few_instructions_to_a_learner_that_a_judge_has_taught_to_think(t
     warm = {
         "task": {"kind": "table", "train": str(tmp_path / "warm.jsonl"), "right": "regex"},
         "phase": [{"method": "sft", "epochs": 16, "max_tokens": 16}],
-        "trainer": {"learning_rate": 3e-3, "batch": 8},
+        "trainer": {"learning_rate": 3e-3, "batch_size": 8},
         "run": runs,
     }
     train(Recipe.read(warm), tmp_path / "warm", display=Display(quiet=True))

@@ -42,7 +42,7 @@ class Longest:
 
 def trainer() -> Trainer:
     learner = Learner(LanguageModel(tiny_model(0, hidden=32), tiny_tokenizer(), ModelSource()))
-    return Trainer(learner, TrainerSettings(learning_rate=1e-2, batch=16))
+    return Trainer(learner, TrainerSettings(learning_rate=1e-2, batch_size=16))
 
 
 def sampled(found: Trainer, count: int = PIECES, logprobs: bool = True) -> list[Preference]:

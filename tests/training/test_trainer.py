@@ -40,7 +40,7 @@ def learner(dtype: torch.dtype = torch.float64) -> Learner:
 
 
 def trainer(**settings) -> Trainer:
-    return Trainer(learner(), TrainerSettings(**{"learning_rate": 1e-2, "batch": 12, **settings}))
+    return Trainer(learner(), TrainerSettings(**{"learning_rate": 1e-2, "batch_size": 12, **settings}))
 
 
 def gradient(experience, objective, **settings) -> torch.Tensor:
@@ -62,7 +62,7 @@ def close(one: torch.Tensor, other: torch.Tensor) -> bool:
     (1, 1, [12]), (2, 1, [6, 6]), (4, 1, [3, 3, 3, 3]), (2, 2, [12, 12]), (4, 2, [6, 6, 6, 6]), ("batch", 1, [5, 5, 2]),
 ])  # fmt: skip
 def test_a_round_takes_as_many_updates_as_it_is_told_whatever_the_batch(updates, epochs, sizes, monkeypatch):
-    found = trainer(batch=5)
+    found = trainer(batch_size=5)
     training_set = found.lesson(DEMONSTRATIONS, Likelihood(), 12, epochs, (0,), updates=updates)
     taken = []
     real = found._step
@@ -111,7 +111,7 @@ def test_what_cannot_be_trained_is_counted_and_too_much_of_it_stops_the_run():
 
 
 def test_the_reference_is_the_rounds_start_and_does_not_move():
-    found = trainer(batch=4)
+    found = trainer(batch_size=4)
     training_set = found.lesson(PREFERENCES, DPO(), 12, 2, (0,))
     training_set = replace(training_set, reference=found.reference(training_set))
     steps = list(found.learn(training_set))
@@ -131,27 +131,27 @@ def test_a_loss_that_is_no_number_stops_and_names_the_rows():
 
 
 def test_the_schedule_is_counted_in_problems():
-    found = trainer(learning_rate=1.0, warm_up=10, schedule="linear")
+    found = trainer(learning_rate=1.0, warmup=10, lr_schedule="linear")
     found.begin(110, found.settings)
     rates = []
     for seen in (0, 5, 10, 60, 110, 200):
         found.seen = seen
         rates.append(found.learning_rate())
     assert rates == pytest.approx([1 / 11, 6 / 11, 1.0, 0.5, 0.0, 0.0])
-    found.begin(100, TrainerSettings(learning_rate=1.0, schedule="cosine"))
+    found.begin(100, TrainerSettings(learning_rate=1.0, lr_schedule="cosine"))
     found.seen = 50
     assert found.learning_rate() == pytest.approx(0.5)
 
 
 def test_going_on_in_the_middle_of_a_lesson_ends_with_the_same_weights():
-    whole = trainer(batch=4)
+    whole = trainer(batch_size=4)
     training_set = whole.lesson(DEMONSTRATIONS, Likelihood(), 12, 2, (0,))
     for step in whole.learn(training_set):
         if step.number == 2:
             state = {k: v.clone() for k, v in whole.module.state_dict().items()}
             training = copy.deepcopy(whole.state())
             weights = whole.learner.weights
-    resumed = trainer(batch=4)
+    resumed = trainer(batch_size=4)
     resumed.module.load_state_dict(state)
     resumed.restore(training, resumed.settings)
     resumed.learner.weights = weights
@@ -165,7 +165,7 @@ def test_lora_moves_adapters_alone_and_its_reference_is_the_adapted_start(tmp_pa
     tiny_model(0, hidden=32).save_pretrained(tmp_path)
     tiny_tokenizer().save_pretrained(tmp_path)
     source = ModelSource(model=str(tmp_path), lora=Lora(rank=2))
-    found = Trainer(Learner(load_model(source)), TrainerSettings(learning_rate=1e-2, batch=6))
+    found = Trainer(Learner(load_model(source)), TrainerSettings(learning_rate=1e-2, batch_size=6))
     before = {name: p.clone() for name, p in found.module.named_parameters() if not p.requires_grad}
     for _ in range(2):  # the second round's reference is not the first's
         training_set = found.lesson(PREFERENCES, DPO(), 12, 1, (0,))

@@ -83,7 +83,7 @@ class Phase:
 
     The phase has `rounds` rounds of `problems` problems and trains `epochs` epochs on each round's experience, together
     with `replay` pieces of earlier experience. `updates_per_round` is the number of optimiser steps of a round over all
-    epochs, whatever the trainer's `batch`; "batch" derives it from `batch`.
+    epochs, whatever the trainer's `batch_size`; "batch" derives it from `batch_size`.
     """
 
     method: Method

@@ -39,7 +39,7 @@ class Schedule:
 
     `problems` per round (None: the whole training split) and `epochs` over a round's examples. `lifetime` is that of
     optimiser and learning-rate schedule: "phase" for online methods, "round" for replay methods. `updates_per_round` is
-    the number of steps that a round's examples are split into (None: the trainer's `batch` decides).
+    the number of steps that a round's examples are split into (None: the trainer's `batch_size` decides).
     """
 
     problems: int | None

@@ -15,18 +15,18 @@ from sparring.common.schema import ADJUSTABLE
 class TrainerSettings:
     """Settings of the optimiser and its schedule.
 
-    `optimizer`: "adamw_8bit" keeps its state in eight bits. `gradient_checkpointing`: recompute activations rather than
-    keep them. `batch`: pieces of experience per step. `batch_tokens`: padded tokens per forward pass (None: as suits
-    the device). `warm_up`: problems over which the learning rate rises. `schedule`: how it falls over the rest of the
-    phase or round. `max_dropped`: the run stops if more than this share of a round's experience cannot be trained on
-    (longer than the model accepts, or with nothing to train).
+    `optimizer`: "adamw_8bit" keeps its state in eight bits. `gradient_checkpointing`: recompute activations rather
+    than keep them. `batch_size`: pieces of experience per step. `batch_tokens`: padded tokens per forward pass (None:
+    as suits the device). `warmup`: problems over which the learning rate rises. `lr_schedule`: how it falls over the
+    rest of the phase or round. `max_dropped`: the run stops if more than this share of a round's experience cannot be
+    trained on (longer than the model accepts, or with nothing to train).
     """
 
     learning_rate: Annotated[float, Gt(0)] = 1e-5
-    batch: Annotated[int, Gt(0)] = 32
+    batch_size: Annotated[int, Gt(0)] = 32
     batch_tokens: Annotated[int, Gt(0)] | None = None
-    warm_up: Annotated[float, Ge(0)] = 0
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup: Annotated[float, Ge(0)] = 0
+    lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
     weight_decay: Annotated[float, Ge(0)] = 0.0
     adam_betas: tuple[float, float] = (0.9, 0.999)
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"

@@ -1,9 +1,9 @@
 """The training loop.
 
-A step takes `batch` pieces of experience, in micro-batches of rows of similar length. It divides the loss by the step's
-trained weight (or its number of pairs), so that the split into micro-batches makes no difference. The schedule counts
-problems. The reference of a preference loss is the policy at the start of the round: its log-probabilities are computed
-before the first step.
+A step takes `batch_size` pieces of experience, in micro-batches of rows of similar length. It divides the loss by the
+step's trained weight (or its number of pairs), so that the split into micro-batches makes no difference. The schedule
+counts problems. The reference of a preference loss is the policy at the start of the round: its log-probabilities are
+computed before the first step.
 
 Not here: where experience comes from, when to save and evaluate (`runs.run`), and the losses (`losses/`).
 """
@@ -56,7 +56,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """A round's experience as rows, `batch` pieces per step, with the reference that its loss may need.
+    """A round's experience as rows, `batch_size` pieces per step, with the reference that its loss may need.
 
     `name`: a digest of all rows. `problems`: how many problems it stands for. `dropped`: pieces that cannot be trained.
     """
@@ -124,11 +124,11 @@ class Trainer:
     def learning_rate(self) -> float:
         """Return the learning rate after `seen` problems."""
         settings = self.settings
-        if self.seen < settings.warm_up:
-            return settings.learning_rate * (self.seen + 1) / (settings.warm_up + 1)
-        progress = min(1.0, (self.seen - settings.warm_up) / max(1e-9, self.horizon - settings.warm_up))
+        if self.seen < settings.warmup:
+            return settings.learning_rate * (self.seen + 1) / (settings.warmup + 1)
+        progress = min(1.0, (self.seen - settings.warmup) / max(1e-9, self.horizon - settings.warmup))
         factors = {"constant": 1.0, "linear": 1 - progress, "cosine": 0.5 * (1 + math.cos(math.pi * progress))}
-        return settings.learning_rate * factors[settings.schedule]
+        return settings.learning_rate * factors[settings.lr_schedule]
 
     def state(self) -> dict[str, Any]:
         """Return the state of the optimiser and the position in the schedule."""
@@ -172,7 +172,7 @@ class Trainer:
                 f"[trainer] (now {self.settings.max_dropped:g})"
             )
         name = digest(*(digest(row.ids) for rows in pieces for row in rows))
-        batch = self.settings.batch if updates == "batch" else max(1, math.ceil(len(pieces) * epochs / updates))
+        batch = self.settings.batch_size if updates == "batch" else max(1, math.ceil(len(pieces) * epochs / updates))
         return TrainingSet(name, tuple(pieces), problems, epochs, batch, seed, loss, dropped)
 
     def reference(self, training_set: TrainingSet) -> Reference | None:
