@@ -104,7 +104,7 @@ def test_set_reaches_tables_phases_by_number_and_by_method_and_words_numbers_and
     assert (told["phase"][0]["epochs"], told["phase"][0]["max_tokens"]) == (2, 20)
     assert (told["trainer"]["lr_schedule"], told["trainer"]["adam_betas"]) == ("linear", [0.9, 0.95])
     assert (told["task"]["train"], told["run"]["test_problems"]) == (16, 2)
-    assert (told["trainer"]["batch"], told["phase"][0]["trainer"]["batch"]) == (8, 4)
+    assert (told["trainer"]["batch_size"], told["phase"][0]["trainer"]["batch_size"]) == (8, 4)
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["problems"] == 2
 
 
