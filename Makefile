@@ -18,7 +18,7 @@ demo: $(VENV)/installed ## Train a tiny model by every method, side by side, on 
 test: check     ## Everything that guards main: check, then the tests.
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not long" tests
 
-test-light: $(VENV)/installed-all ## The tests that need no training: a minute, and no Linux.
+test-light: $(VENV)/installed-all ## The tests that train nothing; also on macOS and Windows.
 	$(BIN)/python -m pytest -m "not long" $(LIGHT)
 
 coverage: $(VENV)/installed-all ## Which lines the tests run; about twice as long as test.

@@ -81,3 +81,15 @@ def test_no_key_of_a_recipe_is_undocumented():
         pages = {"response_preference": "thought_preference"}
         page = (ROOT / "docs" / "methods" / f"{pages.get(name, name)}.md").read_text()
         assert [key for key in keys(METHODS[name]) if f"`{key}`" not in page] == [], name
+
+
+def test_the_architecture_names_every_package_and_the_files_of_its_walk():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    package = ROOT / "src" / "sparring"
+    packages = {path.name for path in package.iterdir() if (path / "__init__.py").exists()}
+    rows = re.findall(r"^\| *(\d*) \| `(\w+)/` \|", page, re.MULTILINE)
+    assert {name for _, name in rows} == packages
+    assert max(int(number) for number, _ in rows if number) <= 10
+    walk = re.findall(r"[├└] ([a-z]+/[a-z_/]*(?:\.py)?)", page) + ["cli/train.py"]
+    assert len(walk) > 8
+    assert [path for path in walk if not (package / path).exists()] == []
