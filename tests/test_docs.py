@@ -90,6 +90,6 @@ def test_the_architecture_names_every_package_and_the_files_of_its_walk():
     rows = re.findall(r"^\| *(\d*) \| `(\w+)/` \|", page, re.MULTILINE)
     assert {name for _, name in rows} == packages
     assert max(int(number) for number, _ in rows if number) <= 10
-    walk = re.findall(r"[├└] ([a-z]+/[a-z_/]*(?:\.py)?)", page) + ["cli/train.py"]
+    walk = ["cli/train.py", *re.findall(r"[├└] ([a-z]+/[a-z_/]*(?:\.py)?)", page)]
     assert len(walk) > 8
     assert [path for path in walk if not (package / path).exists()] == []

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import random
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -160,6 +162,27 @@ def _concludes(step_format: StepFormat, response: str) -> bool:
     result = answers.first_number(steps[-2].text.rpartition("=")[2])
     stated = answers.stated_number(steps[-1].text)
     return result is None or stated is None or result == stated
+
+
+class RowTask(ABC):
+    """A task whose problems are rows of files: they are read once, when they are first asked for."""
+
+    @abstractmethod
+    def _load(self) -> tuple[Mapping[str, Sequence[Problem]], tuple[str, ...]]:
+        """Return the problems of each split, and notes; ConfigError names a malformed row."""
+
+    @cached_property
+    def _loaded(self) -> tuple[Mapping[str, Sequence[Problem]], tuple[str, ...]]:
+        return self._load()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Which rows were dropped or completed, and why."""
+        return self._loaded[1]
+
+    def problems(self, split: Split) -> Sequence[Problem]:
+        """Return the problems of `split`; ConfigError if rows are missing or malformed."""
+        return self._loaded[0][split]
 
 
 class Pool:

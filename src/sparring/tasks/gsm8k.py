@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -24,7 +23,7 @@ from sparring.common.errors import ConfigError
 from sparring.common.records import HUB, READERS, Record, draw_split, read_records, without_duplicates
 from sparring.common.seeds import digest
 from sparring.core.chat import question
-from sparring.core.task import Problem, Split
+from sparring.core.task import Problem, RowTask
 from sparring.parsing import answers
 from sparring.parsing.steps import LINES, StepFormat
 
@@ -36,7 +35,7 @@ _SLIPS = (-10, -5, -3, -2, -1, 1, 2, 3, 5, 10)  # in units of the last digit: sm
 
 
 @dataclass(frozen=True)
-class Gsm8k:
+class Gsm8k(RowTask):
     """Grade-school word problems with worked solutions (GSM8K).
 
     `source` is a hub id, `owner/name` or `owner/name/configuration`, a folder with `train*` and `test*` files (see
@@ -61,15 +60,6 @@ class Gsm8k:
     def layout(self) -> StepFormat:
         """One step per line."""
         return LINES
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Which rows were dropped, and why."""
-        return self._loaded[1]
-
-    def problems(self, split: Split) -> Sequence[Problem]:
-        """Return the problems of `split`; ConfigError if rows are missing or malformed."""
-        return self._loaded[0][split]
 
     def is_right(self, problem: Problem, response: str) -> bool:
         """Return whether `response` ends in the gold number."""
@@ -96,8 +86,7 @@ class Gsm8k:
         changed = step.text[:start] + _slip(step.text[start:end], rng) + step.text[end:]
         return f"I think that this step is wrong. It should be: {changed}"
 
-    @cached_property
-    def _loaded(self) -> tuple[dict[str, list[Problem]], tuple[str, ...]]:
+    def _load(self) -> tuple[dict[str, list[Problem]], tuple[str, ...]]:
         trained, tested = self._sources()
         rows = {"test": [_problem(row) for source in tested for row in read_records(source)][: self.test]}
         rows["train"] = [_problem(row) for source in trained for row in read_records(source)]

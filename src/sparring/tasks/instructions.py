@@ -6,21 +6,19 @@ answers, rationales, choices or conversations.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar
 
 from sparring.common.errors import ConfigError, nearest
 from sparring.common.records import Record, Size, Sources
 from sparring.common.seeds import digest
 from sparring.core.chat import question
-from sparring.core.task import Problem, Split
+from sparring.core.task import Problem, RowTask
 from sparring.parsing.steps import LINES, StepFormat
 
 
 @dataclass(frozen=True)
-class Instructions:
+class Instructions(RowTask):
     """Open instructions, which have no right answers: rows of a file or of a hub data set.
 
     `train`, `development` and `test` are sources (see `sparring.common.records`). A split without a source is drawn
@@ -53,15 +51,6 @@ class Instructions:
         """Free text, split into lines."""
         return LINES
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Which rows were dropped, and why."""
-        return self._loaded[1]
-
-    def problems(self, split: Split) -> Sequence[Problem]:
-        """Return the instructions of `split`; ConfigError names a malformed row."""
-        return self._loaded[0][split]
-
     def is_right(self, problem: Problem, response: str) -> bool:
         """Return False for an empty response; ConfigError for any other, since the task has no right answers."""
         if not response.strip():
@@ -74,8 +63,7 @@ class Instructions:
     def _sources(self) -> Sources:
         return Sources(self.train, self.development, self.test, self.development_size, self.test_size, self.seed)
 
-    @cached_property
-    def _loaded(self) -> tuple[dict[str, list[Problem]], tuple[str, ...]]:
+    def _load(self) -> tuple[dict[str, list[Problem]], tuple[str, ...]]:
         return self._sources().parted(self._problem)
 
     def _problem(self, row: Record) -> Problem:

@@ -22,7 +22,7 @@ from sparring.common.errors import ConfigError, nearest
 from sparring.common.records import Record, Size, Sources, check_text
 from sparring.common.seeds import digest
 from sparring.core.chat import LEARNER, SYSTEM, USER, Chat, message, question
-from sparring.core.task import Problem, Split
+from sparring.core.task import Problem, RowTask
 from sparring.parsing import answers, steps
 from sparring.parsing.steps import FINAL, LINES, StepFormat
 
@@ -35,7 +35,7 @@ def _step_format(value: str | StepFormat) -> StepFormat:
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(RowTask):
     """Your own questions: rows of a file or of a hub data set.
 
     `train`, `development` and `test` are sources (`data/train.jsonl`, `hub:owner/name/configuration:split`; see
@@ -78,15 +78,6 @@ class Table:
             unknown = nearest("rule for right answers", str(self.right), _RULES)
             raise ConfigError(f"{unknown}, or give package.module.function or path/to/file.py:function")
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Which rows were dropped or completed, and why."""
-        return self._loaded[1]
-
-    def problems(self, split: Split) -> Sequence[Problem]:
-        """Return the problems of `split`; ConfigError names a malformed row."""
-        return self._loaded[0][split]
-
     def is_right(self, problem: Problem, response: str) -> bool:
         """Return whether `response` is right; ConfigError if the rule needs an answer that the row lacks."""
         if not response.strip():
@@ -112,8 +103,7 @@ class Table:
     def _rule(self, problem: Problem) -> str:
         return self.right or ("choice" if "choices" in problem.data else "exact")
 
-    @cached_property
-    def _loaded(self) -> tuple[dict[str, list[Problem]], tuple[str, ...]]:
+    def _load(self) -> tuple[dict[str, list[Problem]], tuple[str, ...]]:
         splits, notes = self._sources().parted(self._problem)
         counts: Counter[str] = Counter()
         completed = {split: [self._complete(problem, counts) for problem in splits[split]] for split in splits}
