@@ -183,7 +183,7 @@ def test_keys_and_values_are_let_go_before_weights_move():
 def test_one_recipe_has_it_all_and_ends_as_if_it_had_never_stopped(nf4, folder, tmp_path, apart):
     asked = MultistepArithmetic(range="easy", train=64).problems("train")
     short = [Demonstration(p.id, p.chat.then(message(LEARNER, f"{p.gold}", weight=1.0))) for p in asked]
-    taught(learner(), steps=10, experience=short, objective=Likelihood(), batch=8).learner.save(folder)
+    taught(learner(), steps=10, experience=short, objective=Likelihood(), batch_size=8).learner.save(folder)
     table = {
         "learner": {"model": str(folder), "quantization": "nf4", "lora": {"rank": 8}, "dtype": "bfloat16"},
         "task": {"kind": "multistep_arithmetic", "range": "easy", "train": 16, "development": 8, "test": 8},
