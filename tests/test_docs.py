@@ -93,3 +93,13 @@ def test_the_architecture_names_every_package_and_the_files_of_its_walk():
     walk = ["cli/train.py", *re.findall(r"[├└] ([a-z]+/[a-z_/]*(?:\.py)?)", page)]
     assert len(walk) > 8
     assert [path for path in walk if not (package / path).exists()] == []
+
+
+def test_every_invariant_names_tests_that_are_there():
+    page = (ROOT / "docs" / "invariants.md").read_text()
+    missing, path = [], ROOT
+    for file, name in re.findall(r"`(tests/[\w/]+\.py)`|`(test_\w+)`", page):
+        path = ROOT / file if file else path
+        if name and f"def {name}(" not in path.read_text():
+            missing.append(f"{path.name}: {name}")
+    assert missing == []
