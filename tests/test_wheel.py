@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("dist")
-    finished([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT])
+    finished([sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT])
     (built,) = folder.glob("sparring-*.whl")
     return built
 
