@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from sparring.common.errors import RunStopped
 from sparring.config.recipe import Recipe
 from sparring.core.evaluation import Evaluation, Outcome
+from sparring.inference.journal import Journal
 from sparring.inference.model import LanguageModel
 from sparring.runs.display import Display
 from sparring.runs.run import Result, train
@@ -119,3 +121,21 @@ def test_the_figures_of_a_finished_run_are_made_again_where_they_are_damaged(tmp
         assert path.read_bytes() == whole
     monkeypatch.delattr(LanguageModel, "sample")
     go(tmp_path / "run")
+
+
+def test_an_evaluation_that_stops_closes_its_journal_and_keeps_it(tmp_path, monkeypatch):
+    closed: list[tuple[str, bool]] = []
+
+    class Watched(Journal):
+        def close(self, keep: bool = True) -> None:
+            closed.append((self.path.name, keep))
+            super().close(keep)
+
+    async def stops(*_, **__):
+        raise RunStopped("the disk is full")
+
+    monkeypatch.setattr("sparring.runs.selection.Journal", Watched)
+    monkeypatch.setattr("sparring.runs.selection.evaluate", stops)
+    with pytest.raises(RunStopped):
+        go(tmp_path / "run")
+    assert [keep for name, keep in closed if name.startswith("evaluation-")] == [True]

@@ -83,7 +83,9 @@ class Selection:
             return
         key: Key = ("development", *position)
         if (line := self.metrics.get(key)) is None:
-            evaluation = await self._evaluate(method, problems, "-".join(map(str, position)))
+            with self._journal("-".join(map(str, position))) as journal:
+                evaluation = await self._evaluate(method, problems, journal)
+                journal.close(keep=False)
             line = self.metrics.record(key, {"at": origin.problems, **evaluation.plain()})
         self.display.evaluated(line)
         earlier = [other["accuracy"] for other in self._development_lines() if other["at"] < line["at"]]
@@ -140,21 +142,21 @@ class Selection:
         """Test both learners and write the results to `evaluation.json`."""
         assert best.origin is not None
         assert final.origin is not None
-        journals: list[Journal] = []
-        of_final = await self._evaluate(_answerer(final), problems, "test-final", journals)
-        of_best = of_final
-        if not _same(best, final):
-            self.learner.restore(self.best, best.origin.weights)
-            of_best = await self._evaluate(_answerer(best), problems, "test", journals)
-        results = {
-            "origin": best.origin.plain(),
-            **_figures(of_best),
-            "final": {"origin": final.origin.plain(), **_figures(of_final)},
-            "development": [{**asdict(phase), "beat_its_start": phase.beat_its_start} for phase in self.progress()],
-        }
-        write_json(self.folder / "evaluation.json", results)
-        for journal in journals:
-            journal.close(keep=False)
+        with self._journal("test-final") as final_journal, self._journal("test") as best_journal:
+            of_final = await self._evaluate(_answerer(final), problems, final_journal)
+            of_best = of_final
+            if not _same(best, final):
+                self.learner.restore(self.best, best.origin.weights)
+                of_best = await self._evaluate(_answerer(best), problems, best_journal)
+            results = {
+                "origin": best.origin.plain(),
+                **_figures(of_best),
+                "final": {"origin": final.origin.plain(), **_figures(of_final)},
+                "development": [{**asdict(phase), "beat_its_start": phase.beat_its_start} for phase in self.progress()],
+            }
+            write_json(self.folder / "evaluation.json", results)
+            for journal in (final_journal, best_journal):
+                journal.close(keep=False)
         return results
 
     def _saved_results(self, best: Origin, final: Origin) -> dict[str, Any] | None:
@@ -173,20 +175,17 @@ class Selection:
         """Return the first `count` problems of `split`; none if the task cannot check answers."""
         return list(self.recipe.task.problems(split))[:count] if "gold" in offers(self.recipe.task) else []
 
-    async def _evaluate(
-        self, answerer: Answers, problems: list[Problem], name: str, open_journals: list[Journal] | None = None
-    ) -> Evaluation:
-        """Evaluate the learner in memory on `problems`.
+    def _journal(self, name: str) -> Journal:
+        return Journal(self.folder / f"evaluation-{name}.journal.jsonl")
 
-        Removes the journal at the end, or with `open_journals` adds it there for the caller to remove.
-        """
+    async def _evaluate(self, answerer: Answers, problems: list[Problem], journal: Journal) -> Evaluation:
+        """Evaluate the learner in memory on `problems`."""
         self.display.stage("evaluating", len(problems))
-        journal = Journal(self.folder / f"evaluation-{name}.journal.jsonl")
 
         def show_progress(outcome: Outcome) -> None:
             self.display.advance()
 
-        evaluation = await evaluate(
+        return await evaluate(
             self.recipe.task,
             problems,
             answerer,
@@ -194,11 +193,6 @@ class Selection:
             at_once=self.recipe.run.at_once,
             on_outcome=show_progress,
         )
-        if open_journals is None:
-            journal.close(keep=False)
-        else:
-            open_journals.append(journal)
-        return evaluation
 
 
 def _answerer(usage: Usage) -> Answers:
