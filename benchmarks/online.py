@@ -97,7 +97,7 @@ def ours(workload: Workload) -> Callable[[int, Watch], Go]:
                 )
             )
             pairs = method.harvest(episodes, [], COMPACT, random.Random(turn))
-            training_set = trainer.lesson(pairs, method.objective, len(problems), 1, (turn,))
+            training_set = trainer.training_set(pairs, method.objective, len(problems), 1, (turn,))
             for _ in trainer.learn(replace(training_set, reference=trainer.reference(training_set))):
                 pass
             return float(len(pairs))

@@ -84,7 +84,7 @@ def ours(workload: Workload) -> Callable[[int, Watch], Go]:
         network = llama(workload.hidden, workload.layers, workload.vocabulary, turn)
         learner = Learner(LanguageModel(network, tokenizer(workload.vocabulary), ModelSource("llama", device="cpu")))
         trainer = Trainer(learner, TrainerSettings(batch_size=workload.batch))
-        training_set = trainer.lesson(experience, objective, workload.pieces, 1, (turn,))
+        training_set = trainer.training_set(experience, objective, workload.pieces, 1, (turn,))
 
         def go() -> float:
             for _ in trainer.learn(replace(training_set, reference=trainer.reference(training_set))):

@@ -299,7 +299,7 @@ READERS = [
     Reader("critic", _critic, FEEDBACK, is_fault),
     Reader("editor", _editor, EDITS, is_update, anything),
     Reader("discussant", _discussant, ["Look again.", " Mind the sum.\n"], is_remark, anything),
-    *(Reader(f"feedback, {form.name}", form.read, FEEDBACK, is_feedback) for form in (NUMBERED, LINES, COMPACT)),
+    *(Reader(f"feedback, {f.name}", f.read_feedback, FEEDBACK, is_feedback) for f in (NUMBERED, LINES, COMPACT)),
     *(Reader(f"steps, {form.name}", split_whole(form), STEPS, are_steps, anything) for form in (NUMBERED, LINES)),
     *(Reader(f"thought, {form.name}", form.split, THOUGHTS, is_thinking(form)) for form in (GENERIC, SPECIFIC, THINK)),
     Reader("thought, none", lambda reply: NONE.split(reply).answer.text, THOUGHTS, is_remark, anything),

@@ -51,9 +51,9 @@ def test_a_reply_carries_its_tokens_and_their_log_probabilities(folder):
     model = load_model(ModelSource(model=str(folder)))
     found = reply(ModelSpeaker(model, LEARNER, (0,)), max_tokens=24)
     [part] = found.parts
-    assert model.dialect.decode(part.ids) == found.text
+    assert model.renderer.decode(part.ids) == found.text
     assert found.completion_tokens == len(found.logprobs) == len(part.ids) + (found.finish == "stop")
-    prompt = model.dialect.prompt(ASKED, LEARNER)
+    prompt = model.renderer.prompt(ASKED, LEARNER)
     ids = torch.tensor([[*prompt, *part.ids]])
     with torch.no_grad():
         expected = model.network(ids).logits.log_softmax(-1)
@@ -63,7 +63,7 @@ def test_a_reply_carries_its_tokens_and_their_log_probabilities(folder):
 
 def test_a_reply_has_the_room_that_is_left_and_a_chat_without_room_is_told(folder):
     voice = ModelSpeaker(load_model(ModelSource(model=str(folder))), LEARNER, (0,))
-    used = len(voice.model.dialect.prompt(question(""), LEARNER))
+    used = len(voice.model.renderer.prompt(question(""), LEARNER))
     nearly = reply(voice, question("x" * (512 - used - 3)), max_tokens=100)
     assert nearly.completion_tokens <= 3
     with pytest.raises(TooLong, match="a chat of 512 tokens leaves no room for a reply in a model of 512"):
@@ -88,7 +88,7 @@ def test_samples_differ_and_are_the_same_each_time(folder):
 def test_an_open_turn_is_gone_on_with(folder):
     model = load_model(ModelSource(model=str(folder)))
     begun = prefill(ASKED, LEARNER, (Part("2+2", LEARNER),))
-    assert model.dialect.decode(model.dialect.prompt(begun, LEARNER)).endswith("<assistant>2+2")
+    assert model.renderer.decode(model.renderer.prompt(begun, LEARNER)).endswith("<assistant>2+2")
     assert reply(ModelSpeaker(model, LEARNER, (0,)), begun, temperature=0).prompt_tokens > 0
 
 
@@ -156,8 +156,8 @@ class Fixed(LanguageModel):
     words = ""
 
     async def sample(self, request):
-        ids = tuple(self.dialect.tokenizer.encode(self.words, add_special_tokens=False))
-        return Completion((*ids, self.dialect.stop_id), (0.0,) * (len(ids) + 1), "stop")
+        ids = tuple(self.renderer.tokenizer.encode(self.words, add_special_tokens=False))
+        return Completion((*ids, self.renderer.stop_id), (0.0,) * (len(ids) + 1), "stop")
 
 
 def thinker(words, thinking, prefilled=False):
@@ -176,10 +176,10 @@ def test_an_own_thought_is_told_from_the_words(thinking, words, prefilled):
     assert found.text == "4"
     assert found.by(LEARNER).full_text == "<think>hm</think>4"
     voice = thinker(words, thinking, prefilled)
-    ids = tuple(token for part in found.parts for token in voice.model.dialect.ids(part))
-    assert voice.model.dialect.decode(ids) == words  # what the prompt held already is not trained twice
+    ids = tuple(token for part in found.parts for token in voice.model.renderer.ids(part))
+    assert voice.model.renderer.decode(ids) == words  # what the prompt held already is not trained twice
     chat = ASKED.then(found.by(LEARNER)).say("discussant", "sure?")
-    shown = voice.model.dialect.decode(voice.model.dialect.prompt(chat, LEARNER))
+    shown = voice.model.renderer.decode(voice.model.renderer.prompt(chat, LEARNER))
     assert ("hm" in shown) == (thinking == "kept")
     assert all("hm" not in turn.text for turn in chat.seen_by("discussant"))
 
@@ -199,7 +199,7 @@ def test_the_templates_switch_follows_the_setting():
     tokenizer.chat_template += "{% if enable_thinking %}(thinking){% endif %}"
     for thinking, expected in (("off", False), ("hidden", True)):
         model = LanguageModel(tiny_model(0, hidden=32), tokenizer, ModelSource(thinking=thinking))
-        assert ("(thinking)" in model.dialect.decode(model.dialect.prompt(ASKED, LEARNER))) == expected
+        assert ("(thinking)" in model.renderer.decode(model.renderer.prompt(ASKED, LEARNER))) == expected
 
 
 # ── loading ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -217,7 +217,7 @@ def test_what_cannot_be_loaded_is_told_in_a_line(tmp_path, folder):
         load_model(ModelSource(model=str(folder)))
     template = tmp_path / "template.jinja"
     template.write_text("{% for m in messages %}{{ m['content'] }}{% endfor %}")
-    assert load_model(ModelSource(model=str(folder), chat_template=str(template))).dialect.prompt(ASKED, LEARNER)
+    assert load_model(ModelSource(model=str(folder), chat_template=str(template))).renderer.prompt(ASKED, LEARNER)
 
 
 def test_dtype_can_be_chosen(folder):

@@ -15,19 +15,19 @@ from sparring.tasks.word_sorting import WordSorting
 from tests.methods.conftest import account, play
 
 
-def lesson(method, problem, task, script):
+def harvested(method, problem, task, script):
     episode = play(method, problem, task, script(["never asked"]))
     return episode, method.harvest([episode], [], COMPACT, random.Random(0))
 
 
 def test_it_imitates_the_worked_answer(problem, arithmetic, script, golden):
-    golden("sft", account(*lesson(SFT(), problem, arithmetic, script)))
+    golden("sft", account(*harvested(SFT(), problem, arithmetic, script)))
 
 
 def test_steps_become_the_thought_and_the_answer_the_response(problem, arithmetic, script):
-    _, [taught] = lesson(SFT(thought_format="think", thought_prompt=""), problem, arithmetic, script)
+    _, [taught] = harvested(SFT(thought_format="think", thought_prompt=""), problem, arithmetic, script)
     assert taught.chat.last.text == "<think>3+7=10\n10+5=15</think>15"
-    _, [generic] = lesson(SFT(thought_format="generic"), problem, arithmetic, script)
+    _, [generic] = harvested(SFT(thought_format="generic"), problem, arithmetic, script)
     assert generic.chat.messages[0].text.startswith("Respond to the following user query")
     assert generic.chat.last.text == "Here is my thought process:3+7=10\n10+5=15Here is my response:15"
 
@@ -77,9 +77,9 @@ def test_a_thought_of_every_task_holds_all_its_steps_and_no_bare_answer(tmp_path
 
 
 def test_without_a_rationale_or_when_told_so_it_imitates_the_bare_answer(problem, arithmetic, script):
-    _, [taught] = lesson(SFT(learn="answer"), problem, arithmetic, script)
+    _, [taught] = harvested(SFT(learn="answer"), problem, arithmetic, script)
     assert taught.chat.last.text == "15"
-    _, [bare] = lesson(SFT(), replace(problem, rationale=None), arithmetic, script)
+    _, [bare] = harvested(SFT(), replace(problem, rationale=None), arithmetic, script)
     assert bare.chat.last.text == "15"
     assert bare.chat.last.author == LEARNER
 

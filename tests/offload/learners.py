@@ -32,7 +32,7 @@ def learner(source=None, dtype=None, **shape):
     if source is not None:
         found = Learner.load(source).model
         return Learner(
-            found if dtype is None else LanguageModel(found.network.to(dtype), found.dialect.tokenizer, source)
+            found if dtype is None else LanguageModel(found.network.to(dtype), found.renderer.tokenizer, source)
         )
     return Learner(LanguageModel(tiny_model(0, **{"hidden": 64, **shape}), tiny_tokenizer(), ModelSource()))
 
@@ -41,7 +41,7 @@ def taught(found: Learner, steps=1, experience=PREFERENCES, objective=None, **se
     """A trainer that has taken that many steps over all of `experience`."""
     trainer = Trainer(found, TrainerSettings(**{"learning_rate": 1e-2, "batch_size": 12, **settings}))
     for number in range(steps):
-        training_set = trainer.lesson(experience, objective or DPO(nll_weight=0.5), 12, 1, (number,))
+        training_set = trainer.training_set(experience, objective or DPO(nll_weight=0.5), 12, 1, (number,))
         list(trainer.learn(replace(training_set, reference=trainer.reference(training_set))))
     return trainer
 
@@ -60,7 +60,7 @@ def greedy(found: Learner, count=24) -> str:
 
 def gradient(found: Learner, **settings) -> torch.Tensor:
     trainer, kept = Trainer(found, TrainerSettings(batch_size=12, max_grad_norm=1e9, **settings)), []
-    training_set = trainer.lesson(PREFERENCES, DPO(nll_weight=0.5), 12, 1, (0,))
+    training_set = trainer.training_set(PREFERENCES, DPO(nll_weight=0.5), 12, 1, (0,))
     trained = [p for p in trainer.module.parameters() if p.requires_grad]
     trainer.optimizer.step = lambda: kept.append(torch.cat([p.grad.flatten() for p in trained]))
     list(trainer.learn(replace(training_set, reference=trainer.reference(training_set))))

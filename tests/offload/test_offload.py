@@ -82,7 +82,7 @@ def test_training_has_the_device_to_itself_and_moves_change_nothing(folder, apar
             if offload:
                 assert not (found.model.resident.present and partner._voice.model.resident.present)
                 assert not trainer.moments.present
-            training_set = trainer.lesson(PREFERENCES, DPO(), 12, 1, (number,))
+            training_set = trainer.training_set(PREFERENCES, DPO(), 12, 1, (number,))
             list(trainer.learn(replace(training_set, reference=trainer.reference(training_set))))
             if offload:
                 assert found.model.resident.present

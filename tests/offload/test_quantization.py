@@ -188,7 +188,7 @@ def test_a_checkpoint_goes_on_bit_for_bit(optimizer, folder, tmp_path):
     source = ModelSource(model=str(folder), dtype="bfloat16")
 
     def go_on(trainer: Trainer) -> dict[str, torch.Tensor]:
-        training_set = trainer.lesson(DEMONSTRATIONS, Likelihood(), 8, 2, (7,))
+        training_set = trainer.training_set(DEMONSTRATIONS, Likelihood(), 8, 2, (7,))
         list(trainer.learn(training_set))
         return weights(trainer.learner)
 
@@ -222,7 +222,7 @@ def test_full_weights_compute_and_speak_in_bfloat16(folder):
     assert spoken.model.rotary_emb.inv_freq.dtype == torch.float32
     assert spoken.lm_head.weight is spoken.model.embed_tokens.weight  # tied as in the original
     [part] = voiced.parts
-    prompt = found.model.dialect.prompt(ASKED, LEARNER)
+    prompt = found.model.renderer.prompt(ASKED, LEARNER)
     ids = torch.tensor([[*prompt, *part.ids]])
     trained = torch.arange(ids.shape[1])[None] >= len(prompt)
     dtypes = set()

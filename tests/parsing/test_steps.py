@@ -34,24 +34,24 @@ def test_feedback_is_read_as_it_was_worded(kind, label):
     answer = ANSWER if kind is NUMBERED else "1+2=3\n3+3=7\n7"
     step = next(s for s in kind.split(answer) if s.label == label)
     fault = Fault(label, step.text, "" if kind is COMPACT else "it is 7")
-    assert kind.read(kind.word(answer, fault)) == fault
-    assert kind.read(kind.word(answer, None)) is None
+    assert kind.read_feedback(kind.write_feedback(answer, fault)) == fault
+    assert kind.read_feedback(kind.write_feedback(answer, None)) is None
 
 
 def test_feedback_is_worded_as_in_the_paper():
     fault = Fault("3", 'the "big" one', "it is small")
-    assert NUMBERED.word(ANSWER, fault) == (
+    assert NUMBERED.write_feedback(ANSWER, fault) == (
         'Step (1) to (2) are correct. In step (3) the part "the "big" one" is incorrect. This is because it is small.'
     )
-    assert NUMBERED.read(NUMBERED.word(ANSWER, fault)) == Fault("3", 'the "big" one', "it is small")
-    assert NUMBERED.word(ANSWER, None) == "Step (1) to (3) are correct. The final response is also correct."
+    assert NUMBERED.read_feedback(NUMBERED.write_feedback(ANSWER, fault)) == Fault("3", 'the "big" one', "it is small")
+    assert NUMBERED.write_feedback(ANSWER, None) == "Step (1) to (3) are correct. The final response is also correct."
 
 
 @pytest.mark.parametrize("kind", [NUMBERED, LINES, COMPACT])
 @pytest.mark.parametrize("words", ["", "hello", "Step (1) is fine I guess", "okay", "ok ok", "In step (2) it is bad"])
 def test_what_says_neither_is_unreadable(kind, words):
     with pytest.raises(Unreadable):
-        kind.read(words)
+        kind.read_feedback(words)
 
 
 @given(st.text(max_size=200))
@@ -59,7 +59,7 @@ def test_no_words_crash_the_reader(words):
     for kind in (NUMBERED, LINES, COMPACT):
         kind.split(words)
         try:
-            kind.read(words)
+            kind.read_feedback(words)
         except Unreadable:
             continue
 

@@ -111,7 +111,7 @@ def test_after_a_second_such_reason_the_fault_is_kept_without_one():
     """The right value of the last step is the gold answer: the fault is kept, the right value is not."""
     fault, speaker = criticised(LEAKY)
     assert (fault, fault.leaked, len(speaker.heard)) == (Fault("2", "10+5=16"), True, 2)
-    assert "15" not in NUMBERED.word(ATTEMPT, fault)
+    assert "15" not in NUMBERED.write_feedback(ATTEMPT, fault)
 
 
 @pytest.mark.parametrize(

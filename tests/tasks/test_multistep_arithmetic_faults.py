@@ -159,7 +159,7 @@ def test_the_first_fault_of_a_compact_answer(text, answer, step, part, reason):
     fault = EASY.first_error(asked(text), answer)
     assert (fault.step, fault.part) == (step, part)
     assert reason in fault.reason
-    assert COMPACT.read(COMPACT.word(answer, fault)) == Fault(step, part) if part else True
+    assert COMPACT.read_feedback(COMPACT.write_feedback(answer, fault)) == Fault(step, part) if part else True
 
 
 WORDED = [
@@ -193,7 +193,7 @@ def test_the_first_fault_of_an_answer_in_words(answer, step, part, reason):
     fault = PAPER.first_error(CLEAR, answer)
     assert (fault.step, fault.part) == (step, part)
     assert reason in fault.reason
-    assert NUMBERED.read(NUMBERED.word(answer, fault)).agrees_with(fault)
+    assert NUMBERED.read_feedback(NUMBERED.write_feedback(answer, fault)).agrees_with(fault)
 
 
 HOSTILE = [

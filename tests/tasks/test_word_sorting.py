@@ -449,7 +449,7 @@ def test_a_corrupted_line_is_found_at_that_line(problem, rng):
     worse = rng.choice(worse)
     answer = "\n".join([*lines[:number], " ".join(worse), *lines[number + 1 :]])
     fault = fault_at(answer, str(number + 1), EASY, problem)
-    assert EASY.layout.read(EASY.layout.word(answer, fault)) == Fault(fault.step, fault.part)
+    assert EASY.layout.read_feedback(EASY.layout.write_feedback(answer, fault)) == Fault(fault.step, fault.part)
 
 
 # ── solutions ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -498,7 +498,7 @@ def test_a_wrong_answer_is_mended_from_the_steps_before_its_first_fault(problem,
     fault = PAPER.first_error(problem, answer)
     mended = PAPER.solve(problem, PAPER.layout.before(answer, fault.step))
     assert PAPER.layout.refusal(answer, fault, mended) is None
-    assert PAPER.layout.read(PAPER.layout.word(answer, fault)).agrees_with(fault)
+    assert PAPER.layout.read_feedback(PAPER.layout.write_feedback(answer, fault)).agrees_with(fault)
 
 
 # ── remarks ───────────────────────────────────────────────────────────────────────────────────────────────────

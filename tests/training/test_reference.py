@@ -67,7 +67,7 @@ def sampled(found: Trainer, count: int = PIECES, logprobs: bool = True) -> list[
 
 
 def reference(found: Trainer, experience: list[Preference]):
-    return found.reference(found.lesson(experience, DPO(), len(experience), 1, (0,)))
+    return found.reference(found.training_set(experience, DPO(), len(experience), 1, (0,)))
 
 
 def passes(found: Trainer, monkeypatch) -> list[int]:
@@ -104,7 +104,7 @@ def test_a_sampler_that_disagrees_is_not_believed(monkeypatch):
     found = trainer()
     pieces = sampled(found)
     before = reference(found, pieces)
-    list(found.learn(replace(found.lesson(pieces, DPO(), PIECES, 1, (0,)), reference=before)))
+    list(found.learn(replace(found.training_set(pieces, DPO(), PIECES, 1, (0,)), reference=before)))
     rows = passes(found, monkeypatch)
     after = reference(found, pieces)  # as if they had just been sampled; but the weights have moved
     assert after.sampled == 0.0
@@ -132,7 +132,7 @@ def test_what_is_replayed_forgets_what_it_was_sampled_with():
     fresh, old = memory.replay(pieces)[:4], memory.replay([])[:4]
     assert fresh == pieces
     assert all(part.logprobs is None for p in old for side in (p.chosen, p.rejected) for part in side.parts)
-    assert all(row.sampled is None for rows in found.lesson(old, DPO(), 4, 1, (0,)).pieces for row in rows)
+    assert all(row.sampled is None for rows in found.training_set(old, DPO(), 4, 1, (0,)).pieces for row in rows)
 
 
 def test_a_reply_cut_at_its_limit_is_trained_as_it_was_sampled_without_a_stop_token():
@@ -143,8 +143,8 @@ def test_a_reply_cut_at_its_limit_is_trained_as_it_was_sampled_without_a_stop_to
     assert cut.finish == "length"
     assert [len(part.logprobs) for part in cut.parts] == [2]
     piece = replace(whole, rejected=cut.by(LEARNER))
-    [[chosen, rejected]] = found.lesson([piece], DPO(), 1, 1, (0,)).pieces
-    assert chosen.ids[-1] == found.learner.model.dialect.stop_id
+    [[chosen, rejected]] = found.training_set([piece], DPO(), 1, 1, (0,)).pieces
+    assert chosen.ids[-1] == found.learner.model.renderer.stop_id
     assert rejected.ids[-2:] == cut.parts[0].ids
     assert sum(rejected.weights) == 2
     assert rejected.sampled == pytest.approx(sum(cut.logprobs), abs=1e-5)

@@ -46,7 +46,7 @@ def trainer(**settings) -> Trainer:
 def gradient(experience, objective, **settings) -> torch.Tensor:
     """The gradient of one step over all of `experience`, before clipping."""
     found = trainer(max_grad_norm=1e9, **settings)
-    training_set = found.lesson(experience, objective, len(experience), 1, (0,))
+    training_set = found.training_set(experience, objective, len(experience), 1, (0,))
     training_set = replace(training_set, reference=found.reference(training_set))
     kept = []
     found.optimizer.step = lambda: kept.append(torch.cat([p.grad.flatten() for p in found.module.parameters()]))
@@ -63,7 +63,7 @@ def close(one: torch.Tensor, other: torch.Tensor) -> bool:
 ])  # fmt: skip
 def test_a_round_takes_as_many_updates_as_it_is_told_whatever_the_batch(updates, epochs, sizes, monkeypatch):
     found = trainer(batch_size=5)
-    training_set = found.lesson(DEMONSTRATIONS, Likelihood(), 12, epochs, (0,), updates=updates)
+    training_set = found.training_set(DEMONSTRATIONS, Likelihood(), 12, epochs, (0,), updates=updates)
     taken = []
     real = found._step
     monkeypatch.setattr(
@@ -105,14 +105,14 @@ def test_what_cannot_be_trained_is_counted_and_too_much_of_it_stops_the_run():
     too_long = Demonstration("long", question("x" * 600).then(message(LEARNER, "1", weight=1.0)))
     untrained = Demonstration("none", question("x").then(message(LEARNER, "1")))
     found = trainer(max_dropped=0.5)
-    assert found.lesson([*DEMONSTRATIONS, too_long, untrained], Likelihood(), 1, 1, (0,)).dropped == 2
+    assert found.training_set([*DEMONSTRATIONS, too_long, untrained], Likelihood(), 1, 1, (0,)).dropped == 2
     with pytest.raises(RunStopped, match=r"2 of 3 pieces .* longer than the model's 512 tokens"):
-        found.lesson([DEMONSTRATIONS[0], too_long, untrained], Likelihood(), 1, 1, (0,))
+        found.training_set([DEMONSTRATIONS[0], too_long, untrained], Likelihood(), 1, 1, (0,))
 
 
 def test_the_reference_is_the_rounds_start_and_does_not_move():
     found = trainer(batch_size=4)
-    training_set = found.lesson(PREFERENCES, DPO(), 12, 2, (0,))
+    training_set = found.training_set(PREFERENCES, DPO(), 12, 2, (0,))
     training_set = replace(training_set, reference=found.reference(training_set))
     steps = list(found.learn(training_set))
     assert steps[0].loss == pytest.approx(math.log(2), abs=1e-6)
@@ -125,7 +125,7 @@ def test_a_loss_that_is_no_number_stops_and_names_the_rows():
     found = trainer()
     with torch.no_grad():
         next(found.module.parameters()).fill_(float("nan"))
-    training_set = found.lesson(DEMONSTRATIONS, Likelihood(), 12, 1, (0,))
+    training_set = found.training_set(DEMONSTRATIONS, Likelihood(), 12, 1, (0,))
     with pytest.raises(RunStopped, match=r"the loss is nan in step 1, rows \d+"):
         list(found.learn(training_set))
 
@@ -145,7 +145,7 @@ def test_the_schedule_is_counted_in_problems():
 
 def test_going_on_in_the_middle_of_a_lesson_ends_with_the_same_weights():
     whole = trainer(batch_size=4)
-    training_set = whole.lesson(DEMONSTRATIONS, Likelihood(), 12, 2, (0,))
+    training_set = whole.training_set(DEMONSTRATIONS, Likelihood(), 12, 2, (0,))
     for step in whole.learn(training_set):
         if step.number == 2:
             state = {k: v.clone() for k, v in whole.module.state_dict().items()}
@@ -155,7 +155,7 @@ def test_going_on_in_the_middle_of_a_lesson_ends_with_the_same_weights():
     resumed.module.load_state_dict(state)
     resumed.restore(training, resumed.settings)
     resumed.learner.weights = weights
-    list(resumed.learn(resumed.lesson(DEMONSTRATIONS, Likelihood(), 12, 2, (0,)), done=2))
+    list(resumed.learn(resumed.training_set(DEMONSTRATIONS, Likelihood(), 12, 2, (0,)), done=2))
     pairs = zip(whole.module.parameters(), resumed.module.parameters(), strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
     assert whole.learner.weights == resumed.learner.weights
@@ -168,7 +168,7 @@ def test_lora_moves_adapters_alone_and_its_reference_is_the_adapted_start(tmp_pa
     found = Trainer(Learner(load_model(source)), TrainerSettings(learning_rate=1e-2, batch_size=6))
     before = {name: p.clone() for name, p in found.module.named_parameters() if not p.requires_grad}
     for _ in range(2):  # the second round's reference is not the first's
-        training_set = found.lesson(PREFERENCES, DPO(), 12, 1, (0,))
+        training_set = found.training_set(PREFERENCES, DPO(), 12, 1, (0,))
         training_set = replace(training_set, reference=found.reference(training_set))
         assert next(iter(found.learn(training_set))).loss == pytest.approx(math.log(2), abs=1e-5)
     assert all(torch.equal(p, before[name]) for name, p in found.module.named_parameters() if name in before)
@@ -178,6 +178,6 @@ def test_sampled_tokens_are_trained_tokens():
     odd = (*tiny_tokenizer().encode("4", add_special_tokens=False), 40, 41)
     piece = Demonstration("p", question("2+2=").then(Message(LEARNER, (Part("4??", LEARNER, odd, 1.0),))))
     found = trainer()
-    [[row]] = found.lesson([piece], Likelihood(), 1, 1, (0,)).pieces
+    [[row]] = found.training_set([piece], Likelihood(), 1, 1, (0,)).pieces
     assert row.ids[-4:] == (*odd, tiny_tokenizer().eos_token_id)
     assert row.weights[-4:] == (1.0,) * 4

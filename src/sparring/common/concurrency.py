@@ -1,7 +1,7 @@
-"""Many coroutines with a limit on their number: `together` collects results, `in_order` streams them.
+"""Many coroutines with a limit on their number: `bounded_gather` collects results, `in_order` streams them.
 
-`together` always keeps `at_once` calls in flight. `in_order` also counts results that wait for an earlier one, so that
-its consumer decides how many calls are started ahead of the result that it handles.
+`bounded_gather` always keeps `at_once` calls in flight. `in_order` also counts results that wait for an earlier one, so
+that its consumer decides how many calls are started ahead of the result that it handles.
 """
 
 from __future__ import annotations

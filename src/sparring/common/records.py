@@ -38,7 +38,7 @@ class Record:
     where: str
     cells: Mapping[str, Any]
 
-    def wrong(self, what: str) -> ConfigError:
+    def error(self, what: str) -> ConfigError:
         """Create the error `what` about this row."""
         return ConfigError(f"{self.where}: {what}")
 
@@ -50,7 +50,7 @@ class Record:
         """Return the value at `column`; ConfigError suggests the closest column."""
         exists, value = self._find(column)
         if not exists:
-            raise self.wrong(str(nearest("column", column, self._columns(column))))
+            raise self.error(str(nearest("column", column, self._columns(column))))
         return value
 
     def text(self, column: str) -> str:
@@ -92,11 +92,11 @@ class Record:
 def check_text(row: Record, column: str, value: Any) -> str:
     """Return `value` if it is text, not blank, and can be encoded; ConfigError otherwise."""
     if not isinstance(value, str):
-        raise row.wrong(f"{column} is {_kind(value)}, not text")
+        raise row.error(f"{column} is {_kind(value)}, not text")
     if not value.strip():
-        raise row.wrong(f"{column} is empty")
+        raise row.error(f"{column} is empty")
     if _SURROGATE.search(value):
-        raise row.wrong(f"{column} contains half a character (a lone surrogate), which has no encoding; remove it")
+        raise row.error(f"{column} contains half a character (a lone surrogate), which has no encoding; remove it")
     return value
 
 
@@ -293,7 +293,7 @@ class Sources:
             if size is not None and not (size >= 0 if isinstance(size, int) else 0 < size < 1):
                 raise ConfigError(f"{split}_size = {size}: give a number of rows, or a share between 0 and 1")
 
-    def parted(self, item: Callable[[Record], T]) -> tuple[dict[str, list[T]], tuple[str, ...]]:
+    def read_splits(self, item: Callable[[Record], T]) -> tuple[dict[str, list[T]], tuple[str, ...]]:
         """Convert the rows by `item` and return three disjoint splits, with notes on the duplicates removed.
 
         ConfigError if no training row is left.

@@ -90,7 +90,7 @@ class LanguageModel:
         self.dtype: torch.dtype = dtype or network.dtype
         self.turns = turns(self.device)
         self.resident = self.turns.join(Resident(partial(quantization.tensors, network), self.device, alone=offload))
-        self.dialect = Renderer(tokenizer, _template_kwargs(tokenizer, source), source.thinking == "kept")
+        self.renderer = Renderer(tokenizer, _template_kwargs(tokenizer, source), source.thinking == "kept")
         self.tokens_sampled = 0
         # The weights that sampling needs on the device; None until `engine` has made their copy in bfloat16.
         self.sampling_weights: Resident | None = None if self.mixed else self.resident
@@ -117,12 +117,12 @@ class LanguageModel:
             self.sampling_weights = self.turns.join(Resident(partial(quantization.tensors, network), self.device))
         return Engine(
             network,
-            self.dialect.stop_ids,
-            self.dialect.decode,
+            self.renderer.stop_ids,
+            self.renderer.decode,
             slots=self.source.slots,
             cache_tokens=self.source.cache_tokens,
             cache_gib=self.source.cache_gib,
-            pad_id=self.dialect.tokenizer.pad_token_id or 0,
+            pad_id=self.renderer.tokenizer.pad_token_id or 0,
         )
 
     async def sample(self, request: Request) -> Completion:

@@ -35,7 +35,7 @@ class ModelSpeaker:
 
     async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
         """Return the `sample`-th reply to `chat`, from the journal if it has it. TooLong if the model has no room."""
-        prompt = self.model.dialect.prompt(chat, self.author)
+        prompt = self.model.renderer.prompt(chat, self.author)
         room = self.model.max_length - len(prompt)
         if room < 1:
             limit = self.model.max_length
@@ -45,7 +45,7 @@ class ModelSpeaker:
         sampling = replace(sampling, max_tokens=min(sampling.max_tokens, room))
         request = Request(prompt, sampling, stream(*self.scope, sample, digest(prompt)))
         completion = await self._complete(request)
-        has_stop_token = completion.ids and completion.ids[-1] in self.model.dialect.stop_ids
+        has_stop_token = completion.ids and completion.ids[-1] in self.model.renderer.stop_ids
         ids = completion.ids[:-1] if has_stop_token and completion.finish == "stop" else completion.ids
         parts = self._parts(prompt, ids, is_continued=chat.messages[-1].author == self.author)
         return Reply(
@@ -73,7 +73,7 @@ class ModelSpeaker:
         If the template ends the prompt with an opening marker, the reply's text begins with that marker all the same,
         in a part without ids: thoughts are then recognised in one way only.
         """
-        decode = self.model.dialect.decode
+        decode = self.model.renderer.decode
         text = decode(ids)
         opening: tuple[Part, ...] = ()
         if not is_continued and decode(prompt[-8:]).rstrip().endswith(_OPEN):
@@ -91,7 +91,7 @@ class ModelSpeaker:
         """
         logprobs = [round(logprob, 6) for logprob in completion.logprobs]
         has_stop_token = len(logprobs) > sum(len(part.ids or ()) for part in parts)
-        if has_stop_token and completion.ids[-1] != self.model.dialect.stop_id:
+        if has_stop_token and completion.ids[-1] != self.model.renderer.stop_id:
             logprobs.pop()
         result = []
         for part in parts:

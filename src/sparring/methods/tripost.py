@@ -101,7 +101,9 @@ class TriPosT(Method):
                 who = LEARNER
                 own_feedback = await turn.feedback(attempt)
                 agrees = turn.agrees(own_feedback, attempt, fault)
-                feedback = own_feedback.parts if agrees else (Part(step_format.word(_text(attempt), fault), CRITIC),)
+                feedback = (
+                    own_feedback.parts if agrees else (Part(step_format.write_feedback(_text(attempt), fault), CRITIC),)
+                )
                 written += [turn.marker(step_format.feedback), *feedback]
                 if fault is None or len(faults) > self.updates:
                     break
@@ -230,7 +232,7 @@ class _LearnerTurn:
             return None
 
     def _parse(self, feedback: Reply, attempt: Parts) -> Fault | None:
-        fault = self.step_format.read(feedback.require_complete().text)
+        fault = self.step_format.read_feedback(feedback.require_complete().text)
         return None if fault is None else self.step_format.locate(_text(attempt), fault)
 
 
@@ -269,7 +271,7 @@ def _turn(problem: Problem, parts: Parts, group: str) -> Demonstration:
 def _gold(problem: Problem, step_format: StepFormat) -> Demonstration:
     """Return the worked answer followed by the feedback that it is right (authors' code)."""
     answer = problem.rationale or ""
-    texts = ((answer, GOLD), (step_format.feedback, MARKER), (step_format.word(answer, None), GOLD))
+    texts = ((answer, GOLD), (step_format.feedback, MARKER), (step_format.write_feedback(answer, None), GOLD))
     return _turn(problem, tuple(Part(text, writer, weight=1.0) for text, writer in texts), GOLD)
 
 

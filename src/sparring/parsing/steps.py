@@ -129,7 +129,7 @@ class StepFormat:
                 return index
         raise Unreadable(f"the answer has no step ({label})")
 
-    def word(self, answer: str, fault: Fault | None) -> str:
+    def write_feedback(self, answer: str, fault: Fault | None) -> str:
         """Write feedback on `answer`: that `fault` is its first fault, or that all of it is right (None)."""
         if self.terse:
             return "ok" if fault is None else f"{fault.step} {fault.part}".strip()
@@ -140,7 +140,7 @@ class StepFormat:
         because = f" This is because {fault.reason.rstrip('.')}." if fault.reason else ""
         return f'{_are_correct(right)}In step ({fault.step}) the part "{fault.part}" is incorrect.{because}'
 
-    def read(self, feedback: str) -> Fault | None:
+    def read_feedback(self, feedback: str) -> Fault | None:
         """Return the fault that `feedback` names, None if it says that all is right; Unreadable if it says neither."""
         text = feedback.strip()
         if self.terse:

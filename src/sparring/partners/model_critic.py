@@ -108,7 +108,7 @@ def _numbered(layout: StepFormat, attempt: str) -> str:
 
 def _read(reply: str, layout: StepFormat, attempt: str) -> Fault | None:
     """Return the fault in `attempt` that `reply` names; raises Unreadable."""
-    fault = LINES.read(reply)
+    fault = LINES.read_feedback(reply)
     return None if fault is None else layout.locate(attempt, fault)
 
 

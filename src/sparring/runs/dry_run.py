@@ -71,7 +71,7 @@ async def dry_run(method: Method, task: Task, problems: list[Problem], learner: 
 
 def _token_counter(learner: Learner) -> Callable[[str], int]:
     """Return a function that counts the tokens of a text by the learner's tokenizer."""
-    return lambda text: len(learner.model.dialect.tokenizer.encode(text, add_special_tokens=False))
+    return lambda text: len(learner.model.renderer.tokenizer.encode(text, add_special_tokens=False))
 
 
 @dataclass(frozen=True)
@@ -150,14 +150,14 @@ class _DryLearner:
     learner's own feedback names its last step, and its own updates are wrong.
     """
 
-    voice: Speaker
+    speaker: Speaker
     layout: StepFormat
     form: ThoughtFormat | None
 
     async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
         if chat.last.open and chat.last.parts[-1].text in (self.layout.feedback, self.layout.update):
             return text_reply(self._continuation([part.text for part in chat.last.parts]), LEARNER)
-        text = (await self.voice.reply(chat, sampling, sample)).text
+        text = (await self.speaker.reply(chat, sampling, sample)).text
         text = (text if text.strip() else "1") + (f" [{sample}]" if sample else "")
         return text_reply(text if self.form is None else _formatted(self.form, text), LEARNER)
 
@@ -166,7 +166,7 @@ class _DryLearner:
         attempt = "".join(parts[: parts.index(self.layout.feedback)])
         last = self.layout.split(attempt)[-1]
         if parts[-1] == self.layout.feedback:
-            return self.layout.word(attempt, Fault(last.label, last.text.partition("\n")[0]))
+            return self.layout.write_feedback(attempt, Fault(last.label, last.text.partition("\n")[0]))
         return self.layout.before(attempt, last.label) + _wrong_step(self.layout, last.label, attempt)
 
 

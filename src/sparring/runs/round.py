@@ -139,15 +139,15 @@ class Round:
             on_episode=show_progress,
         )
 
-    def reference(self, trainer: Trainer, lesson: TrainingSet) -> Reference | None:
+    def reference(self, trainer: Trainer, training_set: TrainingSet) -> Reference | None:
         """Return the reference's log-probabilities, computed before the first step and saved for a resumed run."""
         path = self.folder / "reference.json"
-        saved = _saved_reference(path, len(lesson.pieces))
+        saved = _saved_reference(path, len(training_set.pieces))
         if saved is not None:
             return saved
-        if self.steps and lesson.loss.needs_reference:
+        if self.steps and training_set.loss.needs_reference:
             raise _unusable(path, "it is missing or damaged")
-        reference = trainer.reference(lesson)
+        reference = trainer.reference(training_set)
         if reference is not None:
             write_json(path, asdict(reference))
             if reference.gap is not None:

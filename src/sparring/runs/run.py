@@ -194,7 +194,7 @@ class Run:
         fresh, measures = await this.experience()
         experience = self.memory.replay(fresh)
         seconds_playing = time.monotonic() - start_time
-        lesson = self.trainer.lesson(
+        training_set = self.trainer.training_set(
             experience,
             phase.method.objective,
             self.order.count(phase),
@@ -202,8 +202,8 @@ class Run:
             this.scope,
             updates=phase.updates_per_round or "batch",
         )
-        lesson = replace(lesson, reference=this.reference(self.trainer, lesson))
-        await self._learn(lesson, phase, this)
+        training_set = replace(training_set, reference=this.reference(self.trainer, training_set))
+        await self._learn(training_set, phase, this)
         self.memory.remember(fresh)
         seconds_learning = time.monotonic() - start_time - seconds_playing
         tokens = self.learner.model.tokens_sampled - tokens_before
@@ -213,8 +213,8 @@ class Run:
                 "method": name_of(phase.method),
                 "problems": round(self.position.problems),
                 "experience": len(experience),
-                "dropped": lesson.dropped,
-                **({"reference_sampled": lesson.reference.sampled} if lesson.reference else {}),
+                "dropped": training_set.dropped,
+                **({"reference_sampled": training_set.reference.sampled} if training_set.reference else {}),
                 **self.metrics.mean("step", number + 1, round_ + 1),
                 **measures,
                 "seconds_playing": round(seconds_playing, 3),
@@ -229,15 +229,15 @@ class Run:
                 "raise max_tokens in a new run"
             )
 
-    async def _learn(self, lesson: TrainingSet, phase: Phase, this: Round) -> None:
+    async def _learn(self, training_set: TrainingSet, phase: Phase, this: Round) -> None:
         """Take the round's training steps; evaluate and save at the intervals of the settings."""
-        steps = lesson.steps
+        steps = training_set.steps
         self.display.stage(f"{this.name}: steps", steps - self.position.step)
-        start = self.position.problems - lesson.problems * self.position.step / max(1, steps)
+        start = self.position.problems - training_set.problems * self.position.step / max(1, steps)
         try:
-            for step in self.trainer.learn(lesson, done=self.position.step):
+            for step in self.trainer.learn(training_set, done=self.position.step):
                 before = self.position.problems
-                problems = start + lesson.problems * step.number / steps
+                problems = start + training_set.problems * step.number / steps
                 self._advance(this, step.number, problems)
                 key = (this.number + 1, this.round_ + 1, step.number)
                 self.metrics.record(("step", *key), {"loss": step.loss, **step.measures})
@@ -250,7 +250,7 @@ class Run:
             latest = checkpoint.latest(self.folder)
             rest = f"the last good checkpoint is {latest}" if latest else "no checkpoint was saved yet"
             raise RunStopped(f"{this.name}: {error}; {rest}") from error
-        self._advance(this, steps, start + lesson.problems)
+        self._advance(this, steps, start + training_set.problems)
 
     def _advance(self, this: Round, step: int, problems: float) -> None:
         """Set position and origin to `step` steps of the round, after `problems` problems of the run."""

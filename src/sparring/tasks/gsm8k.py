@@ -154,7 +154,7 @@ def _problem(row: Record) -> Problem:
     last = worked.splitlines()[-1]
     gold = _GOLD.fullmatch(last)
     if gold is None or answers.read_number(gold[1]) is None:
-        raise row.wrong(f"the last line of the answer is {last[:60]!r}, not '#### ' and a number")
+        raise row.error(f"the last line of the answer is {last[:60]!r}, not '#### ' and a number")
     lines = [line for line in worked.splitlines()[:-1] if line.strip()]
     steps = [_step(line) for line in lines]
     return Problem(

@@ -64,7 +64,7 @@ class Instructions(RowTask):
         return Sources(self.train, self.development, self.test, self.development_size, self.test_size, self.seed)
 
     def _load(self) -> tuple[dict[str, list[Problem]], tuple[str, ...]]:
-        return self._sources().parted(self._problem)
+        return self._sources().read_splits(self._problem)
 
     def _problem(self, row: Record) -> Problem:
         text = row.text(self._instruction(row)).strip()
@@ -77,5 +77,5 @@ class Instructions(RowTask):
     def _instruction(self, row: Record) -> str:
         column = self.instruction_column or next((c for c in ("instruction", "prompt") if row.has(c)), None)
         if column is None:
-            raise row.wrong(f"{nearest('column', 'instruction', row.cells)}, and name it in instruction_column")
+            raise row.error(f"{nearest('column', 'instruction', row.cells)}, and name it in instruction_column")
         return column

@@ -104,7 +104,7 @@ class Table(RowTask):
         return self.right or ("choice" if "choices" in problem.data else "exact")
 
     def _load(self) -> tuple[dict[str, list[Problem]], tuple[str, ...]]:
-        splits, notes = self._sources().parted(self._problem)
+        splits, notes = self._sources().read_splits(self._problem)
         counts: Counter[str] = Counter()
         completed = {split: [self._complete(problem, counts) for problem in splits[split]] for split in splits}
         return completed, notes + tuple(f"{what}: {count}" for what, count in counts.items())
@@ -155,7 +155,7 @@ class Table(RowTask):
         """Return the question, and the reply at the end of a conversation, if any."""
         column = self.prompt_column or next((c for c in ("prompt", "messages") if row.has(c)), None)
         if column is None:
-            raise row.wrong(f"{nearest('column', 'prompt', row.cells)}, and name it in prompt_column")
+            raise row.error(f"{nearest('column', 'prompt', row.cells)}, and name it in prompt_column")
         value = row.cell(column)
         return _conversation(row, column, value) if isinstance(value, list) else (question(row.text(column)), None)
 
@@ -165,14 +165,14 @@ class Table(RowTask):
         if column is None or value is None:
             return None
         if self._function is None and self.right not in (None, "choice"):
-            raise row.wrong(f"right = {self.right!r} cannot be combined with choices; remove it, or name a function")
+            raise row.error(f"right = {self.right!r} cannot be combined with choices; remove it, or name a function")
         return _read_options(row, column, value)
 
     def _rationale(self, row: Record, reply: str | None) -> str | None:
         column = _column(row, self.rationale_column, "rationale")
         written = row.plain(column) if column else None
         if reply is not None and written is not None:
-            raise row.wrong(f"two rationales, in {column} and after the last question; remove one")
+            raise row.error(f"two rationales, in {column} and after the last question; remove one")
         return written if reply is None else reply
 
     def _gold(self, row: Record, options: _Options | None) -> str | None:
@@ -196,7 +196,7 @@ def _column(row: Record, named: str | None, default: str) -> str | None:
 
 def _number(row: Record, column: str, gold: str) -> str:
     if answers.read_number(gold) is None:
-        raise row.wrong(f"{column} is {gold[:40]!r}, which is not a number; set right = 'exact' to compare words")
+        raise row.error(f"{column} is {gold[:40]!r}, which is not a number; set right = 'exact' to compare words")
     return gold
 
 
@@ -204,14 +204,14 @@ def _pattern(row: Record, column: str, gold: str) -> str:
     try:
         re.compile(gold)
     except re.error as error:
-        raise row.wrong(f"{column} is not a regular expression: {error}") from error
+        raise row.error(f"{column} is not a regular expression: {error}") from error
     return gold
 
 
 def _only_letter(row: Record, column: str, gold: str) -> str:
     letter = gold.strip("()[].: ").upper()
     if len(letter) != 1 or letter not in answers.LETTERS:
-        raise row.wrong(f"{column} is {gold[:40]!r}, not a letter; name the column of the choices with choices_column")
+        raise row.error(f"{column} is {gold[:40]!r}, not a letter; name the column of the choices with choices_column")
     return letter
 
 
@@ -247,7 +247,7 @@ class _Options:
             return answers.LETTERS[indices.pop()]
         reason = "names two of" if indices else "is not among"
         listed = self.listed.replace("\n", ", ")[:100]
-        raise row.wrong(f"{column} is {gold[:40]!r}, which {reason} the choices {listed} (an index counts from 0)")
+        raise row.error(f"{column} is {gold[:40]!r}, which {reason} the choices {listed} (an index counts from 0)")
 
     def _at(self, index: str) -> set[int]:
         return {position for position in range(len(self.texts)) if str(position) == index}
@@ -265,7 +265,7 @@ def _read_options(row: Record, column: str, value: Any) -> _Options:
     if isinstance(value, Mapping) and {"label", "text"} <= set(value) and len(value["label"]) == len(value["text"]):
         value = [{"label": a, "text": b} for a, b in zip(value["label"], value["text"], strict=True)]
     if not isinstance(value, list) or not 2 <= len(value) <= len(answers.LETTERS):
-        raise row.wrong(f"{column} is not a list of 2 to {len(answers.LETTERS)} choices: {str(value)[:60]}")
+        raise row.error(f"{column} is not a list of 2 to {len(answers.LETTERS)} choices: {str(value)[:60]}")
     labelled = all(isinstance(option, Mapping) and {"label", "text"} <= set(option) for option in value)
     labels = [str(option["label"]) for option in value] if labelled else answers.LETTERS[: len(value)]
     texts = [option["text"] for option in value] if labelled else value
@@ -287,20 +287,20 @@ def _conversation(row: Record, column: str, turns: list[Any]) -> tuple[Chat, str
     reply = messages.pop()[1] if messages and messages[-1][0] == LEARNER else None
     authors = [author for author, _ in messages]
     if not authors or authors[-1] != USER:
-        raise row.wrong(f"{column} must end in a message of the user, or in one and a reply to it")
+        raise row.error(f"{column} must end in a message of the user, or in one and a reply to it")
     if SYSTEM in authors[1:]:
-        raise row.wrong(f"{column} has a system prompt that is not its first message")
+        raise row.error(f"{column} has a system prompt that is not its first message")
     return Chat(tuple(message(author, text) for author, text in messages)), reply
 
 
 def _message(row: Record, where: str, turn: Any) -> tuple[str, str]:
     if not isinstance(turn, Mapping) or not {"role", "content"} <= set(turn):
-        raise row.wrong(f"{where} is not an object with role and content: {str(turn)[:60]}")
+        raise row.error(f"{where} is not an object with role and content: {str(turn)[:60]}")
     role, content = turn["role"], turn["content"]
     if turn.get("tool_calls") or role in ("tool", "function"):
-        raise row.wrong(f"{where} is a tool call or its result; remove conversations with tools")
+        raise row.error(f"{where} is a tool call or its result; remove conversations with tools")
     if role not in _ROLES:
-        raise row.wrong(f"{where}: {nearest('role', str(role), _ROLES)}")
+        raise row.error(f"{where}: {nearest('role', str(role), _ROLES)}")
     if isinstance(content, list):
-        raise row.wrong(f"{where} has content of several parts (images?); give text alone")
+        raise row.error(f"{where} has content of several parts (images?); give text alone")
     return _ROLES[role], check_text(row, where, content)

@@ -87,4 +87,4 @@ class Learner:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self.model.network.save_pretrained(folder)
-            self.model.dialect.tokenizer.save_pretrained(folder)
+            self.model.renderer.tokenizer.save_pretrained(folder)

@@ -142,7 +142,7 @@ class Trainer:
 
     # ── training sets ───────────────────────────────────────────────────────────────────────────────────────
 
-    def lesson(
+    def training_set(
         self,
         experience: Sequence[Experience],
         objective: Objective,
@@ -161,7 +161,7 @@ class Trainer:
         longest = self.learner.model.max_length
         pieces = []
         for piece in experience:
-            rows = tuple(loss.rows(piece, self.learner.model.dialect))
+            rows = tuple(loss.rows(piece, self.learner.model.renderer))
             if rows and all(any(row.weights) and len(row.ids) <= longest for row in rows):
                 pieces.append(rows)
         dropped = len(experience) - len(pieces)

@@ -28,12 +28,12 @@ class DPOLoss:
         self.beta = objective.beta
         self.nll_weight = objective.nll_weight
 
-    def rows(self, item: Preference, dialect: Renderer) -> list[TrainingRow]:
+    def rows(self, item: Preference, renderer: Renderer) -> list[TrainingRow]:
         """Return the chosen and the rejected row; no rows if either side has nothing to train."""
         rows = [
             row
             for side in (item.chosen, item.rejected)
-            for row in dialect.rows(item.prompt.then(side.with_weight(1.0)), LEARNER)
+            for row in renderer.rows(item.prompt.then(side.with_weight(1.0)), LEARNER)
         ]
         return rows if len(rows) == 2 else []
 

@@ -25,9 +25,9 @@ class LikelihoodLoss:
     def __init__(self, objective: Likelihood) -> None:
         """The objective has no settings."""
 
-    def rows(self, item: Demonstration, dialect: Renderer) -> list[TrainingRow]:
+    def rows(self, item: Demonstration, renderer: Renderer) -> list[TrainingRow]:
         """Return the rows of one demonstration."""
-        return dialect.rows(item.chat, item.reader)
+        return renderer.rows(item.chat, item.reader)
 
     def size(self, rows: Sequence[TrainingRow]) -> float:
         """Return what these rows add to the divisor of their step: the sum of their weights."""
