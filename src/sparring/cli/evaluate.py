@@ -1,116 +1,94 @@
-"""`sparring evaluate`: measures a saved learner on held-out problems, prints a table and writes JSON."""
+"""`sparring evaluate`: measures learners on held-out problems by a protocol, prints a table, writes all transcripts."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from sparring.cli.shared import ModelArgument, ProtocolOption
-from sparring.common.errors import ConfigError
+from sparring.cli.shared import PlainOption
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sparring.core.evaluation import Evaluation, Rate
-    from sparring.core.task import Problem, Task
-    from sparring.runs.load import SavedLearner
+    from sparring.common.statistics import Estimate
+    from sparring.core.evaluation import Evaluation
 
 
 def evaluate(
-    model: ModelArgument,
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[MODEL_OR_RUN]...", help="Runs, checkpoints, model folders or hub ids."),
+    ] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="How to measure: a name from `sparring list protocols`; default: solo.")
+    ] = None,
     task: Annotated[
-        str | None, typer.Option(help="Task to evaluate on; default: the task that the run was trained on.")
+        str | None, typer.Option(help="Task to evaluate on; default: the task of the first learner's run.")
     ] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="Set a key of the task: key=value.")] = None,
-    split: Annotated[Literal["train", "development", "test"], typer.Option(help="Which problems to use.")] = "test",
+    run: Annotated[
+        Path | None, typer.Option(help="Folder for the results, the transcripts and the ledger; default: none.")
+    ] = None,
+    split: Annotated[
+        Literal["train", "development", "test"] | None, typer.Option(help="Which problems to use; default: test.")
+    ] = None,
     problems: Annotated[int | None, typer.Option(min=1, help="Number of problems; default: all.")] = None,
-    protocol: ProtocolOption = "as_trained",
-    output: Annotated[
-        Path | None, typer.Option(help="JSON file for the results and the outcome of each problem.")
+    plain: PlainOption = False,
+    recipe: Annotated[
+        str | None, typer.Option(help="A TOML file with the evaluation, such as the recipe.toml of another one.")
     ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Set a key: task.range=easy, protocol.samples=8, learner.by=endpoint, …"),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the evaluation in the folder; done problems are not asked again.")
+    ] = False,
 ) -> None:
-    """Measure a model's accuracy on held-out problems, overall and per bin, with 95 % intervals."""
-    from sparring.common.files import write_json
-    from sparring.models.source import check_learner
+    """Measure learners on held-out problems: overall and per bin, with 95 % intervals and every transcript."""
+    from sparring.config.evaluation import EvaluationRecipe
 
-    if output is not None:
-        write_json(output, {})  # fails now, not after the evaluation, if the path cannot be written
-    target = _task(Path(model), task, settings or [])
-    chosen = list(target.problems(split))[:problems]
-    if not chosen:
-        raise ConfigError(f"the task has no {split} problems; choose another --split")
-    target.is_right(chosen[0], "?")  # fails now, not after the evaluation, if the task cannot check answers
-    check_learner(model)
-    from sparring.runs.load import load_learner  # slow (torch): imported only after the arguments are checked
+    chosen = {"task.kind": task, "protocol.kind": protocol, "evaluation.split": split,
+              "evaluation.problems": problems, "evaluation.plain": "true" if plain else None}  # fmt: skip
+    options = [f"{key}={value}" for key, value in chosen.items() if value is not None]
+    evaluation_recipe = EvaluationRecipe.read(recipe or {}, models or [], [*options, *(settings or [])])
+    evaluation_recipe.problems()  # fails now, before anything slow is imported, if there are none
+    from sparring.runs.evaluation import evaluate as evaluate_all
+    from sparring.runs.evaluation import results
 
-    evaluation = _measure(target, chosen, load_learner(model, protocol), f"{len(chosen)} {split} problems")
-    _print(evaluation)
-    if output is not None:
-        outcomes = [asdict(outcome) for outcome in evaluation.outcomes]
-        write_json(output, {**evaluation.plain(), "outcomes": outcomes})
+    evaluation = evaluate_all(evaluation_recipe, run, resume=resume)
+    _print(evaluation, results(evaluation_recipe, evaluation)["summary"])
+    if run is not None:
+        typer.echo(f"wrote results.json and problems.jsonl to {run}")
 
 
-def _task(run: Path, kind: str | None, settings: list[str]) -> Task:
-    """Make the task `kind`, or if it is None the task of the recipe in the folder `run`."""
-    from sparring.config.factory import make_task
-    from sparring.config.recipe import load_table, with_settings
-
-    table: dict[str, object] = {"kind": kind}
-    if kind is None:
-        recipe = run / "recipe.toml"
-        if not os.path.exists(recipe):
-            raise ConfigError(f"{run} is not a run, so the task is unknown; name one with --task")
-        table = {**load_table(str(recipe)).get("task", {})}
-        table.pop("problems", None)  # a key of the run ("fixed" or "fresh"), not of the task
-    return make_task(with_settings(table, settings))
-
-
-def _measure(task: Task, problems: Sequence[Problem], learner: SavedLearner, title: str) -> Evaluation:
-    """Evaluate the learner and show a progress bar named `title`."""
-    from rich.progress import Progress
-
-    from sparring.common.concurrency import run_sync
-    from sparring.common.terminal import Terminal
-    from sparring.core.chat import LEARNER
-    from sparring.core.evaluation import evaluate as evaluate_all
-    from sparring.inference.model_speaker import ModelSpeaker
-
-    with Progress(console=Terminal(stderr=True), transient=True) as bar:
-        bar_task = bar.add_task(title, total=len(problems))
-        return run_sync(
-            evaluate_all(
-                task,
-                problems,
-                learner.answerer,
-                lambda problem: ModelSpeaker(learner.model, LEARNER, ("evaluate", problem.id)),
-                on_outcome=lambda outcome: bar.advance(bar_task),
-            )
-        )
-
-
-def _print(evaluation: Evaluation) -> None:
+def _print(evaluation: Evaluation, summary: dict[str, Any]) -> None:
     from rich.table import Table
 
     from sparring.common.terminal import Terminal
+    from sparring.core.evaluation import in_words
 
-    shares = evaluation.plain()
-    table = Table("bin", "accuracy", "95 % interval", "problems", box=None)
-    for name, rate in {**evaluation.bins(), "all": evaluation.accuracy}.items():
-        table.add_row(name, *_cells(rate))
-    failures = ", ".join(f"{count} × {kind}" for kind, count in shares["failed"].items())
     console = Terminal()
+    bins = evaluation.bins()
+    if len(bins) > 1:
+        table = Table("bin", evaluation.primary, "95 % interval", "problems", box=None)
+        for name, means in bins.items():
+            table.add_row(name, *_cells(means.get(evaluation.primary)))
+        table.add_row("macro average", in_words(evaluation.macro()), "", "")
+        console.print(table)
+        console.print()
+    table = Table("measure", "mean", "95 % interval", "problems", box=None)
+    for name, mean in evaluation.measures().items():
+        table.add_row(name, *_cells(mean))
+    for name, value in summary.items():
+        table.add_row(name, in_words(value) if isinstance(value, int | float) else str(value), "", "")
     console.print(table)
-    console.print(
-        f"first attempt right {shares['right_first']:.1%}, revised {shares['revised']:.1%}, "
-        f"fixed by revision {shares['fixed']:.1%}, broken by revision {shares['broken']:.1%}; "
-        f"failed: {failures or 'none'}"
-    )
+    failures = ", ".join(f"{count} × {kind}" for kind, count in evaluation.plain()["failures"].items())
+    console.print(f"failures: {failures or 'none'}")
 
 
-def _cells(rate: Rate) -> tuple[str, str, str]:
-    figures = rate.plain()
-    return f"{rate.value:.1%}", f"{figures['low']:.1%} – {figures['high']:.1%}", str(rate.total)
+def _cells(mean: Estimate | None) -> tuple[str, str, str]:
+    from sparring.core.evaluation import in_words
+
+    if mean is None:
+        return "", "", "0"
+    return in_words(mean.value), f"{in_words(mean.low)} – {in_words(mean.high)}", str(mean.count)

@@ -15,8 +15,8 @@ RecipeArgument = Annotated[
 ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL_OR_RUN", help="A run, a checkpoint, a model folder or a hub id.")
 ]
-ProtocolOption = Annotated[
-    str, typer.Option(help="How the model answers: as_trained, or a name from `sparring list protocols`.")
+PlainOption = Annotated[
+    bool, typer.Option("--plain", help="Ask for a single reply, without the procedure that the method adds at use.")
 ]
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sparring.cli.shared import ModelArgument, ProtocolOption
+from sparring.cli.shared import ModelArgument, PlainOption
 
 if TYPE_CHECKING:
     from sparring.common.terminal import Terminal
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def talk(
     model: ModelArgument,
-    protocol: ProtocolOption = "as_trained",
+    plain: PlainOption = False,
     show_all: Annotated[bool, typer.Option("--whole", help="Also show thoughts, attempts and feedback.")] = False,
 ) -> None:
     """Chat with a learner in the terminal; an empty line or end of input ends the chat."""
@@ -25,9 +25,10 @@ def talk(
     check_learner(model)
     from sparring.common.terminal import Terminal
     from sparring.core.chat import USER, Chat
+    from sparring.core.protocol import SingleReply
     from sparring.runs.load import load_learner  # slow (torch): imported only after the arguments are checked
 
-    learner, console = load_learner(model, protocol), Terminal()
+    learner, console = load_learner(model, plain=SingleReply() if plain else None), Terminal()
     console.print("enter an empty line to end the chat", style="dim")
     chat = Chat()
     while line := _read_line(console):

@@ -98,14 +98,3 @@ def _split_a_pair(pairs: list[tuple[int, int]], one: int, other: int, met: Colle
             if frozenset((one, opponent_of_one)) not in met and frozenset((other, opponent_of_other)) not in met:
                 pairs[index : index + 1] = [(opponent_of_one, one), (opponent_of_other, other)]
                 return
-
-
-def wilson(right: int, total: int, z: float = 1.959963984540054) -> tuple[float, float]:
-    """Return the 95 % interval of a proportion (Wilson 1927); (0, 1) if `total` is 0."""
-    if total == 0:
-        return 0.0, 1.0
-    share, z2 = right / total, z * z
-    centre = (share + z2 / (2 * total)) / (1 + z2 / total)
-    half_width = z * math.sqrt(share * (1 - share) / total + z2 / (4 * total * total)) / (1 + z2 / total)
-    # Rounding must not move a bound past the proportion itself.
-    return max(0.0, min(share, centre - half_width)), min(1.0, max(share, centre + half_width))

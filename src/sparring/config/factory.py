@@ -17,6 +17,7 @@ from sparring.common.registry import Catalogue
 from sparring.common.schema import TomlTable, build, keys, plain
 from sparring.core.method import Method
 from sparring.core.partner import CRITIC, DISCUSSANT, EDITOR, JUDGE, Critic, Discussant, Editor, Judge, Nobody
+from sparring.core.protocol import EvaluationProtocol
 from sparring.core.speaker import Speaker
 from sparring.core.task import Offer, Task, offers
 
@@ -37,7 +38,7 @@ def make_task(table: TomlTable) -> Task:
         raise ConfigError(f"in [task]: kind = {table['kind']!r} is not a name; choose from {', '.join(TASKS)}")
     rest = {name: setting for name, setting in table.items() if name != "kind"}
     task: Task = build(TASKS[table["kind"]], rest, f"[task] ({table['kind']})")
-    _check_protocol(task, Task, table["kind"], "[task]")
+    _check_interface(task, Task, table["kind"], "[task]")
     return task
 
 
@@ -48,14 +49,24 @@ def make_method(
 
     The error for an unknown key also lists the keys in `others`.
     """
-    kind = METHODS[name]
-    settings = {key: hint for key, hint in keys(kind).items() if key not in roles}
+    method: Method = _with_roles(METHODS[name], table, roles, where, others)
+    _check_interface(method, Method, name, where)
+    return method
+
+
+def make_protocol(name: str, table: TomlTable, roles: Mapping[str, Any], where: str) -> EvaluationProtocol:
+    """Make the evaluation protocol `name` with the settings in `table` and the partners in `roles`."""
+    protocol: EvaluationProtocol = _with_roles(PROTOCOLS[name], table, roles, where)
+    _check_interface(protocol, EvaluationProtocol, name, where)
+    return protocol
+
+
+def _with_roles(kind: type, table: TomlTable, roles: Mapping[str, Any], where: str, others: Sequence[str] = ()) -> Any:
+    settings = [key for key in keys(kind) if key not in roles]
     for key in table:
         if key not in settings:
             raise ConfigError(f"in {where}: {nearest('key', key, [*settings, *roles, *others])}")
-    method: Method = build(kind, table, where, **roles)
-    _check_protocol(method, Method, name, where)
-    return method
+    return build(kind, table, where, **roles)
 
 
 def for_use(name: str, settings: TomlTable) -> Method:
@@ -64,7 +75,7 @@ def for_use(name: str, settings: TomlTable) -> Method:
 
 
 def role_fields(kind: type) -> dict[str, Any]:
-    """Return the fields of a method class that are roles, with the protocol of each."""
+    """Return the fields of a method or evaluation protocol that are roles, with the interface of each."""
     hints = get_type_hints(kind, include_extras=True)
     return {name: hints[name] for name in keys(kind) if hints[name] in ROLES}
 
@@ -145,16 +156,16 @@ def make_speaker(by: str, table: TomlTable, where: str, others: Sequence[str] = 
         if key not in keys(kind):
             raise ConfigError(f"in {where}: {nearest('key', key, [*keys(kind), *others])}")
     speaker: Speaker = build(kind, table, where)
-    _check_protocol(speaker, Speaker, by, where)
+    _check_interface(speaker, Speaker, by, where)
     return speaker
 
 
-def _check_protocol(thing: Any, protocol: Any, name: str, where: str) -> None:
-    """Raise ConfigError that lists what `thing`, called `name` in the recipe, lacks of `protocol`."""
-    if not isinstance(thing, protocol):
-        names = {*dir(protocol), *protocol.__annotations__}
+def _check_interface(thing: Any, interface: Any, name: str, where: str) -> None:
+    """Raise ConfigError that lists what `thing`, called `name` in the recipe, lacks of `interface`."""
+    if not isinstance(thing, interface):
+        names = {*dir(interface), *interface.__annotations__}
         missing = ", ".join(sorted(n for n in names if not n.startswith("_") and not hasattr(thing, n)))
-        kind = protocol.__name__.lower()
+        kind = "protocol" if interface is EvaluationProtocol else interface.__name__.lower()
         raise ConfigError(f"in {where}: {name!r} is not a {kind} (it has no {missing}); add what is missing")
 
 

@@ -1,129 +1,144 @@
-"""Measure a learner's accuracy on held-out problems, with a 95 % interval, in total and per bin.
+"""Measure learners by a protocol on held-out problems: means of measures, with intervals, in total and per bin.
 
-`Answers` decides how to ask: as the method that trained the learner, or in a single reply. Only the task sees the gold
-answer. A failed reply counts as wrong and is also counted as failed.
+Only the task sees the gold answer. A problem without an answer is measured as the protocol says (wrong, as a rule) and
+also counted as failed.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
 
 from sparring.common.concurrency import bounded_gather
-from sparring.common.errors import ConversationError
-from sparring.common.ranking import wilson
-from sparring.core.chat import Chat
-from sparring.core.method import Answered
-from sparring.core.speaker import Speaker
+from sparring.common.errors import ConversationError, Failure
+from sparring.common.seeds import named_rng
+from sparring.common.statistics import Estimate, estimate
+from sparring.core import attempts
+from sparring.core.attempts import Serving
+from sparring.core.chat import LEARNER, Chat, message
+from sparring.core.protocol import EvaluationProtocol, Measured, Measures, Participant
 from sparring.core.task import Problem, Task
-from sparring.parsing.steps import StepFormat
-
-
-class Answers(Protocol):
-    """A way of asking: every method, and every class in `protocols/`."""
-
-    async def answer(self, question: Chat, learner: Speaker, layout: StepFormat) -> Answered:
-        """Return `learner`'s answer to `question`; ConversationError if it gives none."""
-        ...
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One problem's result: `right` at the end, `right_first` at the first attempt."""
+    """What a protocol measured on one problem."""
 
     problem: str
     bin: str
-    right: bool
-    right_first: bool
+    measures: Measures
     response: str = ""
-    attempts: int = 0
-    failure: str = ""
+    transcripts: tuple[Chat, ...] = ()
+    failures: tuple[Failure, ...] = ()
 
+    def plain(self) -> dict[str, Any]:
+        """Return the outcome as plain data; each transcript is a list of messages with author and full text."""
+        chats = [[{"author": m.author, "text": m.full_text} for m in chat.messages] for chat in self.transcripts]
+        return {**vars(self), "failures": [asdict(failure) for failure in self.failures], "transcripts": chats}
 
-@dataclass(frozen=True)
-class Rate:
-    """A proportion: `right` of `total`."""
-
-    right: int
-    total: int
-
-    @property
-    def value(self) -> float:
-        """The proportion; 0 if `total` is 0."""
-        return self.right / self.total if self.total else 0.0
-
-    def plain(self) -> dict[str, float]:
-        """Return accuracy with its 95 % interval (Wilson), and the number of problems."""
-        low, high = wilson(self.right, self.total)
-        return {"accuracy": self.value, "low": low, "high": high, "problems": self.total}
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Outcome:
+        """Return the outcome from which `plain` made `row`; each message comes back as one part."""
+        chats = (Chat(tuple(message(m["author"], m["text"]) for m in chat)) for chat in row["transcripts"])
+        failures = tuple(Failure(**failure) for failure in row["failures"])
+        return cls(**{**row, "transcripts": tuple(chats), "failures": failures})
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The outcomes on a list of problems, in its order."""
+    """The outcomes on a list of problems, in its order, and the measure that ranks learners."""
 
     outcomes: tuple[Outcome, ...]
+    primary: str = "accuracy"
 
     @property
-    def accuracy(self) -> Rate:
-        """The proportion of problems whose final answer is right."""
-        return _rate(self.outcomes)
+    def score(self) -> Estimate:
+        """The mean of the primary measure."""
+        return self.measures().get(self.primary) or estimate([])
 
-    def bins(self) -> Mapping[str, Rate]:
-        """Return the accuracy of each bin."""
+    def measures(self) -> dict[str, Estimate]:
+        """Return the mean of each measure over the problems that have it; the primary measure is the first."""
+        return _means(self.outcomes, self.primary)
+
+    def bins(self) -> dict[str, dict[str, Estimate]]:
+        """Return the means of each bin."""
         names = sorted({outcome.bin for outcome in self.outcomes})
-        return {name: _rate([o for o in self.outcomes if o.bin == name]) for name in names}
+        return {name: _means([o for o in self.outcomes if o.bin == name], self.primary) for name in names}
+
+    def macro(self) -> float:
+        """Return the mean of the primary measure's bin means: each bin counts the same, whatever its size."""
+        means = [means[self.primary].value for means in self.bins().values() if self.primary in means]
+        return fmean(means) if means else 0.0
 
     def plain(self) -> dict[str, Any]:
-        """Return all figures as plain data, with TriPosT's measures: revised, fixed and broken answers."""
-        total = max(1, len(self.outcomes))
-        kinds = Counter(outcome.failure.split(":")[0] for outcome in self.outcomes if outcome.failure)
+        """Return all figures as plain data."""
+        kinds = Counter(f"{f.who}: {f.kind}" for outcome in self.outcomes for f in outcome.failures)
         return {
-            **self.accuracy.plain(),
-            "right_first": sum(o.right_first for o in self.outcomes) / total,
-            "revised": sum(o.attempts > 1 for o in self.outcomes) / total,
-            "fixed": sum(o.right and not o.right_first for o in self.outcomes) / total,
-            "broken": sum(o.right_first and not o.right for o in self.outcomes) / total,
-            "failed": dict(kinds),
-            "bins": {name: rate.plain() for name, rate in self.bins().items()},
+            "problems": len(self.outcomes),
+            "primary": self.primary,
+            "measures": _plain(self.measures()),
+            "macro": self.macro(),
+            "bins": {name: _plain(means) for name, means in self.bins().items()},
+            "failures": dict(kinds.most_common()),
         }
 
 
-def _rate(outcomes: Sequence[Outcome]) -> Rate:
-    return Rate(sum(outcome.right for outcome in outcomes), len(outcomes))
+def _means(outcomes: Sequence[Outcome], primary: str) -> dict[str, Estimate]:
+    names = dict.fromkeys([primary, *(name for outcome in outcomes for name in outcome.measures)])
+    values = {name: [float(o.measures[name]) for o in outcomes if name in o.measures] for name in names}
+    return {name: estimate(numbers) for name, numbers in values.items() if numbers}
+
+
+def _plain(means: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:
+    return {name: mean.plain() for name, mean in means.items()}
+
+
+def score(figures: Mapping[str, Any]) -> float:
+    """Return the mean of the primary measure from `Evaluation.plain`."""
+    return float(figures["measures"][figures["primary"]]["value"])
+
+
+def describe_score(figures: Mapping[str, Any]) -> str:
+    """Return the primary measure from `Evaluation.plain` in words, with its interval."""
+    mean = figures["measures"][figures["primary"]]
+    interval = f"[{in_words(mean['low'])}, {in_words(mean['high'])}]"
+    return f"{figures['primary']} {in_words(mean['value'])} {interval} on {figures['problems']} problems"
+
+
+def in_words(value: float) -> str:
+    """Return a share as a percentage, and any other number with three digits."""
+    return f"{value:.1%}" if 0 <= value <= 1 else f"{value:.3g}"
 
 
 async def evaluate(
+    protocol: EvaluationProtocol,
     task: Task,
     problems: Sequence[Problem],
-    way: Answers,
-    speaker: Callable[[Problem], Speaker],
+    learners: Callable[[Problem], Sequence[Participant]],
     *,
+    seed: int = 0,
     at_once: int = 512,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Evaluation:
-    """Ask all `problems`, `at_once` at a time, as `way` asks, and return their outcomes in order."""
+    """Measure the `learners` of each of `problems`, `at_once` at a time, and return the outcomes in order."""
 
     async def one(problem: Problem) -> Outcome:
-        outcome = await _outcome(task, problem, way, speaker(problem))
+        attempts.serving.set(Serving(f"evaluation-{protocol.name}", 1, problem.id))
+        measured = await _measure(protocol, task, problem, learners(problem), seed)
+        outcome = Outcome(problem.id, problem.bin, **vars(measured))
         on_outcome(outcome)
         return outcome
 
-    return Evaluation(tuple(await bounded_gather(one, problems, at_once)))
+    return Evaluation(tuple(await bounded_gather(one, problems, at_once)), protocol.primary)
 
 
-async def _outcome(task: Task, problem: Problem, way: Answers, speaker: Speaker) -> Outcome:
+async def _measure(
+    protocol: EvaluationProtocol, task: Task, problem: Problem, learners: Sequence[Participant], seed: int
+) -> Measured:
     try:
-        answered = await way.answer(problem.chat, speaker, task.layout)
+        return await protocol.measure(problem, task, learners, named_rng(seed, "evaluate", problem.id))
     except ConversationError as error:
-        return Outcome(problem.id, problem.bin, False, False, failure=f"{type(error).__name__}: {error}")
-    return Outcome(
-        problem.id,
-        problem.bin,
-        task.is_right(problem, answered.response),
-        task.is_right(problem, answered.attempts[0]),
-        answered.response,
-        len(answered.attempts),
-    )
+        return Measured(protocol.unanswered(), failures=(Failure.of(error, LEARNER),))

@@ -129,8 +129,9 @@ class Claims(Protocol):
 
 
 def offers(task: Task) -> frozenset[Offer]:
-    """Return what `task` offers to methods and partners, from its protocols and its training problems."""
-    problems = task.problems("train")
+    """Return what `task` offers to methods and partners, from its protocols and the first split that has problems."""
+    splits: tuple[Split, ...] = ("train", "development", "test")
+    problems = next((problems for split in splits if (problems := task.problems(split))), ())
     offered: set[Offer] = set()
     if problems and all(problem.gold is not None for problem in problems):
         offered.add("gold")

@@ -66,6 +66,8 @@ class TriPosT(Method):
         problems=None, epochs=1, lifetime="round"
     )  # each iteration has its own optimiser
 
+    revises: ClassVar[bool] = True
+
     critic: Critic
     editor: Editor
     updates: Annotated[int, Ge(1)] = 5

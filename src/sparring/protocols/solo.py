@@ -1,27 +1,85 @@
-"""Ask once and take the reply: measures a model without the procedure that its method adds at use."""
+"""Answer alone: once and greedily, or several times at a temperature for pass@k and the majority vote.
+
+A learner answers as its method trained it, so its own revisions count. pass@k is the unbiased estimate of Chen et al.
+(arXiv 2107.03374): the probability that at least one of k answers is right, from `samples` answers.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import math
+import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from annotated_types import Gt
+from annotated_types import Ge, Gt, Interval
 
-from sparring.core.chat import LEARNER, Chat
-from sparring.core.method import Answered, answered
-from sparring.core.speaker import Sampling, Speaker
-from sparring.parsing.steps import StepFormat
+from sparring.common.errors import ConfigError, ConversationError, Failure
+from sparring.core.chat import LEARNER
+from sparring.core.method import Answered
+from sparring.core.protocol import ACCURACY, EvaluationProtocol, Measured, Participant, revision_measures
+from sparring.core.task import Offer, Problem, Task
+from sparring.parsing.votes import majority
 
 
 @dataclass(frozen=True)
-class Solo:
-    """One greedy reply to the question alone."""
+class Solo(EvaluationProtocol):
+    """One greedy answer, or `samples` sampled ones with pass@k for each of `k` (default: `samples`) and the vote."""
 
     name: ClassVar[str] = "solo"
+    needs: ClassVar[frozenset[Offer]] = frozenset({"gold"})
+    primary: ClassVar[str] = ACCURACY
+    learners: ClassVar[tuple[int, int | None]] = (1, 1)
 
-    max_tokens: Annotated[int, Gt(0)] = 512
+    samples: Annotated[int, Ge(1)] = 1
+    k: tuple[Annotated[int, Ge(1)], ...] = ()
+    temperature: Annotated[float, Gt(0)] = 0.8  # of several samples; one answer is greedy
+    top_p: Annotated[float, Interval(gt=0, le=1)] = 1.0
 
-    async def answer(self, question: Chat, learner: Speaker, layout: StepFormat) -> Answered:
-        """Return the reply unchanged."""
-        reply = await learner.reply(question, Sampling(temperature=0, max_tokens=self.max_tokens))
-        return answered(question, reply.require_complete().by(LEARNER))
+    def __post_init__(self) -> None:
+        if too_large := [k for k in self.k if k > self.samples]:
+            raise ConfigError(f"k is larger than samples (got {too_large[0]} and {self.samples}); raise samples")
+
+    async def measure(
+        self, problem: Problem, task: Task, learners: Sequence[Participant], rng: random.Random
+    ) -> Measured:
+        """Ask once, or `samples` times."""
+        [learner] = learners
+        if self.samples > 1:
+            return await self._measure_samples(problem, task, learner)
+        answered = await learner.answer(problem.chat)
+        measures = {ACCURACY: task.is_right(problem, answered.response)}
+        if learner.answers.revises:
+            measures |= revision_measures(problem, task, answered)
+        return Measured(measures, answered.response, (answered.chat,))
+
+    async def _measure_samples(self, problem: Problem, task: Task, learner: Participant) -> Measured:
+        draws = [learner.sampled(self.temperature, self.top_p, number) for number in range(self.samples)]
+        results = await asyncio.gather(*(_answer(draw, problem) for draw in draws))
+        given = [result for result in results if isinstance(result, Answered)]
+        right = [task.is_right(problem, answered.response) for answered in given]
+        voted = majority([answered.response for answered in given], right) if given else None
+        count = sum(right)
+        return Measured(
+            {
+                ACCURACY: count / self.samples,
+                "majority": voted is not None and right[voted],
+                **{f"pass@{k}": pass_at(k, count, self.samples) for k in self.k or (self.samples,)},
+            },
+            "" if voted is None else given[voted].response,
+            tuple(answered.chat for answered in given),
+            tuple(result for result in results if isinstance(result, Failure)),
+        )
+
+
+async def _answer(learner: Participant, problem: Problem) -> Answered | Failure:
+    try:
+        return await learner.answer(problem.chat)
+    except ConversationError as error:
+        return Failure.of(error, LEARNER)
+
+
+def pass_at(k: int, right: int, samples: int) -> float:
+    """Return the probability that at least one of `k` answers, drawn without replacement from `samples`, is right."""
+    return 1 - math.comb(samples - right, k) / math.comb(samples, k)

@@ -25,6 +25,7 @@ from sparring.common.files import json_lines, read_json, write_json
 from sparring.common.seeds import digest
 from sparring.common.terminal import Terminal
 from sparring.config.recipe import Recipe, load_table, with_settings
+from sparring.core.evaluation import score
 from sparring.runs.display import Display
 from sparring.runs.folder import branch
 from sparring.runs.run import train
@@ -135,7 +136,7 @@ class Monitor:
             self._offset = row.end
             line = row.value or {}
             self.rounds += line.get("kind") == "round"
-            self.development = line["accuracy"] if line.get("kind") == "development" else self.development
+            self.development = score(line) if line.get("kind") == "development" else self.development
             self.ended = (self.folder / "evaluation.json").exists()
         return (self.rounds, self.development, self.ended) != before
 
@@ -143,8 +144,9 @@ class Monitor:
 def _figures(arm: Arm) -> dict[str, Any]:
     """Return test accuracies of an arm: at its start, of the best learner (with interval, origin), of the final one."""
     start, end = (read_json(folder / "evaluation.json") for folder in (arm.warm_up, arm.folder))
-    own = {name: end[name] for name in ("accuracy", "low", "high", "origin")}
-    return {"start": start["accuracy"], **own, "final": end["final"]["accuracy"]}
+    best = end["measures"][end["primary"]]
+    own = {"accuracy": best["value"], "low": best["low"], "high": best["high"], "origin": end["origin"]}
+    return {"start": score(start), **own, "final": score(end["final"])}
 
 
 def _progress(arm: Arm, monitors: Mapping[Path, Monitor]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sparring.common.terminal import Terminal
+from sparring.core.evaluation import describe_score, in_words, score
 
 
 class Display:
@@ -38,7 +39,7 @@ class Display:
         self._stage = self._bar.add_task("", total=None, note="", visible=False)
         self._last_round_at = 0.0
         self._loss: float | None = None
-        self._accuracy: float | None = None
+        self._score = ""
 
     def __enter__(self) -> Display:
         self._bar.start()
@@ -64,17 +65,13 @@ class Display:
     def step(self, problems: float, loss: float) -> None:
         """Show the loss of a training step, after `problems` problems of the run."""
         self._loss = loss if self._loss is None else 0.9 * self._loss + 0.1 * loss
-        accuracy = "" if self._accuracy is None else f"  accuracy {self._accuracy:.1%}"
-        self._bar.update(self._run, completed=round(problems), note=f"loss {self._loss:.3f}{accuracy}")
+        self._bar.update(self._run, completed=round(problems), note=f"loss {self._loss:.3f}{self._score}")
         self.advance()
 
     def evaluated(self, line: dict[str, Any]) -> None:
-        """Print the accuracy of an evaluation."""
-        self._accuracy = line["accuracy"]
-        self.say(
-            f"  {line['kind']} accuracy {line['accuracy']:.1%} "
-            f"[{line['low']:.1%}, {line['high']:.1%}] on {line['problems']} problems"
-        )
+        """Print the score of an evaluation."""
+        self._score = f"  {line['primary']} {in_words(score(line))}"
+        self.say(f"  {line['kind']} {describe_score(line)}")
 
     def round(self, name: str, line: dict[str, Any]) -> None:
         """Print the figures of a round. Without a live bar, print at most one such line in two seconds."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
@@ -23,7 +23,15 @@ from sparring.runs.recording import STATUS, register_run
 RECIPE = "recipe.toml"
 
 
-def check_resumable(folder: Path, recipe: Recipe, resume: bool) -> None:
+class Settings(Protocol):
+    """All settings of a run or an evaluation."""
+
+    def table(self) -> dict[str, Any]:
+        """Return them as a table with every key set."""
+        ...
+
+
+def check_resumable(folder: Path, recipe: Settings, resume: bool) -> None:
     """Raise ConfigError if `folder` holds a run that may not resume with `recipe`."""
     if not (folder / RECIPE).exists():
         rest = [name for name in ("metrics.jsonl", "checkpoints") if (folder / name).exists()]

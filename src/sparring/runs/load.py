@@ -7,24 +7,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sparring.common.concurrency import run_sync
-from sparring.common.errors import nearest
-from sparring.common.schema import build
-from sparring.config.factory import PROTOCOLS, for_use
+from sparring.config.factory import for_use
 from sparring.core.chat import LEARNER, Chat, question
-from sparring.core.evaluation import Answers
 from sparring.core.method import Answered
+from sparring.core.protocol import Answers, SingleReply
 from sparring.inference.model import LanguageModel, load_model
 from sparring.inference.model_speaker import ModelSpeaker
 from sparring.models.source import ModelSource
 from sparring.parsing.steps import StepFormat, layout
 from sparring.training import checkpoint
 
-AS_TRAINED = "as_trained"
-
 
 @dataclass(frozen=True)
 class SavedLearner:
-    """A model, the method or protocol by which it answers, and the layout of its answers."""
+    """A model, the way in which it answers, and the layout of its answers."""
 
     model: LanguageModel
     answerer: Answers
@@ -39,14 +35,14 @@ class SavedLearner:
         return run_sync(self.reply(question(text))).response
 
 
-def load_learner(place: str | Path, protocol: str = AS_TRAINED, source: ModelSource | None = None) -> SavedLearner:
+def load_learner(
+    place: str | Path, *, source: ModelSource | None = None, plain: SingleReply | None = None
+) -> SavedLearner:
     """Load the learner at `place`: a run's folder, a checkpoint, a model's folder or a hub id.
 
-    `protocol` is "as_trained" or a name from `sparring list protocols`. A model that was not trained by a run uses the
-    protocol "solo" for "as_trained". `source` gives further settings for loading the model.
+    It answers as its method trained it; a model without a method gives a single reply, and so does any with `plain`.
+    `source` gives further settings for loading the model.
     """
-    if protocol != AS_TRAINED and protocol not in PROTOCOLS:
-        raise nearest("protocol", protocol, [AS_TRAINED, *PROTOCOLS])
     source = source or ModelSource()
     usage = None
     if os.path.exists(place):
@@ -57,9 +53,7 @@ def load_learner(place: str | Path, protocol: str = AS_TRAINED, source: ModelSou
         source = replace(source, model=str(place))
     if usage is not None:
         source = replace(source, thinking=usage.thinking, chat_template_kwargs=dict(usage.chat_template_kwargs))
-    answerer: Answers
-    if usage is not None and protocol == AS_TRAINED:
+    answerer: Answers = plain or SingleReply()
+    if usage is not None and plain is None:
         answerer = for_use(usage.method, usage.settings)
-    else:
-        answerer = build(PROTOCOLS["solo" if protocol == AS_TRAINED else protocol], {}, protocol)
     return SavedLearner(load_model(source), answerer, layout(usage.layout if usage is not None else "lines"))

@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from sparring.common.files import json_lines, write_whole, writing
+from sparring.core.evaluation import score
 
 Key = tuple[str, int, int, int]  # kind, phase, round, step
 _KEY = ("kind", "phase", "round", "step")
@@ -76,7 +77,10 @@ class Metrics:
 
 def _is_line(row: dict[str, Any]) -> bool:
     """Tell whether `row` has the fields of a line, with values of the right types."""
-    accuracy = row.get("accuracy", 0.0) if row.get("kind") == "development" else 0.0
-    at = row.get("at", 0) if row.get("kind") == "development" else 0
     numbers = [row.get(name) for name in _KEY[1:]]
-    return isinstance(row.get("kind"), str) and all(isinstance(n, int | float) for n in (*numbers, accuracy, at))
+    if row.get("kind") == "development":
+        try:
+            numbers += [row["at"], score(row)]
+        except (LookupError, TypeError, ValueError):
+            return False
+    return isinstance(row.get("kind"), str) and all(isinstance(n, int | float) for n in numbers)

@@ -12,23 +12,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import tomlkit
 
 from sparring.common.errors import ConfigError
 from sparring.common.files import read_json, write_json
 from sparring.config.factory import ROLES, role_fields
-from sparring.config.recipe import Phase, Recipe
+from sparring.config.recipe import LedgerSettings, Phase, Recipe
 from sparring.core.attempts import Recordable
-from sparring.core.method import Method
-from sparring.ledger import Ledger, Recorded, runs
+from sparring.ledger import Budget, Ledger, Recorded, runs
 from sparring.speakers.human import Human
 
 FILE = "ledger.sqlite"
 USED = "calls.txt"  # ledger keys of the run's calls
 STATUS = "run.json"
 _ID = re.compile("[0-9a-f]{16}")
+_Owner = TypeVar("_Owner")  # a method or an evaluation protocol
 
 
 @runtime_checkable
@@ -88,11 +88,14 @@ def recorded(recipe: Recipe, folder: Path, run: str) -> Iterator[tuple[tuple[Pha
     if not any(recordable_partners(phase.method) for phase in recipe.phases):
         yield recipe.phases, None
         return
-    settings = recipe.ledger
-    path = ledger_path(settings.path, folder)
-    name = folder.resolve().name
-    with Ledger(path, run, settings.mode, recipe.budget, used=folder / USED, name=name) as ledger:
-        yield tuple(replace(phase, method=_on_ledger(phase.method, ledger)) for phase in recipe.phases), ledger
+    with open_ledger(recipe.ledger, recipe.budget, folder, run) as ledger:
+        yield tuple(replace(phase, method=on_ledger(phase.method, ledger)) for phase in recipe.phases), ledger
+
+
+def open_ledger(settings: LedgerSettings, budget: Budget, folder: Path, run: str) -> Ledger:
+    """Open the ledger of the run with the id `run` in `folder`."""
+    path, name = ledger_path(settings.path, folder), folder.resolve().name
+    return Ledger(path, run, settings.mode, budget, used=folder / USED, name=name)
 
 
 def ledger_path(path: str | None, folder: Path) -> Path:
@@ -121,17 +124,17 @@ def check_partners(recipe: Recipe) -> None:
                 partner.speaker.ready()
 
 
-def recordable_partners(method: Method) -> dict[str, Any]:
-    """Return the partners of a method whose calls can be recorded, by field name."""
-    partners = {name: getattr(method, name) for name in role_fields(type(method))}
+def recordable_partners(owner: Any) -> dict[str, Any]:
+    """Return the partners of a method or protocol whose calls can be recorded, by field name."""
+    partners = {name: getattr(owner, name) for name in role_fields(type(owner))}
     return {name: p for name, p in partners.items() if isinstance(getattr(p, "speaker", None), Recordable)}
 
 
-def _on_ledger(method: Method, ledger: Ledger) -> Method:
-    """Copy `method` so that its partners' calls go through `ledger`."""
-    kinds = role_fields(type(method))
+def on_ledger(owner: _Owner, ledger: Ledger) -> _Owner:
+    """Copy a method or protocol so that its partners' calls go through `ledger`."""
+    kinds = role_fields(type(owner))
     changed = {
         name: replace(partner, speaker=Recorded(partner.speaker, ledger, ROLES[kinds[name]]))
-        for name, partner in recordable_partners(method).items()
+        for name, partner in recordable_partners(owner).items()
     }
-    return replace(method, **changed) if changed else method  # type: ignore[type-var]  # every method is a dataclass
+    return replace(owner, **changed) if changed else owner  # type: ignore[type-var]  # each is a dataclass

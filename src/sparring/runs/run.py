@@ -25,6 +25,7 @@ from sparring.common.errors import ConfigError, RunStopped, SparringError
 from sparring.common.files import write_whole
 from sparring.config.factory import name_of
 from sparring.config.recipe import Phase, Recipe
+from sparring.core.evaluation import describe_score
 from sparring.core.experience import Memory
 from sparring.models.source import TINY, USAGE
 from sparring.runs.display import Display
@@ -63,11 +64,8 @@ class Result:
             same = self.test["origin"] == self.final_test["origin"]
             for name, line in (("best", self.test), ("final", self.final_test))[: 1 if same else 2]:
                 origin = checkpoint.describe_origin(line["origin"])
-                yield (
-                    f"{name} learner{' (also the final one)' if same else ''}, from {origin}: "
-                    f"test accuracy {line['accuracy']:.1%} [{line['low']:.1%}, {line['high']:.1%}] "
-                    f"on {line['problems']} problems"
-                )
+                which = f"{name} learner (also the final one)" if same else f"{name} learner"
+                yield f"{which}, from {origin}: test {describe_score(line)}"
         yield from (phase.describe() for phase in self.progress if not phase.beat_its_start)
 
 

@@ -1,4 +1,4 @@
-"""Selects the best learner of a run: the first with the highest accuracy on the development problems.
+"""Selects the best learner of a run: the first with the highest score on the development problems.
 
 At the end it tests the best learner and the final one, once if they are the same. The results name the phase, round and
 step of each, and each phase that never beat its start.
@@ -16,11 +16,13 @@ from sparring.common.files import read_json, write_json
 from sparring.common.schema import keys, plain
 from sparring.config.factory import for_use, name_of, role_fields
 from sparring.config.recipe import Recipe
-from sparring.core.evaluation import Answers, Evaluation, Outcome, evaluate
+from sparring.core.evaluation import Evaluation, Outcome, evaluate, score
 from sparring.core.method import Method
+from sparring.core.protocol import Answers, Participant
 from sparring.core.task import Problem, Split, offers
 from sparring.inference.journal import Journal
 from sparring.models.source import USAGE
+from sparring.protocols.solo import Solo
 from sparring.runs.display import Display
 from sparring.runs.metrics import Key, Metrics
 from sparring.training import checkpoint
@@ -30,7 +32,7 @@ from sparring.training.learner import Learner
 
 @dataclass(frozen=True)
 class Progress:
-    """The development accuracy at the start of a phase, and the highest since."""
+    """The development score at the start of a phase, and the highest since."""
 
     phase: int
     method: str
@@ -63,6 +65,7 @@ class Selection:
         self.recipe, self.folder, self.learner = recipe, folder, learner
         self.metrics, self.display = metrics, display
         self.best = folder / "checkpoints" / "best"
+        self.protocol = Solo()
 
     def usage(self, method: Method, origin: Origin) -> Usage:
         """Return how to use the learner that `method` trained up to `origin`."""
@@ -88,8 +91,8 @@ class Selection:
                 journal.close(keep=False)
             line = self.metrics.record(key, {"at": origin.problems, **evaluation.plain()})
         self.display.evaluated(line)
-        earlier = [other["accuracy"] for other in self._development_lines() if other["at"] < line["at"]]
-        if all(line["accuracy"] > accuracy for accuracy in earlier):
+        earlier = [score(other) for other in self._development_lines() if other["at"] < line["at"]]
+        if all(score(line) > other for other in earlier):
             checkpoint.save(self.best, self.learner, self.usage(method, origin))
 
     def has_evaluated(self, origin: Origin) -> bool:
@@ -108,8 +111,8 @@ class Selection:
         """Yield the progress of each phase whose start was evaluated."""
         lines = self._development_lines()
         for number, phase in enumerate(self.recipe.phases, start=1):
-            before = [line["accuracy"] for line in lines if line["phase"] < number]
-            since = [line["accuracy"] for line in lines if line["phase"] == number]
+            before = [score(line) for line in lines if line["phase"] < number]
+            since = [score(line) for line in lines if line["phase"] == number]
             if before and since:
                 yield Progress(number, name_of(phase.method), before[-1], max(since))
 
@@ -163,7 +166,7 @@ class Selection:
         """Load the results of these two learners from `evaluation.json`; None if they are missing or damaged."""
         try:
             results: dict[str, Any] = read_json(self.folder / "evaluation.json")
-            is_complete = {"accuracy", "outcomes"} <= results.keys() & results["final"].keys()
+            is_complete = {"measures", "outcomes"} <= results.keys() & results["final"].keys()
             is_same = (results["origin"], results["final"]["origin"]) == (best.plain(), final.plain())
         except (OSError, ConfigError, KeyError, TypeError, AttributeError):
             return None
@@ -185,11 +188,16 @@ class Selection:
         def show_progress(outcome: Outcome) -> None:
             self.display.advance()
 
+        def participants(problem: Problem) -> list[Participant]:
+            speaker = self.learner.speaker(self.recipe.run.seed, "evaluate", problem.id, journal=journal)
+            return [Participant("learner", speaker, answerer, self.recipe.task.layout)]
+
         return await evaluate(
+            self.protocol,
             self.recipe.task,
             problems,
-            answerer,
-            lambda problem: self.learner.speaker(self.recipe.run.seed, "evaluate", problem.id, journal=journal),
+            participants,
+            seed=self.recipe.run.seed,
             at_once=self.recipe.run.at_once,
             on_outcome=show_progress,
         )
@@ -207,4 +215,5 @@ def _same(one: Usage, other: Usage) -> bool:
 
 
 def _figures(evaluation: Evaluation) -> dict[str, Any]:
-    return {**evaluation.plain(), "outcomes": [asdict(outcome) for outcome in evaluation.outcomes]}
+    outcomes = [outcome.plain() for outcome in evaluation.outcomes]
+    return {**evaluation.plain(), "outcomes": [{**o, "transcripts": []} for o in outcomes]}

@@ -8,24 +8,22 @@ resumed synthesis rebuilds them from the ledger, where recorded calls are free.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tomlkit
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sparring.common.concurrency import run_sync
 from sparring.common.errors import ConfigError, SparringError
 from sparring.common.files import write_json, write_jsonl, write_whole, writing
 from sparring.common.schema import TomlTable, differences
-from sparring.common.terminal import Terminal
+from sparring.common.terminal import Terminal, progress_bar
 from sparring.core.attempts import Recordable
-from sparring.ledger import Ledger, Recorded
-from sparring.runs.recording import STATUS, USED, Prepared, identity, ledger_path
+from sparring.ledger import Recorded
+from sparring.runs.recording import STATUS, Prepared, identity, ledger_path, open_ledger
 from sparring.speakers.human import Human
 from sparring.synthesis.output import WRITER, Output
 from sparring.synthesis.recipe import SynthesisRecipe
@@ -59,11 +57,9 @@ async def _run(recipe: SynthesisRecipe, folder: Path, resume: bool, console: Con
     if recipe.ledger.mode != "replay" and isinstance(recipe.speaker, Prepared):
         recipe.speaker.ready()
     shows_bar = console.is_terminal and not isinstance(recipe.speaker, Human)  # a bar would overwrite a person's input
-    with _progress_bar(recipe.writer.name, total, console, shows_bar) as bar:
+    with progress_bar(recipe.writer.name, total, console, shows_bar) as advance:
         output = Output(recipe.writer.max_failures)
-        output.on_progress = lambda steps: bar.update(
-            bar.task_ids[0], advance=steps, replies=_list_counts(output.replies)
-        )
+        output.on_progress = lambda steps: advance(steps, _list_counts(output.replies))
         try:
             await _write(recipe, folder, run, output)
             output.check()
@@ -82,8 +78,7 @@ async def _write(recipe: SynthesisRecipe, folder: Path, run: str, output: Output
         return
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    path, name = ledger_path(recipe.ledger.path, folder), folder.resolve().name
-    with Ledger(path, run, recipe.ledger.mode, recipe.budget, used=folder / USED, name=name) as ledger:
+    with open_ledger(recipe.ledger, recipe.budget, folder, run) as ledger:
         write_json(folder / STATUS, {"id": run, "status": "running"})
         write_whole(folder / "recipe.toml", recipe.toml())  # only now: a synthesis that cannot start leaves none
         try:
@@ -124,23 +119,6 @@ def _save(recipe: SynthesisRecipe, folder: Path, output: Output, status: str, ru
 
 def _count_lines(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
-
-
-# ---- progress
-
-
-@contextmanager
-def _progress_bar(name: str, total: int, console: Console, shows_bar: bool) -> Iterator[Progress]:
-    columns = (
-        TextColumn("[bold]{task.description}"),
-        BarColumn(bar_width=12),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[replies]}"),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not shows_bar) as bar:
-        bar.add_task(name, total=total, replies="")
-        yield bar
 
 
 def _list_counts(counts: Mapping[str, int]) -> str:

@@ -1,0 +1,141 @@
+"""The interface of an evaluation protocol: measure learners on one problem. The engine does the rest for all protocols.
+
+`measure` plays one problem with the learners and returns named measures; it is asynchronous, and hundreds of problems
+run at once. Means, intervals, bins, progress and files are written once, in `evaluation` and `runs`.
+
+A protocol is a frozen dataclass in `protocols/`, one file each. Its fields are its settings; fields typed as a role of
+`partner` are filled by a table, as in a method.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from sparring.common.errors import Failure
+from sparring.core.chat import LEARNER, Chat
+from sparring.core.method import Answered, answered
+from sparring.core.speaker import Reply, Sampling, Speaker
+from sparring.core.task import Offer, Problem, Task
+from sparring.parsing.steps import StepFormat
+
+Measures = Mapping[str, bool | float]
+
+ACCURACY = "accuracy"
+
+
+class Answers(Protocol):
+    """A way to answer: every method, and `SingleReply`."""
+
+    @property
+    def revises(self) -> bool:
+        """Whether an answer may consist of several attempts."""
+        ...
+
+    async def answer(self, question: Chat, learner: Speaker, layout: StepFormat) -> Answered:
+        """Return `learner`'s answer to `question`; ConversationError if it gives none."""
+        ...
+
+
+@dataclass(frozen=True)
+class SingleReply:
+    """One greedy reply to the question alone, without the procedure that a method adds at use."""
+
+    revises: ClassVar[bool] = False
+
+    max_tokens: int = 512
+
+    async def answer(self, question: Chat, learner: Speaker, layout: StepFormat) -> Answered:
+        """Return the reply unchanged."""
+        reply = await learner.reply(question, Sampling(temperature=0, max_tokens=self.max_tokens))
+        return answered(question, reply.require_complete().by(LEARNER))
+
+
+@dataclass(frozen=True)
+class Participant:
+    """A learner on one problem: the speaker that replies, and the way in which it was trained to answer."""
+
+    name: str
+    speaker: Speaker
+    answers: Answers
+    layout: StepFormat
+
+    async def answer(self, question: Chat) -> Answered:
+        """Return the learner's answer, as it was trained to answer; ConversationError if it gives none."""
+        return await self.answers.answer(question, self.speaker, self.layout)
+
+    def sampled(self, temperature: float, top_p: float, sample: int) -> Participant:
+        """Return the same learner with its replies sampled; `sample` numbers independent draws."""
+        return replace(self, speaker=_Resampled(self.speaker, temperature, top_p, sample))
+
+    def plain(self, max_tokens: int) -> Participant:
+        """Return the same learner, which gives a single reply instead of what its method trained."""
+        return replace(self, answers=SingleReply(max_tokens))
+
+
+_STRIDE = 1_000  # more than the replies to one prompt that any method's `answer` samples
+
+
+@dataclass(frozen=True)
+class _Resampled:
+    """Samples the replies that a method asks for, whatever temperature it asks for."""
+
+    speaker: Speaker
+    temperature: float
+    top_p: float
+    sample: int
+
+    async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
+        sampling = replace(sampling, temperature=self.temperature, top_p=self.top_p)
+        return await self.speaker.reply(chat, sampling, self.sample * _STRIDE + sample)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One problem's result.
+
+    `measures` are booleans and numbers by name; a measure that does not apply to this problem is left out.
+    `transcripts` are the conversations, `response` the learner's final response, `failures` the conversation errors.
+    """
+
+    measures: Measures
+    response: str = ""
+    transcripts: tuple[Chat, ...] = ()
+    failures: tuple[Failure, ...] = ()
+
+
+def revision_measures(problem: Problem, task: Task, answered: Answered) -> dict[str, bool]:
+    """Compare the first attempt of an answer with the last: directly right, revised, fixed, broken (TriPosT)."""
+    right_first, right = (task.is_right(problem, text) for text in (answered.attempts[0], answered.response))
+    return {
+        "right_first": right_first,
+        "revised": len(answered.attempts) > 1,
+        "fixed": right and not right_first,
+        "broken": right_first and not right,
+    }
+
+
+@runtime_checkable
+class EvaluationProtocol(Protocol):
+    """A way to measure learners."""
+
+    name: ClassVar[str]
+    needs: ClassVar[frozenset[Offer]]
+    primary: ClassVar[str]  # the measure that ranks learners
+    learners: ClassVar[tuple[int, int | None]]  # the fewest and the most; None: no limit
+
+    async def measure(
+        self, problem: Problem, task: Task, learners: Sequence[Participant], rng: random.Random
+    ) -> Measured:
+        """Measure `learners` on one problem; ConversationError if the first of them gives no answer."""
+        ...
+
+    def unanswered(self) -> Measures:
+        """Return the measures of a problem without an answer."""
+        return {self.primary: False}
+
+    def summarize(self, measures: Sequence[Measures]) -> Mapping[str, Any]:
+        """Return figures that are no means of the problems' measures (plain data); most protocols have none."""
+        return {}

@@ -1,0 +1,200 @@
+"""Evaluates learners in a folder, where an interrupted evaluation can be resumed.
+
+The folder holds `recipe.toml` (all settings), `run.json` (status), `results.json` (all figures), `ledger.sqlite` (the
+calls of learners and partners behind an API) and `problems.jsonl`: the measures, response and transcripts of each
+problem. That file grows as problems are done; in the end it has their order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from sparring.common.concurrency import run_sync
+from sparring.common.errors import ConfigError, SparringError
+from sparring.common.files import json_lines, write_json, write_lines, write_whole, writing
+from sparring.common.terminal import Terminal, progress_bar
+from sparring.config.evaluation import EvaluationRecipe
+from sparring.config.factory import name_of
+from sparring.core.attempts import Recordable
+from sparring.core.chat import LEARNER
+from sparring.core.evaluation import Evaluation, Outcome
+from sparring.core.evaluation import evaluate as measure_problems
+from sparring.core.protocol import Participant, SingleReply
+from sparring.core.speaker import Speaker
+from sparring.core.task import Problem
+from sparring.inference.model_speaker import ModelSpeaker
+from sparring.ledger import Ledger, Recorded
+from sparring.models.source import ModelSource
+from sparring.runs.folder import RECIPE, check_resumable, write_status
+from sparring.runs.load import SavedLearner, load_learner
+from sparring.runs.lock import locked
+from sparring.runs.recording import Prepared, identity, ledger_path, on_ledger, open_ledger, recordable_partners
+
+RESULTS = "results.json"
+PROBLEMS = "problems.jsonl"
+
+
+def evaluate(
+    recipe: EvaluationRecipe, run: str | Path | None = None, *, resume: bool = False, console: Console | None = None
+) -> Evaluation:
+    """Evaluate by `recipe` in the folder `run`, or resume there; without a folder nothing is saved."""
+    console = console or Terminal(stderr=True)
+    if run is None:
+        if _is_recorded(recipe):
+            raise ConfigError("the evaluation calls a model behind an API; give a folder for its ledger with --run")
+        problems = recipe.problems()
+        session = _Session(recipe, _load_learners(recipe), console)
+        return run_sync(session.measure(problems, None, save=lambda outcome: None))
+    with locked(Path(run)):
+        return run_sync(_run(recipe, Path(run), resume, console))
+
+
+async def _run(recipe: EvaluationRecipe, folder: Path, resume: bool, console: Console) -> Evaluation:
+    check_resumable(folder, recipe, resume)
+    problems = recipe.problems()
+    run, seed = identity(folder, ledger_path(recipe.ledger.path, folder)), recipe.settings.seed
+    session = _Session(recipe, _load_learners(recipe), console)
+    write_whole(folder / RECIPE, recipe.toml())  # only now: all mistakes in it were reported above
+    write_status(folder, run, "running", seed)
+    try:
+        outcomes = await session.measure_in(folder, run, problems)
+        evaluation = Evaluation(outcomes, recipe.protocol.primary)
+        write_lines(folder / PROBLEMS, map(_line, outcomes))
+        write_json(folder / RESULTS, results(recipe, evaluation))
+    except (SparringError, KeyboardInterrupt, asyncio.CancelledError) as error:
+        write_status(folder, run, "stopped", seed, reason=str(error) or "interrupted")
+        raise
+    write_status(folder, run, "finished", seed)
+    return evaluation
+
+
+@dataclass(frozen=True)
+class _Session:
+    """An evaluation whose learners are loaded."""
+
+    recipe: EvaluationRecipe
+    learners: Sequence[_Learner]
+    console: Console
+
+    async def measure_in(self, folder: Path, run: str, problems: Sequence[Problem]) -> tuple[Outcome, ...]:
+        """Measure the problems that `problems.jsonl` lacks; return the outcomes of all in order."""
+        file = _OutcomeFile(folder / PROBLEMS)
+        rest = [problem for problem in problems if problem.id not in file.outcomes]
+        if not _is_recorded(self.recipe):
+            await self.measure(rest, None, file.append)
+        else:
+            with open_ledger(self.recipe.ledger, self.recipe.budget, folder, run) as ledger:
+                try:
+                    await self.measure(rest, ledger, file.append)
+                finally:
+                    await ledger.settle()  # calls in flight are billed: wait for their replies
+        return tuple(file.outcomes[problem.id] for problem in problems)
+
+    async def measure(
+        self, problems: Sequence[Problem], ledger: Ledger | None, save: Callable[[Outcome], None]
+    ) -> Evaluation:
+        """Measure `problems` with a progress bar; `save` receives each outcome as soon as it is known."""
+        recipe = self.recipe
+        protocol = recipe.protocol if ledger is None else on_ledger(recipe.protocol, ledger)
+        with progress_bar(f"{protocol.name}: problems", len(problems), self.console) as advance:
+
+            def receive(outcome: Outcome) -> None:
+                save(outcome)
+                advance()
+
+            def participants(problem: Problem) -> list[Participant]:
+                numbered = enumerate(self.learners, start=1)
+                return [_participant(learner, number, problem, recipe, ledger) for number, learner in numbered]
+
+            return await measure_problems(
+                protocol,
+                recipe.task,
+                problems,
+                participants,
+                seed=recipe.settings.seed,
+                at_once=recipe.settings.at_once,
+                on_outcome=receive,
+            )
+
+
+def results(recipe: EvaluationRecipe, evaluation: Evaluation) -> dict[str, Any]:
+    """Return the content of `results.json`: what was measured on what, and all figures."""
+    table = recipe.table()
+    settings = {name: table[name] for name in ("protocol", "learner", "task", "evaluation")}
+    summary = recipe.protocol.summarize([outcome.measures for outcome in evaluation.outcomes])
+    return {**settings, **evaluation.plain(), "summary": dict(summary)}
+
+
+# ── learners ────────────────────────────────────────────────────────────────────────────────────────────────
+
+_Learner = tuple[str, SavedLearner | Speaker]  # the name of its model, and what replies
+
+
+def _load_learners(recipe: EvaluationRecipe) -> list[_Learner]:
+    """Load the learners, each model once."""
+    for partner in (*recipe.learners, *(p.speaker for p in recordable_partners(recipe.protocol).values())):
+        if isinstance(partner, Prepared) and recipe.ledger.mode != "replay":
+            partner.ready()
+    loaded: dict[str, SavedLearner] = {}
+    learners: list[_Learner] = []
+    plain = SingleReply(recipe.settings.max_tokens)
+    for learner in recipe.learners:
+        if not isinstance(learner, ModelSource):
+            learners.append((name_of(learner), learner))
+            continue
+        if (key := repr(learner)) not in loaded:
+            saved = load_learner(learner.model, source=learner, plain=plain if recipe.settings.plain else None)
+            if isinstance(saved.answerer, SingleReply):
+                saved = replace(saved, answerer=plain, layout=recipe.task.layout)
+            loaded[key] = saved
+        learners.append((learner.model, loaded[key]))
+    return learners
+
+
+def _participant(
+    learner: _Learner, number: int, problem: Problem, recipe: EvaluationRecipe, ledger: Ledger | None
+) -> Participant:
+    name, voice = learner
+    if isinstance(voice, SavedLearner):
+        speaker = ModelSpeaker(voice.model, LEARNER, ("evaluate", recipe.settings.seed, number, problem.id))
+        return Participant(name, speaker, voice.answerer, voice.layout)
+    if ledger is not None and isinstance(voice, Recordable):
+        voice = Recorded(voice, ledger, LEARNER)
+    return Participant(name, voice, SingleReply(recipe.settings.max_tokens), recipe.task.layout)
+
+
+def _is_recorded(recipe: EvaluationRecipe) -> bool:
+    """Tell whether calls of a learner or a partner go on the ledger."""
+    return any(isinstance(learner, Recordable) for learner in recipe.learners) or bool(
+        recordable_partners(recipe.protocol)
+    )
+
+
+# ── files ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _OutcomeFile:
+    """The outcomes in `problems.jsonl`, by problem; a line cut by a kill is dropped, and its problem asked again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        rows = [row.value for row in json_lines(path)] if path.exists() else []
+        self.outcomes = {outcome.problem: outcome for row in rows if row is not None for outcome in [Outcome.of(row)]}
+        write_lines(path, map(_line, self.outcomes.values()))
+
+    def append(self, outcome: Outcome) -> None:
+        """Write one more outcome."""
+        with writing(self.path), self.path.open("ab") as file:
+            file.write(_line(outcome))
+        self.outcomes[outcome.problem] = outcome
+
+
+def _line(outcome: Outcome) -> bytes:
+    return json.dumps(outcome.plain(), ensure_ascii=False).encode() + b"\n"
