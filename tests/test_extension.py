@@ -197,14 +197,14 @@ def test_one_more_file_adds_it_and_one_file_less_takes_it_away(folder, copy, tmp
         copy,
         f"list {folder}",
         f"train {recipe} --run {tmp_path / 'run'}",
-        f"evaluate {tmp_path / 'run'} --problems 4 --output {tmp_path / 'figures.json'}",
+        f"evaluate {tmp_path / 'run'} --problems 4 --run {tmp_path / 'evaluation'}",
     )
     assert done.returncode == 0, done.stderr
     summary = source.split('    """')[1].split('"""')[0]
     assert any(line.split(maxsplit=1) == [name, summary] for line in done.stdout.splitlines())
     assert (tmp_path / "run" / "checkpoints" / "best" / "model.safetensors").exists()
     assert name in (tmp_path / "run" / "recipe.toml").read_text()
-    assert (tmp_path / "figures.json").exists()
+    assert (tmp_path / "evaluation" / "results.json").exists()
 
     added.unlink()
     gone = program(copy, f"list {folder}", f"train {recipe} --run {tmp_path / 'again'}")

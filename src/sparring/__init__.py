@@ -33,7 +33,6 @@ if TYPE_CHECKING:  # for type checkers and editors; `_MODULES` says the same to 
     from sparring.core.episode import Candidate as Candidate
     from sparring.core.episode import Episode as Episode
     from sparring.core.evaluation import Evaluation as Evaluation
-    from sparring.core.evaluation import evaluate as evaluate
     from sparring.core.experience import Demonstration as Demonstration
     from sparring.core.experience import Experience as Experience
     from sparring.core.experience import Preference as Preference
@@ -49,6 +48,9 @@ if TYPE_CHECKING:  # for type checkers and editors; `_MODULES` says the same to 
     from sparring.core.partner import Judge as Judge
     from sparring.core.partner import Scores as Scores
     from sparring.core.partner import Stance as Stance
+    from sparring.core.protocol import EvaluationProtocol as EvaluationProtocol
+    from sparring.core.protocol import Measured as Measured
+    from sparring.core.protocol import Participant as Participant
     from sparring.core.speaker import Reply as Reply
     from sparring.core.speaker import Sampling as Sampling
     from sparring.core.speaker import Speaker as Speaker
@@ -64,6 +66,7 @@ if TYPE_CHECKING:  # for type checkers and editors; `_MODULES` says the same to 
     from sparring.parsing.steps import Fault as Fault
     from sparring.parsing.steps import StepFormat as StepFormat
     from sparring.parsing.thought import Answer as Answer
+    from sparring.runs.evaluation import evaluate as evaluate
     from sparring.runs.load import SavedLearner as SavedLearner
     from sparring.runs.load import load_learner as load_learner
     from sparring.runs.run import Result as Result
@@ -74,7 +77,8 @@ _MODULES = {
     "config.recipe": ("Recipe", "Phase", "RunSettings"),
     "runs.run": ("train", "Result"),
     "runs.load": ("load_learner", "SavedLearner"),
-    "core.evaluation": ("evaluate", "Evaluation"),
+    "runs.evaluation": ("evaluate",),
+    "core.evaluation": ("Evaluation",),
     "common.errors": ("SparringError", "ConfigError", "ConversationError", "RunStopped"),
     # words: what is said, by whom
     "core.chat": ("Chat", "Message", "Part", "message", "question", "LEARNER", "USER"),
@@ -90,6 +94,8 @@ _MODULES = {
     "core.episode": ("Episode", "Candidate"),
     "core.experience": ("Demonstration", "Preference", "Experience"),
     "core.objective": ("Likelihood", "DPO"),
+    # an evaluation protocol: what is measured on one problem
+    "core.protocol": ("EvaluationProtocol", "Measured", "Participant"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -78,7 +78,6 @@ def test_an_unknown_recipe_is_named_with_the_nearest(tmp_path):
         (("evaluate", "tiny", "--task", "word_sort"), ("'word_sort'", "did you mean 'word_sorting'")),
         (("evaluate", "tiny", "--task", "word_sorting", "--set", "rang=easy"), ("'rang'", "did you mean 'range'")),
         (("evaluate", "tiny", "--task", "word_sorting", "--protocol", "sole"), ("'sole'", "did you mean 'solo'")),
-        (("talk", "tiny", "--protocol", "sole"), ("'sole'", "did you mean 'solo'")),
         (("demo", "--methods", "sft,sai"), ("'sai'", "did you mean 'saie'")),
         (("demo", "--methods", ","), ("names no arm", "sft, saie")),
         (("list", "method"), ("'method'", "'methods'")),

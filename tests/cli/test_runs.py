@@ -38,14 +38,14 @@ def test_questions_over_the_models_length_are_reported_not_cut(run, tmp_path):
     long = [{"prompt": "x" * 600 + str(n), "answer": "y"} for n in range(4)]
     source = rows(tmp_path / "rows.jsonl", *GOOD[:4], *long)
     said = sparring_(
-        "evaluate", run, "--task", "table", "--set", f"train={source}", "--set", "test_size=0",
-        "--set", "development_size=0", "--split", "train", "--output", tmp_path / "f",
+        "evaluate", run, "--task", "table", "--set", f"task.train={source}", "--set", "task.test_size=0",
+        "--set", "task.development_size=0", "--split", "train", "--run", tmp_path / "e",
     )  # fmt: skip
     assert "Traceback" not in said.err
     assert said.code == 0, said
-    told = json.loads((tmp_path / "f").read_text())
-    assert told["problems"] == 8
-    assert sum("512" in outcome["failure"] for outcome in told["outcomes"]) == 4
+    outcomes = [json.loads(line) for line in (tmp_path / "e" / "problems.jsonl").read_text().splitlines()]
+    assert len(outcomes) == 8
+    assert sum("512" in failure["reason"] for outcome in outcomes for failure in outcome["failures"]) == 4
 
 
 # ── folders ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -90,12 +90,12 @@ def test_a_folder_that_cannot_be_written_to_is_named(recipe):
     refused("train", recipe(), "--run", "/proc/sparring", says=("cannot write /proc/sparring", "choose another folder"))
 
 
-def test_an_output_that_cannot_be_written_is_named_before_the_questions_are_asked(run, tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr("sparring.core.evaluation.evaluate", lambda *args, **more: asked.append(args))
+def test_a_folder_that_cannot_be_written_is_named_before_any_problem_is_asked(run, tmp_path, monkeypatch):
+    measured = []
+    monkeypatch.setattr("sparring.runs.evaluation.measure_problems", lambda *args, **more: measured.append(args))
     (tmp_path / "file").write_text("precious")
-    refused("evaluate", run, "--output", tmp_path / "file" / "f.json", says=("cannot write", "f.json"))
-    assert not asked
+    refused("evaluate", run, "--run", tmp_path / "file" / "e", says=("cannot write", "choose another folder"))
+    assert not measured
     assert (tmp_path / "file").read_text() == "precious"
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 import torch
@@ -130,52 +131,121 @@ def test_a_run_can_be_resumed_from_its_own_recipe(run):
 # ── evaluate ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_evaluate_asks_a_run_its_own_test_problems_and_writes_the_figures(run, tmp_path):
-    said = sparring_("evaluate", run, "--output", tmp_path / "figures.json")
+def results(folder: Path) -> dict:
+    return json.loads((folder / "results.json").read_text())
+
+
+def outcomes(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "problems.jsonl").read_text().splitlines()]
+
+
+def test_evaluate_measures_a_run_on_its_own_test_problems_as_the_run_did(run, tmp_path):
+    said = sparring_("evaluate", run, "--run", tmp_path / "e")
     assert said.code == 0, said
-    told = json.loads((tmp_path / "figures.json").read_text())
-    assert told["problems"] == len(told["outcomes"]) == 8
-    assert 0 <= told["low"] <= told["accuracy"] <= told["high"] <= 1
-    assert set(told["bins"]) == {outcome["bin"] for outcome in told["outcomes"]}
-    during = json.loads((run / "evaluation.json").read_text())
-    assert {key: told[key] for key in ("accuracy", "low", "high", "bins")} == {
-        key: during[key] for key in ("accuracy", "low", "high", "bins")
-    }
-    assert f"{told['accuracy']:.1%}" in said.out
-    for name in (*told["bins"], "all", "95 % interval"):
+    figures, during = results(tmp_path / "e"), json.loads((run / "evaluation.json").read_text())
+    assert figures["problems"] == len(outcomes(tmp_path / "e")) == 8
+    assert {key: figures[key] for key in ("measures", "bins")} == {key: during[key] for key in ("measures", "bins")}
+    assert f"{figures['measures']['accuracy']['value']:.1%}" in said.out
+    for name in (*figures["bins"], "accuracy", "95 % interval", "macro average"):
         assert name in said.out
+    answered = [outcome for outcome in outcomes(tmp_path / "e") if outcome["transcripts"]]
+    assert [message["author"] for message in answered[0]["transcripts"][0]] == ["user", "learner"]
 
 
-def test_evaluate_asks_another_task_with_settings(run, tmp_path):
+def test_an_evaluation_resumes_without_asking_again(run, tmp_path):
+    folder = tmp_path / "e"
+    assert sparring_("evaluate", run, "--run", folder, "--problems", 6).code == 0
+    whole, figures = (folder / "problems.jsonl").read_bytes(), results(folder)
+    lines = whole.splitlines(keepends=True)
+    changed = lines[0].replace(b'"response": "', b'"response": "kept: ')
+    (folder / "problems.jsonl").write_bytes(changed + lines[3] + lines[4][:40])  # killed while it wrote a line
+    refused("evaluate", run, "--run", folder, "--problems", 6, says=("already contains", "--resume"))
+    said = sparring_("evaluate", run, "--run", folder, "--problems", 6, "--resume")
+    assert said.code == 0, said
+    assert (folder / "problems.jsonl").read_bytes() == changed + b"".join(lines[1:])
+    assert results(folder) == figures
+    refused("evaluate", run, "--run", folder, "--problems", 5, "--resume", says=("another recipe", "problems: 6 → 5"))
+
+
+def test_an_evaluation_is_repeated_from_its_own_recipe(run, tmp_path):
+    assert sparring_("evaluate", run, "--run", tmp_path / "a", "--problems", 3).code == 0
+    assert sparring_("evaluate", "--recipe", tmp_path / "a" / "recipe.toml", "--run", tmp_path / "b").code == 0
+    assert outcomes(tmp_path / "a") == outcomes(tmp_path / "b")
+
+
+def test_evaluate_measures_on_another_task_with_settings(run, tmp_path):
     said = sparring_(
-        "evaluate", run, "--task", "word_sorting", "--set", "range=easy", "--problems", 5, "--output", tmp_path / "f"
+        "evaluate", run, "--task", "word_sorting", "--set", "task.range=easy", "--problems", 5, "--run", tmp_path / "e"
     )
     assert said.code == 0, said
-    assert json.loads((tmp_path / "f").read_text())["problems"] == 5
+    assert results(tmp_path / "e")["problems"] == 5
 
 
-def test_evaluate_asks_another_split_and_changes_the_runs_own_task(run, tmp_path):
+def test_evaluate_measures_another_split_of_the_runs_changed_task(run, tmp_path):
     said = sparring_(
-        "evaluate", run, "--split", "development", "--set", "development=3", "--protocol", "solo",
-        "--output", tmp_path / "f",
+        "evaluate", run, "--split", "development", "--set", "task.development=3", "--plain", "--run", tmp_path / "e"
+    )
+    assert said.code == 0, said
+    figures = results(tmp_path / "e")
+    assert (figures["problems"], figures["evaluation"]["plain"], figures["task"]["range"]) == (3, True, "easy")
+
+
+def test_several_samples_give_pass_at_k_and_a_vote(run, tmp_path):
+    said = sparring_(
+        "evaluate", run, "--problems", 4, "--set", "protocol.samples=3", "--set", "protocol.k=[1,3]",
+        "--run", tmp_path / "e",
     )  # fmt: skip
     assert said.code == 0, said
-    assert json.loads((tmp_path / "f").read_text())["problems"] == 3
+    means = {name: mean["value"] for name, mean in results(tmp_path / "e")["measures"].items()}
+    assert means["pass@1"] == pytest.approx(means["accuracy"])
+    assert means["pass@3"] >= max(means["majority"], means["pass@1"])
+    sampled = outcomes(tmp_path / "e")[0]["transcripts"]
+    assert len({chat[-1]["text"] for chat in sampled}) > 1  # an untrained learner's samples differ
 
 
 def test_evaluate_refuses_a_task_without_answers_before_it_asks(run, tmp_path):
     (tmp_path / "open.jsonl").write_text("".join(f'{{"instruction": "Write {n} words."}}\n' for n in range(40)))
-    said = sparring_("evaluate", run, "--task", "instructions", "--set", f"train={tmp_path / 'open.jsonl'}")
+    source = ("--task", "instructions", "--set", f"task.train={tmp_path / 'open.jsonl'}")
+    said = sparring_("evaluate", run, *source)
     assert said.code == 2
-    assert "the task instructions has no right answers" in said.err
-    refused = sparring_("evaluate", "nowhere", "--task", "instructions", "--set", f"train={tmp_path / 'open.jsonl'}")
-    assert refused == said  # no learner was loaded
+    assert "solo needs gold answers, which the task instructions does not have" in said.err
 
 
-def test_evaluate_asks_a_model_that_no_run_has_trained(tmp_path):
-    said = sparring_("evaluate", "tiny", "--task", "word_sorting", "--problems", 2, "--output", tmp_path / "f")
+def test_evaluate_measures_a_model_that_no_run_has_trained(tmp_path):
+    said = sparring_("evaluate", "tiny", "--task", "word_sorting", "--problems", 2, "--run", tmp_path / "e")
     assert said.code == 0, said
-    assert json.loads((tmp_path / "f").read_text())["problems"] == 2
+    assert results(tmp_path / "e")["problems"] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((), ("names no learner", "give a run")),
+        (("tiny",), ("tiny is not a run", "--task")),
+        (("nowhere", "--task", "word_sorting"), ("nowhere",)),
+        (("tiny", "--task", "word_sorting", "--protocol", "sola"), ("unknown protocol 'sola'", "'solo'")),
+        (("tiny", "--task", "word_sorting", "--set", "protocol.kk=1"), ("unknown key 'kk'", "'k'")),
+        (("tiny", "--task", "word_sorting", "--set", "protocol.k=[2]"), ("k is larger than samples (got 2 and 1)",)),
+        (("tiny", "tiny", "--task", "word_sorting"), ("needs 1 learners (got 2)",)),
+        (("tiny", "--task", "word_sorting", "--set", "evaluation.sed=1"), ("'sed'", "'seed'")),
+        (("tiny", "--task", "word_sorting", "--set", "judge.by=task"), ("table of an evaluation 'judge'",)),
+        (("m", "--task", "word_sorting", "--set", "learner.by=endpont"), ("unknown speaker 'endpont'", "endpoint")),
+        (
+            (
+                "m",
+                "--task",
+                "word_sorting",
+                "--set",
+                "learner.by=endpoint",
+                "--set",
+                "learner.base_url=http://127.0.0.1:9/v1",
+            ),
+            ("behind an API", "--run"),
+        ),
+    ],
+)
+def test_a_wrong_evaluation_is_refused_in_one_line(words, says):
+    refused("evaluate", *words, says=says)
 
 
 # ── talk ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -253,10 +323,10 @@ def test_a_merged_model_answers_as_the_run_does(adapted, tmp_path):
     assert sparring_("merge", adapted / "checkpoints" / "best", tmp_path / "merged").code == 0
     told = []
     for place in (adapted, tmp_path / "merged"):
-        output = tmp_path / "figures.json"
-        said = sparring_("evaluate", place, "--task", "multistep_arithmetic", "--problems", 6, "--output", output)
+        folder = tmp_path / f"e{len(told)}"
+        said = sparring_("evaluate", place, "--task", "multistep_arithmetic", "--problems", 6, "--run", folder)
         assert said.code == 0, said
-        told.append(json.loads(output.read_text()))
+        told.append((folder / "problems.jsonl").read_text())
     assert told[0] == told[1]
 
 

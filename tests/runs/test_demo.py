@@ -17,6 +17,7 @@ import sparring.runs.demo
 from sparring.cli.main import main
 from sparring.common.errors import ConfigError
 from sparring.config.recipe import load_table
+from sparring.core.evaluation import score
 from sparring.runs.demo import ARMS, run_demo
 
 FIGURES = {"start", "accuracy", "low", "high", "origin", "final", "seconds"}
@@ -72,9 +73,9 @@ def test_the_summary_has_the_figures_of_every_arm(shown):
         assert 0 <= figures["start"] <= 1
         assert figures["seconds"] > 0
         start, end = lines(folder / name, "test")
-        assert (figures["start"], figures["accuracy"]) == (start["accuracy"], end["accuracy"])
+        assert (figures["start"], figures["accuracy"]) == (score(start), score(end))
         assert figures["origin"] == end["origin"]
-        assert figures["final"] == lines(folder / name, "test_final")[-1]["accuracy"]
+        assert figures["final"] == score(lines(folder / name, "test_final")[-1])
 
 
 def test_the_table_shows_every_arm_and_how_to_go_on(shown):
@@ -131,7 +132,8 @@ def test_every_line_of_metrics_is_read_once(tmp_path, monkeypatch):
     monkeypatch.setattr(sparring.runs.demo, "json_lines", counted)
     watched = sparring.runs.demo.Monitor(tmp_path)
     assert not watched.update()
-    step, line = '{"kind": "step"}\n', '{"kind": "development", "accuracy": 0.5}\n{"kind": "round"}\n'
+    figures = '"primary": "accuracy", "measures": {"accuracy": {"value": 0.5}}'
+    step, line = '{"kind": "step"}\n', f'{{"kind": "development", {figures}}}\n{{"kind": "round"}}\n'
     for text, news in ((step * 3, False), (line, True), ("", False), (step[:5], False), (step[5:] + line, True)):
         with path.open("a") as file:
             file.write(text)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from sparring.common.errors import RunStopped
 from sparring.config.recipe import Recipe
-from sparring.core.evaluation import Evaluation, Outcome
+from sparring.core.evaluation import Evaluation, Outcome, score
 from sparring.inference.journal import Journal
 from sparring.inference.model import LanguageModel
 from sparring.runs.display import Display
@@ -41,13 +41,13 @@ def asked(monkeypatch) -> list[int]:
     """Every evaluation finds as many right as `rights` says next; what was asked is noted by its count."""
     rights: list[int] = []
 
-    async def evaluate(task, problems, way, speaker, *, at_once, on_outcome):
+    async def measure_problems(protocol, task, problems, learners, *, seed, at_once, on_outcome):
         right = rights.pop(0)
         asked.append(len(problems))
-        return Evaluation(tuple(Outcome(p.id, p.bin, n < right, n < right) for n, p in enumerate(problems)))
+        return Evaluation(tuple(Outcome(p.id, p.bin, {"accuracy": n < right}) for n, p in enumerate(problems)))
 
     asked: list[int] = []
-    monkeypatch.setattr("sparring.runs.selection.evaluate", evaluate)
+    monkeypatch.setattr("sparring.runs.selection.measure_problems", measure_problems)
     return rights
 
 
@@ -74,12 +74,12 @@ def test_a_best_learner_of_the_warm_up_is_said_to_be_one_everywhere(asked, tmp_p
     assert not asked
     found = told(tmp_path / "run")
     assert found["origin"] == place
-    assert found["accuracy"] == 6 / 8
-    assert found["final"]["accuracy"] == 2 / 8
+    assert score(found) == 6 / 8
+    assert score(found["final"]) == 2 / 8
     assert last.items() <= found["final"]["origin"].items()
     assert len(found["outcomes"]) == len(found["final"]["outcomes"]) == 8
     [best], [final] = of(tmp_path / "run", "test"), of(tmp_path / "run", "test_final")
-    assert (best["accuracy"], best["origin"], final["accuracy"]) == (6 / 8, place, 2 / 8)
+    assert (score(best), best["origin"], score(final)) == (6 / 8, place, 2 / 8)
     assert (result.test, result.final_test) == (best, final)
     assert result.origin.plain() == place
     assert "best learner, from phase 1 (sft), round 1, step 4: test accuracy 75.0%" in said
@@ -104,18 +104,18 @@ def test_the_same_learner_is_asked_once(asked, tmp_path):
     result, said = go(tmp_path / "run")
     assert not asked
     found = told(tmp_path / "run")
-    assert found["accuracy"] == found["final"]["accuracy"] == 6 / 8
+    assert score(found) == score(found["final"]) == 6 / 8
     assert found["origin"] == found["final"]["origin"]
     assert said.count("test accuracy") == 1
     assert "best learner (also the final one), from phase 2 (saie), round 2, step " in said
-    assert result.test["accuracy"] == result.final_test["accuracy"]
+    assert score(result.test) == score(result.final_test)
 
 
 def test_the_figures_of_a_finished_run_are_made_again_where_they_are_damaged(tmp_path, monkeypatch):
     go(tmp_path / "run")
     path = tmp_path / "run" / "evaluation.json"
     whole = path.read_bytes()
-    for damage in (None, b"", whole[:300], b"\xff\x00", b"[1]", b'{"accuracy": 1}'):
+    for damage in (None, b"", whole[:300], b"\xff\x00", b"[1]", b'{"measures": {}}'):
         path.unlink() if damage is None else path.write_bytes(damage)
         go(tmp_path / "run")
         assert path.read_bytes() == whole
@@ -135,7 +135,7 @@ def test_an_evaluation_that_stops_closes_its_journal_and_keeps_it(tmp_path, monk
         raise RunStopped("the disk is full")
 
     monkeypatch.setattr("sparring.runs.selection.Journal", Watched)
-    monkeypatch.setattr("sparring.runs.selection.evaluate", stops)
+    monkeypatch.setattr("sparring.runs.selection.measure_problems", stops)
     with pytest.raises(RunStopped):
         go(tmp_path / "run")
     assert [keep for name, keep in closed if name.startswith("evaluation-")] == [True]

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from sparring.cli.shared import PlainOption
+from sparring.cli.shared import PlainOption, say
 
 if TYPE_CHECKING:
-    from sparring.common.statistics import Estimate
+    from sparring.common.statistics import Mean
     from sparring.core.evaluation import Evaluation
 
 
@@ -52,13 +52,12 @@ def evaluate(
     options = [f"{key}={value}" for key, value in chosen.items() if value is not None]
     evaluation_recipe = EvaluationRecipe.read(recipe or {}, models or [], [*options, *(settings or [])])
     evaluation_recipe.problems()  # fails now, before anything slow is imported, if there are none
-    from sparring.runs.evaluation import evaluate as evaluate_all
-    from sparring.runs.evaluation import results
+    from sparring.runs.evaluation import results, run_evaluation  # slow (torch)
 
-    evaluation = evaluate_all(evaluation_recipe, run, resume=resume)
+    evaluation = run_evaluation(evaluation_recipe, run, resume=resume)
     _print(evaluation, results(evaluation_recipe, evaluation)["summary"])
     if run is not None:
-        typer.echo(f"wrote results.json and problems.jsonl to {run}")
+        say(f"wrote results.json and problems.jsonl to {run}")
 
 
 def _print(evaluation: Evaluation, summary: dict[str, Any]) -> None:
@@ -86,7 +85,7 @@ def _print(evaluation: Evaluation, summary: dict[str, Any]) -> None:
     console.print(f"failures: {failures or 'none'}")
 
 
-def _cells(mean: Estimate | None) -> tuple[str, str, str]:
+def _cells(mean: Mean | None) -> tuple[str, str, str]:
     from sparring.core.evaluation import in_words
 
     if mean is None:

@@ -12,7 +12,7 @@ RESAMPLES = 2_000
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Mean:
     """A mean over `count` values with its 95 % interval."""
 
     value: float
@@ -25,12 +25,12 @@ class Estimate:
         return asdict(self)
 
 
-def estimate(values: Sequence[float]) -> Estimate:
+def mean_of(values: Sequence[float]) -> Mean:
     """Return the mean of `values`: Wilson's interval for zeros and ones, else a bootstrap interval."""
     if all(value in {0, 1} for value in values):
         total, ones = len(values), round(sum(values))
-        return Estimate(ones / total if total else 0.0, *wilson(ones, total), total)
-    return Estimate(math.fsum(values) / len(values), *bootstrap(values), len(values))
+        return Mean(ones / total if total else 0.0, *wilson(ones, total), total)
+    return Mean(math.fsum(values) / len(values), *bootstrap(values), len(values))
 
 
 def wilson(right: int, total: int, z: float = 1.959963984540054) -> tuple[float, float]:

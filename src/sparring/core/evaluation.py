@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any
 
 from sparring.common.concurrency import bounded_gather
 from sparring.common.errors import ConversationError, Failure
 from sparring.common.seeds import named_rng
-from sparring.common.statistics import Estimate, estimate
+from sparring.common.statistics import Mean, mean_of
 from sparring.core import attempts
 from sparring.core.attempts import Serving
 from sparring.core.chat import LEARNER, Chat, message
-from sparring.core.protocol import EvaluationProtocol, Measured, Measures, Participant
+from sparring.core.protocol import EvaluationProtocol, Heard, Measured, Measures, Participant
 from sparring.core.task import Problem, Task
 
 
@@ -55,15 +55,15 @@ class Evaluation:
     primary: str = "accuracy"
 
     @property
-    def score(self) -> Estimate:
+    def score(self) -> Mean:
         """The mean of the primary measure."""
-        return self.measures().get(self.primary) or estimate([])
+        return self.measures().get(self.primary) or mean_of([])
 
-    def measures(self) -> dict[str, Estimate]:
+    def measures(self) -> dict[str, Mean]:
         """Return the mean of each measure over the problems that have it; the primary measure is the first."""
         return _means(self.outcomes, self.primary)
 
-    def bins(self) -> dict[str, dict[str, Estimate]]:
+    def bins(self) -> dict[str, dict[str, Mean]]:
         """Return the means of each bin."""
         names = sorted({outcome.bin for outcome in self.outcomes})
         return {name: _means([o for o in self.outcomes if o.bin == name], self.primary) for name in names}
@@ -86,13 +86,13 @@ class Evaluation:
         }
 
 
-def _means(outcomes: Sequence[Outcome], primary: str) -> dict[str, Estimate]:
+def _means(outcomes: Sequence[Outcome], primary: str) -> dict[str, Mean]:
     names = dict.fromkeys([primary, *(name for outcome in outcomes for name in outcome.measures)])
     values = {name: [float(o.measures[name]) for o in outcomes if name in o.measures] for name in names}
-    return {name: estimate(numbers) for name, numbers in values.items() if numbers}
+    return {name: mean_of(numbers) for name, numbers in values.items() if numbers}
 
 
-def _plain(means: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:
+def _plain(means: Mapping[str, Mean]) -> dict[str, dict[str, float]]:
     return {name: mean.plain() for name, mean in means.items()}
 
 
@@ -113,7 +113,7 @@ def in_words(value: float) -> str:
     return f"{value:.1%}" if 0 <= value <= 1 else f"{value:.3g}"
 
 
-async def evaluate(
+async def measure_problems(
     protocol: EvaluationProtocol,
     task: Task,
     problems: Sequence[Problem],
@@ -138,7 +138,10 @@ async def evaluate(
 async def _measure(
     protocol: EvaluationProtocol, task: Task, problem: Problem, learners: Sequence[Participant], seed: int
 ) -> Measured:
+    heard = [Heard(learner.speaker) for learner in learners]
+    listening = [replace(learner, speaker=speaker) for learner, speaker in zip(learners, heard, strict=True)]
     try:
-        return await protocol.measure(problem, task, learners, named_rng(seed, "evaluate", problem.id))
+        return await protocol.measure(problem, task, listening, named_rng(seed, "evaluate", problem.id))
     except ConversationError as error:
-        return Measured(protocol.unanswered(), failures=(Failure.of(error, LEARNER),))
+        transcripts = tuple(chat for speaker in heard for chat in speaker.chats)
+        return Measured(protocol.unanswered(), "", transcripts, (Failure.of(error, LEARNER),))

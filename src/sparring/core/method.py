@@ -55,7 +55,6 @@ class Method(Protocol):
     name: ClassVar[str]
     needs: ClassVar[frozenset[Offer]]
     schedule: ClassVar[Schedule]
-    revises: ClassVar[bool] = False  # whether an answer may consist of several attempts
 
     @property
     def objective(self) -> Objective:

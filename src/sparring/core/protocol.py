@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from sparring.common.errors import Failure
+from sparring.common.errors import ConversationError, Failure
 from sparring.core.chat import LEARNER, Chat
 from sparring.core.method import Answered, answered
 from sparring.core.speaker import Reply, Sampling, Speaker
@@ -29,11 +29,6 @@ ACCURACY = "accuracy"
 class Answers(Protocol):
     """A way to answer: every method, and `SingleReply`."""
 
-    @property
-    def revises(self) -> bool:
-        """Whether an answer may consist of several attempts."""
-        ...
-
     async def answer(self, question: Chat, learner: Speaker, layout: StepFormat) -> Answered:
         """Return `learner`'s answer to `question`; ConversationError if it gives none."""
         ...
@@ -42,8 +37,6 @@ class Answers(Protocol):
 @dataclass(frozen=True)
 class SingleReply:
     """One greedy reply to the question alone, without the procedure that a method adds at use."""
-
-    revises: ClassVar[bool] = False
 
     max_tokens: int = 512
 
@@ -62,9 +55,22 @@ class Participant:
     answers: Answers
     layout: StepFormat
 
+    @property
+    def revises(self) -> bool:
+        """Whether an answer may consist of several attempts: its method has `revises = True`."""
+        return getattr(self.answers, "revises", False) is True
+
     async def answer(self, question: Chat) -> Answered:
         """Return the learner's answer, as it was trained to answer; ConversationError if it gives none."""
         return await self.answers.answer(question, self.speaker, self.layout)
+
+    async def attempt(self, question: Chat) -> Answered | NoAnswer:
+        """Return the learner's answer, or why there is none."""
+        heard = Heard(self.speaker)
+        try:
+            return await replace(self, speaker=heard).answer(question)
+        except ConversationError as error:
+            return NoAnswer(Failure.of(error, LEARNER), *(heard.chats or (question,)))
 
     def sampled(self, temperature: float, top_p: float, sample: int) -> Participant:
         """Return the same learner with its replies sampled; `sample` numbers independent draws."""
@@ -73,6 +79,29 @@ class Participant:
     def plain(self, max_tokens: int) -> Participant:
         """Return the same learner, which gives a single reply instead of what its method trained."""
         return replace(self, answers=SingleReply(max_tokens))
+
+
+@dataclass(frozen=True)
+class NoAnswer:
+    """A failure of the learner, and the conversation up to the reply that could not be used, if there was one."""
+
+    failure: Failure
+    chat: Chat
+
+
+@dataclass
+class Heard:
+    """A learner's speaker that keeps its newest conversation: the transcript of an answer that fails."""
+
+    speaker: Speaker
+    chats: tuple[Chat, ...] = ()
+
+    async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
+        """Return the speaker's reply."""
+        self.chats = (chat,)
+        reply = await self.speaker.reply(chat, sampling, sample)
+        self.chats = (chat.then(reply.by(LEARNER)),)
+        return reply
 
 
 _STRIDE = 1_000  # more than the replies to one prompt that any method's `answer` samples

@@ -66,7 +66,7 @@ class TriPosT(Method):
         problems=None, epochs=1, lifetime="round"
     )  # each iteration has its own optimiser
 
-    revises: ClassVar[bool] = True
+    revises: ClassVar[bool] = True  # an answer may consist of several attempts
 
     critic: Critic
     editor: Editor

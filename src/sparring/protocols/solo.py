@@ -15,10 +15,9 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Gt, Interval
 
-from sparring.common.errors import ConfigError, ConversationError, Failure
-from sparring.core.chat import LEARNER
+from sparring.common.errors import ConfigError
 from sparring.core.method import Answered
-from sparring.core.protocol import ACCURACY, EvaluationProtocol, Measured, Participant, revision_measures
+from sparring.core.protocol import ACCURACY, EvaluationProtocol, Measured, NoAnswer, Participant, revision_measures
 from sparring.core.task import Offer, Problem, Task
 from sparring.parsing.votes import majority
 
@@ -50,13 +49,13 @@ class Solo(EvaluationProtocol):
             return await self._measure_samples(problem, task, learner)
         answered = await learner.answer(problem.chat)
         measures = {ACCURACY: task.is_right(problem, answered.response)}
-        if learner.answers.revises:
+        if learner.revises:
             measures |= revision_measures(problem, task, answered)
         return Measured(measures, answered.response, (answered.chat,))
 
     async def _measure_samples(self, problem: Problem, task: Task, learner: Participant) -> Measured:
         draws = [learner.sampled(self.temperature, self.top_p, number) for number in range(self.samples)]
-        results = await asyncio.gather(*(_answer(draw, problem) for draw in draws))
+        results = await asyncio.gather(*(draw.attempt(problem.chat) for draw in draws))
         given = [result for result in results if isinstance(result, Answered)]
         right = [task.is_right(problem, answered.response) for answered in given]
         voted = majority([answered.response for answered in given], right) if given else None
@@ -68,16 +67,9 @@ class Solo(EvaluationProtocol):
                 **{f"pass@{k}": pass_at(k, count, self.samples) for k in self.k or (self.samples,)},
             },
             "" if voted is None else given[voted].response,
-            tuple(answered.chat for answered in given),
-            tuple(result for result in results if isinstance(result, Failure)),
+            tuple(result.chat for result in results),
+            tuple(result.failure for result in results if isinstance(result, NoAnswer)),
         )
-
-
-async def _answer(learner: Participant, problem: Problem) -> Answered | Failure:
-    try:
-        return await learner.answer(problem.chat)
-    except ConversationError as error:
-        return Failure.of(error, LEARNER)
 
 
 def pass_at(k: int, right: int, samples: int) -> float:

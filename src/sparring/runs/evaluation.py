@@ -24,8 +24,7 @@ from sparring.config.evaluation import EvaluationRecipe
 from sparring.config.factory import name_of
 from sparring.core.attempts import Recordable
 from sparring.core.chat import LEARNER
-from sparring.core.evaluation import Evaluation, Outcome
-from sparring.core.evaluation import evaluate as measure_problems
+from sparring.core.evaluation import Evaluation, Outcome, measure_problems
 from sparring.core.protocol import Participant, SingleReply
 from sparring.core.speaker import Speaker
 from sparring.core.task import Problem
@@ -42,6 +41,26 @@ PROBLEMS = "problems.jsonl"
 
 
 def evaluate(
+    *learners: str | Path,
+    protocol: str = "solo",
+    task: str | None = None,
+    problems: int | None = None,
+    run: str | Path | None = None,
+    resume: bool = False,
+    settings: Sequence[str] = (),
+) -> Evaluation:
+    """Evaluate `learners` (runs, checkpoints, model folders, hub ids) by `protocol`, as `sparring evaluate` does.
+
+    `task` defaults to the task of the first learner's run, `problems` to all. `settings` are further keys, each
+    `key.path=value`. In the folder `run` every transcript is saved, and `resume` continues an interrupted evaluation.
+    """
+    chosen = {"protocol.kind": protocol, "task.kind": task, "evaluation.problems": problems}
+    options = [f"{key}={value}" for key, value in chosen.items() if value is not None]
+    recipe = EvaluationRecipe.read({}, [str(learner) for learner in learners], [*options, *settings])
+    return run_evaluation(recipe, run, resume=resume)
+
+
+def run_evaluation(
     recipe: EvaluationRecipe, run: str | Path | None = None, *, resume: bool = False, console: Console | None = None
 ) -> Evaluation:
     """Evaluate by `recipe` in the folder `run`, or resume there; without a folder nothing is saved."""

@@ -23,6 +23,7 @@ import torch
 from sparring.common.concurrency import run_sync
 from sparring.common.errors import ConfigError, RunStopped, SparringError
 from sparring.common.files import write_whole
+from sparring.common.statistics import Mean
 from sparring.config.factory import name_of
 from sparring.config.recipe import Phase, Recipe
 from sparring.core.evaluation import describe_score
@@ -57,6 +58,11 @@ class Result:
     final_test: dict[str, Any] | None
     origin: Origin
     progress: tuple[Progress, ...] = ()
+
+    @property
+    def score(self) -> Mean | None:
+        """The best learner's score on the test problems (the accuracy, as a rule) with its 95 % interval."""
+        return Mean(**self.test["measures"][self.test["primary"]]) if self.test else None
 
     def report(self) -> Iterator[str]:
         """Yield the results in words, one line each."""

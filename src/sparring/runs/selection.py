@@ -16,7 +16,7 @@ from sparring.common.files import read_json, write_json
 from sparring.common.schema import keys, plain
 from sparring.config.factory import for_use, name_of, role_fields
 from sparring.config.recipe import Recipe
-from sparring.core.evaluation import Evaluation, Outcome, evaluate, score
+from sparring.core.evaluation import Evaluation, Outcome, measure_problems, score
 from sparring.core.method import Method
 from sparring.core.protocol import Answers, Participant
 from sparring.core.task import Problem, Split, offers
@@ -192,7 +192,7 @@ class Selection:
             speaker = self.learner.speaker(self.recipe.run.seed, "evaluate", problem.id, journal=journal)
             return [Participant("learner", speaker, answerer, self.recipe.task.layout)]
 
-        return await evaluate(
+        return await measure_problems(
             self.protocol,
             self.recipe.task,
             problems,
