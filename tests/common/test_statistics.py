@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from sparring.common.statistics import bootstrap, mean_of, wilson
+from sparring.common.statistics import (
+    bootstrap,
+    difference_interval,
+    exact_binomial,
+    holm,
+    mean_of,
+    sign_test,
+    wilson,
+)
 
 
 def test_wilsons_interval_equals_published_values():
@@ -28,3 +37,42 @@ def test_the_bootstrap_repeats_itself_and_knows_equal_values():
     assert bootstrap([1.0, 2.0, 5.0]) == bootstrap([1.0, 2.0, 5.0])
     assert bootstrap([0.25] * 7) == (0.25, 0.25)
     assert mean_of([]).plain() == {"value": 0.0, "low": 0.0, "high": 1.0, "count": 0}
+
+
+def test_a_difference_is_as_uncertain_as_its_problems_and_its_seeds():
+    rng = np.random.default_rng(1)
+    base = rng.random((1, 400))
+    better = base + 0.1
+    assert difference_interval(better, base, paired_by_seed=True) == pytest.approx((0.1, 0.1))
+    noisy = base + 0.1 + rng.normal(0, 1, (1, 400))
+    low, high = difference_interval(noisy, base, paired_by_seed=True)
+    half_width = 1.96 * (noisy - base).std() / 20
+    assert ((noisy - base).mean() - low, high - (noisy - base).mean()) == pytest.approx((half_width,) * 2, rel=0.1)
+    # Seeds that differ by ±0.2 throughout: two draws of two seeds have the means −0.2, 0 and 0.2.
+    seeds = base + np.array([[0.3], [-0.1]])
+    assert difference_interval(seeds, np.repeat(base, 2, axis=0), paired_by_seed=True) == pytest.approx((-0.1, 0.3))
+
+
+def test_common_problems_cancel_and_common_seeds_cancel_only_if_paired():
+    rng = np.random.default_rng(2)
+    base = rng.random((3, 200)) + np.array([[0.0], [1.0], [2.0]])
+    paired = difference_interval(base + 0.5, base, paired_by_seed=True)
+    unpaired = difference_interval(base + 0.5, base, paired_by_seed=False)
+    assert paired == pytest.approx((0.5, 0.5))
+    assert unpaired[0] < -0.3
+    assert unpaired[1] > 1.3
+
+
+def test_the_sign_test_by_hand():
+    # 1 of 8 against: 2 · (1 + 8) / 2⁸ = 0.0703125; ties are left out
+    assert sign_test([0.1] * 7 + [-0.2] + [0.0] * 5) == pytest.approx(0.0703125)
+    assert sign_test([1, -1]) == 1
+    assert sign_test([0, 0]) == 1
+    assert exact_binomial(900, 2_000) == pytest.approx(8.5e-6, rel=0.02)  # normal approximation with continuity: 8.5e-6
+
+
+def test_holms_adjustment_by_hand():
+    # 0.01 · 3, 0.03 · 2, then 0.04 · 1 raised to what comes before it
+    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert holm([0.6, 0.7]) == [1, 1]
+    assert holm([]) == []

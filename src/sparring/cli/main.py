@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from sparring.cli import bundle, demo, estimate, evaluate, ledger, merge, replay, talk, train, write
+from sparring.cli import bundle, compare, demo, estimate, evaluate, ledger, merge, replay, talk, train, write
 from sparring.cli import list as list_
 from sparring.cli.entry import INTERRUPTED
 from sparring.cli.shared import say
@@ -50,6 +50,7 @@ for verb in (
     demo.demo,
     train.train,
     evaluate.evaluate,
+    compare.compare,
     talk.talk,
     estimate.estimate,
     ledger.ledger,

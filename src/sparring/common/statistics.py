@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-RESAMPLES = 2_000
+RESAMPLES = 2_000  # of a mean
+DIFFERENCE_RESAMPLES = 10_000  # of a difference, whose bounds decide
 
 
 @dataclass(frozen=True)
@@ -55,3 +57,50 @@ def bootstrap(values: Sequence[float]) -> tuple[float, float]:
         means += sample[indices].mean(axis=1).tolist()
     low, high = np.quantile(means, (0.025, 0.975))
     return float(low), float(high)
+
+
+def difference_interval(
+    values: NDArray[np.float64], other_values: NDArray[np.float64], paired_by_seed: bool
+) -> tuple[float, float]:
+    """Return the 95 % percentile interval of the difference of two means, each over seeds × problems.
+
+    Problems and seeds are both resampled, so the interval covers other problems and other seeds alike. The same
+    problems are drawn for both, and with `paired_by_seed` the same seeds. One seed tells nothing about other seeds: its
+    interval covers other problems only.
+    """
+    rng = np.random.default_rng(0)
+    problems = values.shape[1]
+    differences = np.empty(DIFFERENCE_RESAMPLES)
+    for resample in range(DIFFERENCE_RESAMPLES):
+        seeds = rng.integers(len(values), size=len(values))
+        other_seeds = seeds if paired_by_seed else rng.integers(len(other_values), size=len(other_values))
+        by_problem = values[seeds].mean(axis=0) - other_values[other_seeds].mean(axis=0)
+        differences[resample] = by_problem[rng.integers(problems, size=problems)].mean()
+    low, high = np.quantile(differences, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def sign_test(differences: Sequence[float]) -> float:
+    """Return the exact two-sided p-value for positive and negative differences being equally likely, zeros left out."""
+    positive = sum(difference > 0 for difference in differences)
+    negative = sum(difference < 0 for difference in differences)
+    return exact_binomial(min(positive, negative), positive + negative)
+
+
+def exact_binomial(fewer: int, total: int) -> float:
+    """Return the two-sided p-value of `fewer` heads, at most half, in `total` throws of a fair coin."""
+    if total == 0:
+        return 1.0
+    # In logarithms: 2 ** total overflows a float beyond 1,023 throws.
+    logs = [math.lgamma(total + 1) - math.lgamma(k + 1) - math.lgamma(total - k + 1) for k in range(fewer + 1)]
+    tail = math.fsum(math.exp(log - total * math.log(2)) for log in logs)
+    return min(1.0, 2 * tail)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return Holm's (1979) adjusted p-values: for several comparisons that are read together."""
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
