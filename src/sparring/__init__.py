@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # for type checkers and editors; `_MODULES` says the same to 
     from sparring.common.errors import ConversationError as ConversationError
     from sparring.common.errors import RunStopped as RunStopped
     from sparring.common.errors import SparringError as SparringError
+    from sparring.common.schema import FilePath as FilePath
     from sparring.config.recipe import Phase as Phase
     from sparring.config.recipe import Recipe as Recipe
     from sparring.config.recipe import RunSettings as RunSettings
@@ -85,6 +86,7 @@ _MODULES = {
     "core.speaker": ("Speaker", "Reply", "Sampling", "text_reply"),
     # a task: what is asked, and what can be computed about an answer
     "core.task": ("Task", "Problem", "Pool", "Split", "Offer"),
+    "common.schema": ("FilePath",),
     "parsing.steps": ("StepFormat", "Fault", "LINES", "NUMBERED", "COMPACT"),
     # a partner: the four roles
     "core.partner": ("Discussant", "Critic", "Editor", "Judge", "Scores", "Stance"),

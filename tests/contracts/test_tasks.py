@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from sparring.common.registry import first_sentence
 from sparring.common.schema import plain
 from sparring.config.factory import TASKS, make_task, name_of
+from sparring.config.recipe import Recipe
 from sparring.core.task import Checks, Claims, Endless, Solves, Task, offers
+from sparring.runs.bundle import Packing
 
 SPLITS = ("train", "development", "test")
 SIZES = {"train": 60, "development": 20, "test": 20}
@@ -66,6 +68,11 @@ def tasks(tmp_path_factory) -> dict[str, Task]:
 @pytest.fixture(params=CASES)
 def task(request, tasks) -> Task:
     return tasks[request.param]
+
+
+def test_a_bundle_packs_every_file_that_the_task_reads(task, tmp_path_factory):
+    table = {"task": {"kind": name_of(task), **plain(task)}, "phase": [{"method": "sft"}]}
+    assert str(tmp_path_factory.getbasetemp()) not in json.dumps(Packing(Recipe.of(table), table).table)
 
 
 def everything(task: Task) -> list:

@@ -7,14 +7,17 @@ import json
 import shutil
 import sys
 import tarfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from sparring.cli.main import main
 from sparring.common.errors import ConfigError
+from sparring.common.schema import FilePath
 from sparring.config.recipe import Recipe
 from sparring.ledger import NotRecorded, entries, runs, totals
+from sparring.partners.task_discussant import TaskDiscussant
 from sparring.runs.bundle import Manifest, Packing, bundle, from_hub, sha256, without_secrets
 from sparring.runs.replay import replay
 from sparring.runs.run import train
@@ -336,7 +339,7 @@ def test_what_the_recipe_reads_is_packed_and_what_its_speakers_read_is_not(tmp_p
     rows = "".join(f'{{"prompt": "{n}+1=", "answer": "{n + 1}"}}\n' for n in range(20))
     (tmp_path / "data" / "rows.jsonl").write_text(rows)
     (tmp_path / "data" / "right.py").write_text(JUDGE)
-    task = {"kind": "table", "train": "data/rows.jsonl", "right": "data/right.py:right", "system": "Be brief."}
+    task = {"kind": "table", "train": "data/rows.jsonl", "right": "data/right.py:right", "system": "data/rows.jsonl"}
     found = packed(learner={"model": "model", "chat_template": "chat.jinja"}, task=task)
     assert {name: Path(path).read_text() for name, path in found.files.items()} == {
         "files/learner.model/model/config.json": "# model/config.json",
@@ -355,8 +358,36 @@ def test_what_the_recipe_reads_is_packed_and_what_its_speakers_read_is_not(tmp_p
     }  # fmt: skip
     assert found.table["phase"][0]["discussant"]["command"] == ["data/partner.py"]
     assert packed(learner={"model": "tiny"}).files == {}
+    Path("number").write_text("a file named like a rule")
+    assert packed(task={**task, "right": "number"}).table["task"]["right"] == "number"
     with pytest.raises(ConfigError, match=r"the learner's initial model runs/x/final does not exist"):
         packed(learner={"model": "runs/x/final"})
+
+
+@dataclass(frozen=True)
+class Noted(TaskDiscussant):
+    """A partner from outside the package that reads files of its own."""
+
+    notes: FilePath | None = None
+    pages: tuple[FilePath, ...] = ()
+    title: str = ""
+
+
+def test_a_class_from_outside_states_which_of_its_fields_name_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("notes.txt", "first.txt", "title.txt"):
+        Path(name).write_text(name)
+    noted = {"by": f"{__name__}.Noted", "notes": "notes.txt", "pages": ["first.txt", "lost.txt"], "title": "title.txt"}
+    found = packed(phase=[{"method": "saie", "discussant": noted}])
+    assert {name: Path(path).read_text() for name, path in found.files.items()} == {
+        "files/phase.1.discussant.notes/notes.txt": "notes.txt",
+        "files/phase.1.discussant.pages.1/first.txt": "first.txt",
+    }
+    assert found.table["phase"][0]["discussant"] == {
+        **noted,
+        "notes": "bundle:phase.1.discussant.notes/notes.txt",
+        "pages": ["bundle:phase.1.discussant.pages.1/first.txt", "lost.txt"],
+    }
 
 
 def test_adapters_of_a_base_that_lies_elsewhere_are_refused_with_the_remedy(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from types import MappingProxyType
-from typing import Any, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -22,7 +22,14 @@ TomlTable = Mapping[str, Any]
 
 LONGEST_SHOWN = 200  # characters of a value that a message quotes
 _UNWRITABLE = re.compile("[\0\ud800-\udfff]")  # NUL and lone surrogates
-ADJUSTABLE = "adjustable"  # marks a field (in `Annotated`) that only decides whether a run stops or what it saves
+
+# Marks of a field, in `Annotated`:
+ADJUSTABLE = "adjustable"  # it only decides whether a run stops or what it saves
+PATH = "path"  # it may name a file or folder, which a bundle of the run then packs
+SCRIPT = "script"  # it may name a function in a file, `path/to/file.py:function`; a bundle packs the file
+
+FilePath = Annotated[str, PATH]
+ScriptFunction = Annotated[str, SCRIPT]
 
 
 def keys(kind: Any) -> Mapping[str, Any]:
@@ -41,9 +48,12 @@ def _reader(hint: Any) -> TypeAdapter[Any]:
     return TypeAdapter(hint)
 
 
-def adjustable(kind: Any) -> frozenset[str]:
-    """Return the names of the ADJUSTABLE fields of a dataclass."""
-    return frozenset(name for name, hint in keys(kind).items() if ADJUSTABLE in getattr(hint, "__metadata__", ()))
+def marked(kind: Any, mark: str) -> frozenset[str]:
+    """Return the names of the fields of a dataclass that have `mark`, also in one alternative (`FilePath | None`)."""
+    alternatives = {name: (hint, *get_args(hint)) for name, hint in keys(kind).items()}
+    return frozenset(
+        name for name, hints in alternatives.items() if any(mark in getattr(h, "__metadata__", ()) for h in hints)
+    )
 
 
 def build(kind: Any, table: TomlTable, where: str, **given: Any) -> Any:

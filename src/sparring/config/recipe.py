@@ -20,7 +20,7 @@ import tomlkit
 from annotated_types import Ge, Gt, Interval, Le
 
 from sparring.common.errors import ConfigError, nearest
-from sparring.common.schema import ADJUSTABLE, TomlTable, adjustable, build, flat, keys, plain, value
+from sparring.common.schema import ADJUSTABLE, TomlTable, build, flat, keys, marked, plain, value
 from sparring.config.factory import (
     METHODS,
     check_needs,
@@ -183,7 +183,9 @@ def may_change(key: str) -> bool:
     if table == "phase" and inner[1:2] == ["trainer"]:
         table, inner = "trainer", inner[2:]
     tables = {"run": RunSettings, "trainer": TrainerSettings}
-    return table in adjustable(Recipe) or (table in tables and inner[0] in adjustable(tables[table]))
+    if table in tables:
+        return inner[0] in marked(tables[table], ADJUSTABLE)
+    return table in marked(Recipe, ADJUSTABLE)
 
 
 def load_table(source: str) -> dict[str, Any]:

@@ -125,7 +125,8 @@ class Engine:
                 "shorten the prompt or lower max_tokens"
             )
         _, n_cached = self._cache.longest_prefix(request.ids[:-1], MIN_SHARED_TOKENS)
-        queue = self._waiting_cached if 2 * n_cached >= prompt else self._waiting
+        is_mostly_cached = 2 * n_cached >= prompt
+        queue = self._waiting_cached if is_mostly_cached else self._waiting
         queue.append(RunningSequence(self._n_submitted, request))
         self._n_submitted += 1
         return self._n_submitted - 1
@@ -208,7 +209,9 @@ class Engine:
         free = free_bytes(self._device) if self._max_cache_tokens == _UNBOUNDED else None
         if free is None:
             return self._max_cache_tokens
-        return int(FREE_SHARE * free / self._token_bytes + math.prod(self._cache.size) * (1 - FREE_SHARE))
+        # held + FREE_SHARE × (free − held): while the cache grows, its old copy takes memory beside the new one.
+        held = math.prod(self._cache.size)
+        return int(FREE_SHARE * free / self._token_bytes + held * (1 - FREE_SHARE))
 
     def _rebuild_batch(self, live: Sequence[RunningSequence], new: Sequence[RunningSequence]) -> None:
         """Make `live` and `new` the batch, longest first, and fill the cache with the new prompts."""
@@ -218,6 +221,7 @@ class Engine:
         staying = [Move(old_index[row], index, row.position) for index, row in enumerate(rows) if row in old_index]
         new_rows = [index for index, row in enumerate(rows) if row not in old_index]
         sources = self._find_prompts(new_rows)
+        # Prefill reads the reused prefixes and writes the shared prompts, so it comes between the two copies.
         self._cache.rearrange(len(rows), staying, sources.reused, self._grown_size())
         self._prefill(sources.n_cached)
         self._cache.move(sources.shared)
@@ -233,13 +237,15 @@ class Engine:
         for index in new_rows:
             ids = self._batch.rows[index].request.ids[:-1]
             if ids not in first_with:
-                first_with[ids] = (index, *self._cache.longest_prefix(ids, MIN_SHARED_TOKENS))
-                if first_with[ids][2] < len(ids):
-                    n_cached_of[index] = first_with[ids][2]
-            first, source, n_cached = first_with[ids]
-            if n_cached and (index == first or n_cached == len(ids)):
-                reused.append(Move(source, index, n_cached))
-            elif index != first and ids:
+                cached_row, n_cached = self._cache.longest_prefix(ids, MIN_SHARED_TOKENS)
+                first_with[ids] = (index, cached_row, n_cached)
+                if n_cached < len(ids):
+                    n_cached_of[index] = n_cached
+            first, cached_row, n_cached = first_with[ids]
+            is_all_cached = n_cached == len(ids)
+            if n_cached and (index == first or is_all_cached):
+                reused.append(Move(cached_row, index, n_cached))
+            elif index != first and ids:  # a prompt of one token has nothing to copy
                 shared.append(Move(first, index, len(ids)))
         self._reused_tokens += sum(move.width for move in reused)
         return _PromptSources(n_cached_of, reused, shared)
@@ -272,9 +278,10 @@ class Engine:
     def _prefill_rows(self, rows: Sequence[int], begins: Sequence[int], is_continued: bool) -> None:
         device, prompts = self._device, [self._batch.rows[row].request.ids for row in rows]
         last = [len(prompt) - 1 for prompt in prompts]
-        new = [prompt[begin:-1] for prompt, begin in zip(prompts, begins, strict=True)]
-        longest = max(map(len, new))
-        ids_BT = torch.tensor([[*ids, *[self._pad_id] * (longest - len(ids))] for ids in new], device=device)
+        uncached = [prompt[begin:-1] for prompt, begin in zip(prompts, begins, strict=True)]
+        longest = max(map(len, uncached))
+        padded = [[*ids, *[self._pad_id] * (longest - len(ids))] for ids in uncached]
+        ids_BT = torch.tensor(padded, device=device)
         begin_B, last_B = torch.tensor(begins, device=device), torch.tensor(last, device=device)
         # Padding goes to the column of the prompt's last token, which the next step overwrites.
         positions_BT = torch.minimum(begin_B[:, None] + torch.arange(longest, device=device), last_B[:, None])
@@ -306,9 +313,11 @@ class Engine:
         distance_BTC = positions_BT[:, :, None] - torch.arange(width, device=positions_BT.device)
         masks = {}
         for window in self._windows:
-            is_hidden_BTC = distance_BTC < 0 if window is None else (distance_BTC < 0) | (distance_BTC >= window)
+            is_future_BTC = distance_BTC < 0
+            is_hidden_BTC = is_future_BTC if window is None else is_future_BTC | (distance_BTC >= window)
             mask = torch.where(is_hidden_BTC[:, None], -torch.inf, 0.0).to(self._dtype)
-            masks["full_attention" if window is None else "sliding_attention"] = mask
+            layer_type = "full_attention" if window is None else "sliding_attention"  # transformers' names
+            masks[layer_type] = mask
         return masks if len(masks) > 1 else mask
 
     def _forward(self, ids_BT: Tensor, positions_BT: Tensor, mask: Any, **kwargs: Any) -> Tensor:
@@ -334,6 +343,7 @@ class Engine:
         sampling, length, is_exact = row.request.sampling, len(row.ids), True
         finish: Literal["stop", "length"] = "stop"
         if row.ids[-1] not in self._stop_ids:
+            # A stop string may begin inside a token: then the whole token is cut off, and the cut is not exact.
             match = cut(row.ids, sampling.stop, self._decode) if sampling.stop else None
             if match:
                 length, is_exact = match

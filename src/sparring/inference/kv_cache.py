@@ -114,13 +114,15 @@ class KeyValueCache(DynamicCache):  # type: ignore[misc]  # transformers is unty
         wanted = np.array(ids[: self.size[1]], dtype=np.int64)
         if len(wanted) < minimum:
             return 0, 0
-        candidates = np.flatnonzero((self.ids_BC[:, :minimum] == wanted[:minimum]).all(1))
+        # Most rows differ early: only those that share the minimum are compared in full.
+        shares_minimum = (self.ids_BC[:, :minimum] == wanted[:minimum]).all(1)
+        candidates = np.flatnonzero(shares_minimum)
         if not len(candidates):
             return 0, 0
         is_different = self.ids_BC[candidates, : len(wanted)] != wanted
-        first_difference = np.where(is_different.any(1), is_different.argmax(1), len(wanted))
-        best = int(first_difference.argmax())
-        return int(candidates[best]), int(first_difference[best])
+        n_shared = np.where(is_different.any(1), is_different.argmax(1), len(wanted))  # argmax: the first difference
+        best = int(n_shared.argmax())
+        return int(candidates[best]), int(n_shared[best])
 
     def rearrange(
         self, n_rows: int, staying: Collection[Move], reused: Collection[Move], size: tuple[int, int] | None
@@ -132,15 +134,17 @@ class KeyValueCache(DynamicCache):  # type: ignore[misc]  # transformers is unty
         """
         lengths_B, (all_rows, width) = self.lengths_B, size or self.size
         staying_sources = {move.source for move in staying}
-        last_used = {
-            row: int(self.last_used_B[row]) for row in np.flatnonzero(lengths_B).tolist() if row not in staying_sources
-        }
+        idle_rows = [row for row in np.flatnonzero(lengths_B).tolist() if row not in staying_sources]
+        last_used = {row: int(self.last_used_B[row]) for row in idle_rows}
         evicted = sorted((row for row in last_used if row < n_rows), key=lambda row: -last_used[row])
-        free_first = sorted(range(n_rows, all_rows), key=lambda row: last_used.get(row, -1))  # then the oldest
+        # Rows behind the batch, in the order in which they may be overwritten: free ones, then the least recently used.
+        replaceable = sorted(range(n_rows, all_rows), key=lambda row: last_used.get(row, -1))
         evictions = [
-            Move(row, free, min(int(lengths_B[row]), width)) for row, free in zip(evicted, free_first, strict=False)
+            Move(row, target, min(int(lengths_B[row]), width))
+            for row, target in zip(evicted, replaceable, strict=False)
         ]
         moves = [*staying, *reused, *evictions]
+        # A new cache starts empty, so there even rows that keep their index are copied.
         self.move([move for move in moves if size or move.source != move.target], size)
         vacated = staying_sources - {move.target for move in moves}
         self.ids_BC[[row for row in vacated if row < all_rows]] = -1
@@ -177,7 +181,7 @@ class KeyValueCache(DynamicCache):  # type: ignore[misc]  # transformers is unty
 
     def _move_ids(self, moves: Collection[Move], is_new: bool) -> None:
         sources, targets = [move.source for move in moves], [move.target for move in moves]
-        ids_BC, last_used_B = self.ids_BC[sources], self.last_used_B[sources]
+        ids_BC, last_used_B = self.ids_BC[sources], self.last_used_B[sources]  # copies, so a row may be both
         widths_B1 = np.array([move.width for move in moves], dtype=np.int64)[:, None]
         ids_BC[np.arange(ids_BC.shape[1]) >= widths_B1] = -1
         if is_new:
@@ -196,6 +200,7 @@ def order_in_bands(items: Sequence[Item], old_index: Mapping[Item, int]) -> list
     for begin in range(0, len(items), BAND):
         band = items[begin : begin + BAND]
         indices = range(begin, begin + len(band))
+        # Items that lie in the band already keep their index; the others fill its gaps, still sorted by length.
         unmoved = {old_index[item]: item for item in band if old_index.get(item) in indices}
         others = iter([item for item in band if old_index.get(item) not in indices])
         result += [unmoved[index] if index in unmoved else next(others) for index in indices]
@@ -212,7 +217,8 @@ def span_starts(positions: NDArray[np.int64]) -> list[int]:
     result = [0]
     for edge, width in zip(edges.tolist(), widths, strict=True):
         span_width = widths[result[-1] // BAND]
-        if (len(positions) - edge) * (span_width - width) > MAX_WASTED_KEYS:
+        wasted_keys = (len(positions) - edge) * (span_width - width)  # if all rows from here on joined the span
+        if wasted_keys > MAX_WASTED_KEYS:
             result.append(edge)
     return result
 
@@ -241,12 +247,15 @@ def attend(
     rows, heads, _, size = query.shape
     key_heads = key.shape[1]
     # Grouped-query attention: heads / key_heads query heads read the same keys and become the rows of one product.
-    query = (query * (size**-0.5 if scaling is None else scaling)).reshape(rows * key_heads, heads // key_heads, size)
+    scale = size**-0.5 if scaling is None else scaling
+    query = (query * scale).reshape(rows * key_heads, heads // key_heads, size)
     result = query.new_empty(*query.shape[:2], value.shape[3])
     for begin, end, width in spans:
         span = slice(begin * key_heads, end * key_heads)
         scores = query[span] @ key[begin:end, :, :width].flatten(0, 1).mT
+        # The mask is the same for all heads of a row; the view adds it in place.
         scores.view(end - begin, key_heads, -1, width).add_(attention_mask[begin:end, :, :, :width])
+        # Without names, weights and values of one span are freed before the next span needs memory.
         torch.bmm(scores.softmax(-1), value[begin:end, :, :width].flatten(0, 1), out=result[span])
     return result.view(rows, 1, heads, -1), None
 

@@ -25,12 +25,13 @@ def uniform(streams: NDArray[np.uint64], counts: NDArray[np.uint64]) -> NDArray[
 
     The generator needs no state besides the count. A float32 holds the upper 24 bits of its output.
     """
-    z = streams + (counts + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    z = streams + (counts + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)  # the state; unsigned numbers wrap around
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     z = z ^ (z >> np.uint64(31))
-    u: NDArray[np.float32] = np.ldexp((z >> np.uint64(40)).astype(np.float32), -24)
-    return u
+    upper_bits = (z >> np.uint64(40)).astype(np.float32)
+    uniform_numbers: NDArray[np.float32] = np.ldexp(upper_bits, -24)
+    return uniform_numbers
 
 
 def score_threshold(scores_BV: Tensor, top_k_B1: Tensor, top_p_B1: Tensor) -> Tensor:
@@ -47,15 +48,18 @@ def score_threshold(scores_BV: Tensor, top_k_B1: Tensor, top_p_B1: Tensor) -> Te
         best_BW = scores_BV.topk(min(width, size)).values
         cumulative_BW = (best_BW - log_total_B1).exp().cumsum(-1)
         has_only_top_p_B1 = top_k_B1 == size
-        is_wide_enough_B1 = (top_k_B1 <= width) | (has_only_top_p_B1 & (cumulative_BW[:, -1:] >= top_p_B1))
+        holds_top_p_B1 = cumulative_BW[:, -1:] >= top_p_B1
+        is_wide_enough_B1 = (top_k_B1 <= width) | (has_only_top_p_B1 & holds_top_p_B1)
         if width >= size or bool(is_wide_enough_B1.all()):
             break
     last_B1 = top_k_B1.clamp(max=best_BW.shape[1]) - 1  # index of the last token that top-k keeps
+    # Top-p is a share of what top-k keeps: of everything, if there is no top-k.
     top_k_mass_B1 = torch.where(top_k_B1 < size, cumulative_BW.gather(1, last_B1), 1.0)
     is_enough_BW = cumulative_BW >= top_p_B1 * top_k_mass_B1
     # argmax of a boolean finds the first true one. Rounding can leave none; then all that top-k keeps pass.
-    first_B1 = torch.where(is_enough_BW.any(-1, keepdim=True), is_enough_BW.int().argmax(-1, keepdim=True), last_B1)
-    return best_BW.gather(1, torch.minimum(first_B1, last_B1))
+    any_enough_B1, first_B1 = is_enough_BW.any(-1, keepdim=True), is_enough_BW.int().argmax(-1, keepdim=True)
+    top_p_last_B1 = torch.where(any_enough_B1, first_B1, last_B1)
+    return best_BW.gather(1, torch.minimum(top_p_last_B1, last_B1))
 
 
 class TokenSampler:
@@ -100,7 +104,7 @@ class TokenSampler:
             filtered_BV = scores_BV[self._filtered_rows]
             threshold_B1 = score_threshold(filtered_BV, self._top_k_B1, self._top_p_B1)
             filtered_BV = filtered_BV.masked_fill(filtered_BV < threshold_B1, -torch.inf)
-            scores_BV = scores_BV.index_copy(0, self._filtered_rows, filtered_BV)
+            scores_BV = scores_BV.index_copy(0, self._filtered_rows, filtered_BV)  # not in place: it may be logprobs_BV
         cumulative_BV = scores_BV.softmax(-1).cumsum(-1)
         u_B = torch.from_numpy(uniform(self._streams, self._counts)).to(self._device)
         # u ≤ 1 - 2⁻²⁴ keeps the product below the last sum, so the token found has mass. Only NaN finds no token.

@@ -67,11 +67,11 @@ class Ledger:
         self.store = None if mode == "off" else Store(path, read_only=mode == "replay")
         if self.store is not None:
             self.store.name(run, name or run)
-        earlier = totals(path, run) if self.store else []
-        self.meter = Meter(
-            budget or Budget(),
-            [(t.phase, t.round, Spent(t.calls, t.prompt_tokens + t.completion_tokens, t.cost)) for t in earlier],
-        )
+        earlier = [
+            (total.phase, total.round, Spent(total.calls, total.prompt_tokens + total.completion_tokens, total.cost))
+            for total in (totals(path, run) if self.store else [])
+        ]
+        self.meter = Meter(budget or Budget(), earlier)
         self._used_path, self._used_keys = used, set[bytes]()
         self._in_flight: dict[tuple[asyncio.AbstractEventLoop, bytes], tuple[_Call, asyncio.Task[Reply]]] = {}
         self._preparing: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
@@ -80,14 +80,15 @@ class Ledger:
 
     async def reply(self, speaker: Recordable, role: str, chat: Chat, sampling: Sampling, sample: int) -> Reply:
         """Return the recorded reply, or that of an equal call in flight, or that of a new call."""
-        async with self._preparing.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(PREPARED_AT_ONCE)):
+        loop = asyncio.get_running_loop()  # each call of `asyncio.run` has its own loop, and needs its own semaphore
+        async with self._preparing.setdefault(loop, asyncio.Semaphore(PREPARED_AT_ONCE)):
             call = _Call(self, speaker, role, speaker.request(chat, sampling, sample), sample)
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # so that prepared calls are sent before the next ones are prepared
         make = partial(self._make, call, partial(speaker.reply, chat, sampling, sample))
         if self.store is None:
             return await make()
         self._note_used(call.key)
-        loop_key = (asyncio.get_running_loop(), call.key)
+        loop_key = (loop, call.key)
         if loop_key not in self._in_flight:
             if recorded := self._recorded_reply(self.store, call.key):
                 return recorded
@@ -228,7 +229,7 @@ class _Call:
         self.is_admitted = True
         if store is None:
             return
-        id_ = secrets.randbits(63)
+        id_ = secrets.randbits(63)  # unique among all runs that share the file; fits SQLite's signed integers
         entry = replace(
             self._entry,
             at=time.time(),
@@ -238,7 +239,7 @@ class _Call:
         )
         try:
             await asyncio.shield(asyncio.wrap_future(store.send(id_, entry)))
-        except BaseException:
+        except BaseException:  # cancelled, or not written: the request is not sent, so it is not paid
             store.withdraw(id_)
             meter.count(self.serving, Spent(calls=-1))
             self.is_admitted = False
@@ -251,7 +252,7 @@ class _Call:
         if not self.is_admitted:
             meter.count(self.serving, Spent(calls=1))
         sent, self._sent = self._sent, None
-        self.is_admitted, self.last = False, attempt
+        self.is_admitted, self.last = False, attempt  # a further try is admitted anew
         cost = meter.budget.cost(self.model, attempt.tokens)
         meter.count(self.serving, Spent(0, attempt.tokens.prompt + attempt.tokens.completion, cost))
         if self._ledger.store is not None:

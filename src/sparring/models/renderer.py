@@ -95,7 +95,8 @@ class Renderer:
                 continue
             context = self._context(turns[:index])
             row = self._row(context, turn)
-            if rows and context[: len(rows[-1].ids)] == rows[-1].ids:
+            continues_last = rows and context[: len(rows[-1].ids)] == rows[-1].ids
+            if continues_last:
                 rows[-1] = _merge(rows[-1], row)
             else:
                 rows.append(row)
@@ -148,7 +149,8 @@ class Renderer:
 
     def _render_uncached(self, messages: tuple[tuple[str, str], ...]) -> str:
         dicts = [{"role": role, "content": text} for role, text in messages]
-        if dicts and dicts[0]["role"] == SYSTEM and not self._accepts_system:
+        starts_with_system = bool(dicts) and dicts[0]["role"] == SYSTEM
+        if starts_with_system and not self._accepts_system:
             dicts = _with_system_merged(dicts)
         return str(self._apply(dicts))
 
@@ -186,14 +188,14 @@ class Renderer:
         n_bos = 0
         while n_bos < len(ids) and ids[n_bos] == bos:
             n_bos += 1
-        needs_bos = n_bos > 0 or self.tokenizer("x")["input_ids"][0] == bos
+        needs_bos = n_bos > 0 or self.tokenizer("x")["input_ids"][0] == bos  # asked only if the template writes none
         return ((bos,) if needs_bos else ()) + tuple(ids[n_bos:])
 
     def _find_stop_id(self) -> int:
         """The token that the template writes after an assistant's turn; otherwise the end-of-sequence token."""
         user, assistant = {"role": "user", "content": "u"}, {"role": "assistant", "content": "\u24020\u2403"}
         after_turn = self._apply([user, assistant, user]).split("\u24020\u2403")[-1]
-        first = self._tokenise_uncached(after_turn.lstrip())[:1]
+        first = self._tokenise_uncached(after_turn.lstrip())[:1]  # some templates put a space before it
         if first and first[0] in self.tokenizer.all_special_ids:
             return first[0]
         if self.tokenizer.eos_token_id is None:
@@ -220,7 +222,7 @@ def _sampled_logprob(turn: Turn) -> float | None:
     for part in turn.parts:
         if not part.weight:
             continue
-        has_stop_token = part is turn.parts[-1] and not turn.open
+        has_stop_token = part is turn.parts[-1] and not turn.open  # which `part.ids` leaves out
         n_tokens = len(part.ids or ()) + has_stop_token
         if part.ids is None or part.logprobs is None or len(part.logprobs) != n_tokens:
             return None

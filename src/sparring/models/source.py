@@ -15,6 +15,7 @@ from annotated_types import Gt, Interval
 from sparring.common.errors import ConfigError
 from sparring.common.extras import need_bitsandbytes
 from sparring.common.files import read_json
+from sparring.common.schema import FilePath
 from sparring.models import hub
 
 Thoughts = Literal["off", "hidden", "kept"]
@@ -40,27 +41,23 @@ class Lora:
 
 
 @dataclass(frozen=True)
-class ModelSource:
-    """Which model to load and how.
+class ModelSettings:
+    """A model and how to load it, as a learner and a local partner set it.
 
-    `model`: `tiny`, a folder, or a hub id. `chat_template`: a file with a template, for models without one;
-    `chat_template_kwargs` are passed to it. `thinking`, for reasoning models: "off", "hidden" (thoughts are removed) or
-    "kept" (the model keeps seeing its own). `dtype` and `device`: the number format and place of computation; "auto"
-    suits the machine. `quantization`: load the weights in four bits, frozen. `slots`: the most replies decoded at once.
-    `cache_tokens`, `cache_gib`: bounds of the key-value cache.
+    `model`: `tiny`, a folder, or a hub id. `quantization`: load the weights in four bits, frozen. `chat_template`: a
+    file with a template, for models without one; `chat_template_kwargs` are passed to it. `thinking`, for reasoning
+    models: "off", "hidden" (thoughts are removed) or "kept" (the model keeps seeing its own). `dtype` and `device`: the
+    number format and place of computation; "auto" suits the machine. `slots`: the most replies decoded at once.
     """
 
-    model: str = "tiny"
-    lora: Lora | None = None
+    model: FilePath
     quantization: Quantization | None = None
-    chat_template: str | None = None
+    chat_template: FilePath | None = None
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     thinking: Thoughts = "off"
     dtype: Precision = "auto"
     device: str = "auto"
     slots: Annotated[int, Gt(0)] = 128
-    cache_tokens: Annotated[int, Gt(0)] | None = None
-    cache_gib: Annotated[float, Gt(0)] | None = None
 
     def __post_init__(self) -> None:
         if not _DEVICE.fullmatch(self.device):
@@ -69,6 +66,22 @@ class ModelSource:
             need_bitsandbytes(f"quantization = {self.quantization!r}")
         if self.model == "tiny" and self.quantization is not None:
             raise ConfigError("quantization does not apply to model = 'tiny'; remove it")
+
+
+@dataclass(frozen=True)
+class ModelSource(ModelSettings):
+    """Which model to load and how, with the settings that only a learner has.
+
+    `lora`: train low-rank adapters in place of all weights. `cache_tokens`, `cache_gib`: bounds of the key-value cache.
+    """
+
+    model: FilePath = "tiny"
+    lora: Lora | None = None
+    cache_tokens: Annotated[int, Gt(0)] | None = None
+    cache_gib: Annotated[float, Gt(0)] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.model == "tiny" and self.lora is not None:
             raise ConfigError(
                 "lora does not apply to model = 'tiny': adapters are saved without their base model, and tiny has no "

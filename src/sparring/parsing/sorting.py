@@ -15,8 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise, takewhile
 from typing import NamedTuple
 
-_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth"
-ORDINALS = _ORDINALS.split()
+from sparring.parsing.letters import ORDINALS, difference, letter, position, reminder
 
 Span = tuple[int, int]
 Vocabulary = Mapping[str, str]  # a word in lower case -> as the question spells it
@@ -125,8 +124,11 @@ def read_sorting(text: str, known: Vocabulary, final: bool = False) -> list[Sort
     """Return the statements of `text`, one step, in order; `final`: it is the final response even without a cue."""
     plain = text.translate(_PLAIN)
     *_, cue = (None, *_ANSWER.finditer(plain))  # the last match, or None
-    statements = list(_Reader(plain[: cue.start()] if cue else "" if final else plain, known).statements())
-    listing = list_in(plain, known, cue.end() if cue else 0 if final else len(plain))
+    # Statements stand before the cue and the list after it. Without a cue, the final response is all list.
+    without_cue = 0 if final else len(plain)
+    statements_end, list_start = (cue.start(), cue.end()) if cue else (without_cue, without_cue)
+    statements = list(_Reader(plain[:statements_end], known).statements())
+    listing = list_in(plain, known, list_start)
     return [*statements, listing] if listing.mentions else statements
 
 
@@ -143,8 +145,9 @@ def stated(response: str, known: Vocabulary) -> Listing:
         return list_in(plain, known, bullets[-1].start())
     last = lines[-1].start() if lines else 0
     leads = [lead.end() for lead in _LEAD.finditer(plain, last) if lead[0].lower() not in known]
-    compares = re.search("[<?]", plain[last:])
-    return list_in(plain, known, len(plain) if compares else leads[-1] if leads else last)
+    if re.search("[<?]", plain[last:]):  # an order, not a list
+        return list_in(plain, known, len(plain))
+    return list_in(plain, known, leads[-1] if leads else last)
 
 
 def list_in(text: str, known: Vocabulary, start: int = 0) -> Listing:
@@ -152,7 +155,8 @@ def list_in(text: str, known: Vocabulary, start: int = 0) -> Listing:
     listed: list[Mention] = []
     for line in _LINE.finditer(text.translate(_PLAIN), start):
         more = list(_mentions(line[0], known, line.start()))
-        if listed and len(more) > 1 and any(mention.word.lower() not in known for mention in more):
+        has_other_words = any(mention.word.lower() not in known for mention in more)
+        if listed and len(more) > 1 and has_other_words:  # prose after the list
             break
         listed += more
     return Listing(tuple(listed), (listed[0].span[0], listed[-1].span[1]) if listed else (0, len(text)))
@@ -205,10 +209,10 @@ def check_numbers(order: StatedOrder, depth: int) -> None:
 
 def check_order(order: StatedOrder, expected: Sequence[frozenset[str]]) -> None:
     """Raise Wrong unless `order` is `expected`: a pair is false, undecided though known, or decided too early."""
-    rank = {word: number for number, words in enumerate(expected) for word in words}
+    rank = {word: number for number, words in enumerate(expected) for word in words}  # equal: undecided
     for (block, after), sign in zip(pairwise(order.blocks), order.signs, strict=True):
         span = min(block.span[0], after.span[0]), max(block.span[1], after.span[1])
-        last, first = max(block.words), min(after.words)
+        last, first = max(block.words), min(after.words)  # if these two are in order, all pairs of the blocks are
         if last > first or sign == ">":
             raise Wrong(span, difference(first, last))
         if rank[last] == rank[first]:
@@ -217,43 +221,6 @@ def check_order(order: StatedOrder, expected: Sequence[frozenset[str]]) -> None:
         first, last = min(block.words), max(block.words)
         if rank[first] != rank[last]:
             raise Wrong(block.span, difference(first, last))
-
-
-def ordinal(depth: int) -> str:
-    """Return the ordinal of the letters at `depth`, counted from 0."""
-    return ORDINALS[depth] if depth < len(ORDINALS) else f"{depth + 1}th"
-
-
-def letter(word: str, depth: int) -> str:
-    """Return the letter of `word` at `depth`, counted from 0; "" after its end."""
-    return word[depth : depth + 1]
-
-
-def position(character: str) -> int:
-    """Return the number in the alphabet; 0 for the end of a word and other characters, which precede all letters."""
-    return ord(character.lower()) - ord("a") + 1 if character.isascii() and character.isalpha() else 0
-
-
-def spelled(word: str, depth: int, source: str | None = None) -> str:
-    """Write a letter as worked answers do, `"ant"="a" (1)`; `source`: a word whose letter is given instead."""
-    character = letter(word if source is None else source, depth)
-    return f'"{word}"="{character}" ({position(character)})'
-
-
-def reminder(word: str, depth: int) -> str:
-    """Return the true statement about a word's letter at `depth`."""
-    return f"the {ordinal(depth)} letter is {spelled(word, depth)}"
-
-
-def parting(one: str, other: str) -> int:
-    """Return the first index at which two words differ."""
-    return next(depth for depth in range(len(one) + 1) if letter(one, depth) != letter(other, depth))
-
-
-def difference(one: str, other: str) -> str:
-    """State the letters in which two words differ, but not which word comes first."""
-    depth = parting(one, other)
-    return f"in the {ordinal(depth)} letter, {spelled(one, depth)} and {spelled(other, depth)}"
 
 
 def _mentions(line: str, known: Vocabulary, offset: int) -> Iterator[Mention]:
@@ -265,7 +232,7 @@ def _mentions(line: str, known: Vocabulary, offset: int) -> Iterator[Mention]:
             yield from (_mention(w[0], inside + w.start(), inside + w.end(), known) for w in _UNQUOTED.finditer(value))
         elif kind == "bare" and (value.lower() not in ("and", "then") or value.lower() in known):
             yield _mention(value, offset + start, offset + end, known)
-        elif listing and (value == "(" or (value in (".", "!", ";") and before != "digits")):
+        elif listing and (value == "(" or (value in (".", "!", ";") and before != "digits")):  # `1.` is a bullet
             return
         listing = listing or kind in ("quoted", "bare")
         before = kind
@@ -356,7 +323,7 @@ class _Reader:
             blocks.append(following[0])
             at = following[1]
         if not any(word.lower() in self.known for block in blocks for word in block.words):
-            return None, at
+            return None, at  # no word of the question: prose
         if set(signs) == {">"}:
             blocks, signs = blocks[::-1], ["<"] * len(signs)
         if signs or alone or (blocks[0].number and len(blocks[0].mentions) > 1):

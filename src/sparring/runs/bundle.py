@@ -20,7 +20,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from huggingface_hub import try_to_load_from_cache
 from sparring.common.errors import ConfigError
 from sparring.common.files import read_json
 from sparring.common.records import HUB
+from sparring.common.schema import PATH, SCRIPT, marked
 from sparring.config.factory import role_fields
 from sparring.config.recipe import Recipe
 from sparring.core.attempts import redacted
@@ -150,7 +151,7 @@ def calls(run: Path) -> set[str]:
 
 
 class Packing:
-    """Collects the files that a recipe names.
+    """Collects the files that a recipe names in the fields that are marked PATH or SCRIPT.
 
     `table` is the recipe's table with their paths replaced by names in the bundle; `files` maps names to paths.
     """
@@ -160,54 +161,68 @@ class Packing:
         phases = zip(recipe.phases, table["phase"], strict=True)
         self.table = {
             **table,
-            **{name: self._packed(table.get(name, {}), name) for name in ("learner", "task")},
+            "learner": self._packed(ModelSource, table.get("learner", {}), "learner"),
+            "task": self._packed(type(recipe.task), table.get("task", {}), "task"),
             "phase": [self._phase(phase.method, raw, f"phase.{n}") for n, (phase, raw) in enumerate(phases, start=1)],
         }
 
-    def _phase(self, method: Any, table: dict[str, Any], where: str) -> dict[str, Any]:
+    def _phase(self, method: Any, table: Mapping[str, Any], where: str) -> dict[str, Any]:
         """Pack a phase's table. Paths of speakers stay: a replay never calls them, and the ledger keys contain them."""
-        roles = role_fields(type(method))
-        with_speaker = [role for role in roles if hasattr(getattr(method, role), "speaker")]
-        safe = {key: without_secrets(inner) if key in roles else inner for key, inner in table.items()}
+        packed = self._packed(type(method), table, where)
+        for role in role_fields(type(method)):
+            partner, settings = getattr(method, role), without_secrets(table[role])
+            has_speaker = hasattr(partner, "speaker")
+            packed[role] = settings if has_speaker else self._packed(type(partner), settings, f"{where}.{role}")
+        return packed
+
+    def _packed(self, kind: type, table: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """Replace the paths in `table`, the settings of a `kind`, by names in the bundle; `where` is its dotted key."""
+        collect = dict.fromkeys(marked(kind, PATH), self._path) | dict.fromkeys(marked(kind, SCRIPT), self._script)
         return {
-            key: inner if key in with_speaker else self._packed(inner, f"{where}.{key}") for key, inner in safe.items()
+            key: _each_text(collect[key], value, f"{where}.{key}") if key in collect else value
+            for key, value in table.items()
         }
 
-    def _packed(self, value: Any, where: str) -> Any:
-        """Replace all paths in plain data; `where` is its dotted key."""
-        if isinstance(value, dict):
-            return {key: self._packed(inner, f"{where}.{key}") for key, inner in value.items()}
-        if isinstance(value, list):
-            return [self._packed(inner, f"{where}.{number}") for number, inner in enumerate(value, start=1)]
-        return self._text(value, where) if isinstance(value, str) else value
-
-    def _text(self, text: str, where: str) -> str:
-        """Return `text`; if it is a path on this machine, collect the files and return their name in the bundle."""
-        name, script, function = text.partition(".py:")
-        path = Path(f"{name}.py" if script else text)
-        if not _is_path(path, text, where):
+    def _path(self, text: str, where: str) -> str:
+        """Collect the file or folder `text` and return its name in the bundle; return another value as it is."""
+        path = Path(text)
+        if not _is_packable(text, where):
             return text
-        if path.is_dir():
-            _check_base(path)
-            names = {file: file.relative_to(path.parent) for file in path.rglob("*")}
-        else:  # a script may import the modules beside it
-            names = {file: Path(file.name) for file in (path.parent.glob("*.py") if script else [path])}
-        self.files |= {f"files/{where}/{name}": file for file, name in names.items() if file.is_file()}
-        return f"{PACKED}{where}/{path.name}" + (f":{function}" if script else "")
+        _check_base(path)
+        return self._collected(path, path.rglob("*") if path.is_dir() else [path], where)
+
+    def _script(self, text: str, where: str) -> str:
+        """Collect the file of `path/to/file.py:function`, and the scripts beside it, which it may import."""
+        name, is_script, function = text.partition(".py:")
+        path = Path(f"{name}.py")
+        if not is_script or not os.path.isfile(path):
+            return text
+        return f"{self._collected(path, path.parent.glob('*.py'), where)}:{function}"
+
+    def _collected(self, path: Path, files: Iterable[Path], where: str) -> str:
+        """Add `files`, which lie in the folder of `path` or below it; return the name of `path` in the bundle."""
+        self.files |= {f"files/{where}/{file.relative_to(path.parent)}": file for file in files if file.is_file()}
+        return f"{PACKED}{where}/{path.name}"
 
 
-def _is_path(path: Path, text: str, where: str) -> bool:
-    """Tell whether `text`, the value of the key `where`, means the existing `path`.
+def _each_text(collect: Callable[[str, str], str], value: Any, where: str) -> Any:
+    """Replace `value`, a text or a list of texts, by what `collect` returns; `where` is its dotted key."""
+    if isinstance(value, list):
+        return [_each_text(collect, item, f"{where}.{number}") for number, item in enumerate(value, start=1)]
+    return collect(value, where) if isinstance(value, str) else value
 
-    A bare word such as "random" is a value, even if there is a file of that name.
+
+def _is_packable(text: str, where: str) -> bool:
+    """Tell whether `text`, the value of the key `where`, names a file or folder of this machine that can be packed.
+
+    Raise ConfigError for a learner whose folder is gone.
     """
-    key = where.rpartition(".")[2]
-    if text == ModelSource.model or not ("/" in text or path.suffix or key in ("model", "source")):
+    if where == "learner.model" and text == ModelSource.model:
         return False
-    exists = os.path.exists(path)  # unlike path.exists(), False for a prompt that is too long for a path
+    exists = os.path.exists(text)
     if where == "learner.model" and not exists and (text.startswith((".", "/", "~")) or text.count("/") > 1):
         raise ConfigError(f"the learner's initial model {text} does not exist; run this where the run was trained")
-    return exists and not Path.cwd().is_relative_to(path.resolve())
+    return exists and not Path.cwd().is_relative_to(Path(text).resolve())  # the working directory holds much else
 
 
 def _check_base(folder: Path) -> None:

@@ -7,17 +7,16 @@ device that is too small for two models it takes turns with the learner (`offloa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
-
-from annotated_types import Gt
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sparring.common.errors import ConfigError
+from sparring.common.schema import keys
 from sparring.core.attempts import as_messages
 from sparring.core.chat import Chat
 from sparring.core.speaker import PARTNER, Reply, Sampling
-from sparring.models.source import ModelSource, Precision, Quantization, Thoughts, check_model
+from sparring.models.source import ModelSettings, ModelSource, Thoughts, check_model
 
 if TYPE_CHECKING:
     from sparring.inference.model import LanguageModel
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Local:
+class Local(ModelSettings):
     """A causal language model by folder or hub id; its settings are named as the learner's.
 
     `offload`: keep its weights on the device only while it decodes, and the learner's off the device meanwhile.
@@ -34,21 +33,14 @@ class Local:
     name: ClassVar[str] = "local"
     admits: ClassVar[bool] = True  # nothing leaves this process
 
-    model: str
-    chat_template: str | None = None
-    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     thinking: Thoughts = "hidden"
-    dtype: Precision = "auto"
-    device: str = "auto"
-    slots: Annotated[int, Gt(0)] = 128
-    quantization: Quantization | None = None
     offload: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.model == "tiny":
             raise ConfigError("model = 'tiny' is untrained: it is created anew for each run; give a trained model")
-        self._source()
+        super().__post_init__()
 
     def ready(self) -> None:
         """Raise ConfigError if `model` looks like a folder and is not there. A replay skips this check."""
@@ -58,12 +50,8 @@ class Local:
     def _voice(self) -> ModelSpeaker:
         from sparring.inference.model_speaker import ModelSpeaker  # noqa: PLC0415 - slow to start, and a recipe is read without it
 
-        return ModelSpeaker(_shared(self._source(), self.offload), PARTNER, ("local", self.seed))
-
-    def _source(self) -> ModelSource:
-        """Return the model and how to load it; ConfigError if the settings do not fit each other."""
-        own = ("seed", "offload", "_voice")
-        return ModelSource(**{key: setting for key, setting in vars(self).items() if key not in own})
+        source = ModelSource(**{name: getattr(self, name) for name in keys(ModelSettings)})
+        return ModelSpeaker(_shared(source, self.offload), PARTNER, ("local", self.seed))
 
     def request(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Mapping[str, Any]:
         """Return everything that determines a reply (see `attempts.Recordable`)."""

@@ -21,6 +21,7 @@ from annotated_types import Ge
 
 from sparring.common.errors import ConfigError
 from sparring.common.records import HUB, READERS, Record, draw_split, read_records, without_duplicates
+from sparring.common.schema import FilePath
 from sparring.common.seeds import digest
 from sparring.core.chat import question
 from sparring.core.task import Problem, RowTask
@@ -45,7 +46,7 @@ class Gsm8k(RowTask):
 
     name: ClassVar[str] = "gsm8k"
 
-    source: str = "openai/gsm8k"
+    source: FilePath = "openai/gsm8k"
     train: Annotated[int, Ge(1)] | None = None
     development: Annotated[int, Ge(0)] = 500
     test: Annotated[int, Ge(0)] | None = None

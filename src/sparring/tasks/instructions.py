@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from sparring.common.errors import ConfigError, nearest
 from sparring.common.records import Record, Size, Sources
+from sparring.common.schema import FilePath
 from sparring.common.seeds import digest
 from sparring.core.chat import question
 from sparring.core.task import Problem, RowTask
@@ -33,9 +34,9 @@ class Instructions(RowTask):
 
     name: ClassVar[str] = "instructions"
 
-    train: str
-    development: str | None = None
-    test: str | None = None
+    train: FilePath
+    development: FilePath | None = None
+    test: FilePath | None = None
     development_size: Size | None = None
     test_size: Size | None = None
     seed: int = 0

@@ -20,6 +20,7 @@ from pydantic import BeforeValidator, PlainSerializer
 
 from sparring.common.errors import ConfigError, nearest
 from sparring.common.records import Record, Size, Sources, check_text
+from sparring.common.schema import FilePath, ScriptFunction
 from sparring.common.seeds import digest
 from sparring.core.chat import LEARNER, SYSTEM, USER, Chat, message, question
 from sparring.core.task import Problem, RowTask
@@ -56,9 +57,9 @@ class Table(RowTask):
 
     name: ClassVar[str] = "table"
 
-    train: str
-    development: str | None = None
-    test: str | None = None
+    train: FilePath
+    development: FilePath | None = None
+    test: FilePath | None = None
     development_size: Size | None = None
     test_size: Size | None = None
     seed: int = 0
@@ -68,7 +69,7 @@ class Table(RowTask):
     rationale_column: str | None = None
     category_column: str | None = None
     choices_column: str | None = None
-    right: str | None = None
+    right: ScriptFunction | None = None
     layout: Annotated[StepFormat, BeforeValidator(_step_format), PlainSerializer(lambda value: value.name)] = LINES
 
     def __post_init__(self) -> None:

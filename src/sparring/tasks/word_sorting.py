@@ -26,7 +26,8 @@ from sparring.common.seeds import digest
 from sparring.core.chat import question
 from sparring.core.task import Pool, Problem, Split
 from sparring.parsing import sorting
-from sparring.parsing.sorting import Block, Place, Span, Spelling, StatedOrder, Wrong, letter, ordinal, position
+from sparring.parsing.letters import difference, letter, ordinal, parting, position, reminder, spelled
+from sparring.parsing.sorting import Block, Place, Span, Spelling, StatedOrder, Wrong
 from sparring.parsing.steps import COMPACT, FINAL, NUMBERED, Fault, Step, StepFormat
 
 WordSet = frozenset[str]
@@ -124,8 +125,7 @@ class WordSorting:
         return kept + gap + "\n".join(left)
 
     def hint(self, problem: Problem, answer: str, rng: random.Random) -> str:
-        """Easy: the order of two words, those of the first mistake if any. Paper: the reason of the first mistake, or
-        the letters in which two words differ."""
+        """Easy: the order of two words, of the first mistake if any. Paper: its reason, or how two words differ."""
         mistake = self._first_mistake(problem, answer)
         if self.range == "easy":
             one, other = sorting.neighbours(sorted(problem.data["words"]), rng, mistake[1].about if mistake else ())
@@ -133,15 +133,15 @@ class WordSorting:
         if mistake:
             return f"Check step ({mistake[0].label}): {mistake[1]}."
         label, one, other = self._topic(problem, answer, rng)
-        return f"Check step ({label}): {sorting.difference(one, other)}."
+        return f"Check step ({label}): {difference(one, other)}."
 
     def false_claim(self, problem: Problem, answer: str, rng: random.Random) -> str:
         """Return a remark worded like a hint, with two words or their letters exchanged."""
         label, one, other = self._topic(problem, answer, rng)
         if self.range == "easy":
             return f"check: {other}<{one}"
-        depth = sorting.parting(one, other)
-        claimed = f"{sorting.spelled(one, depth, other)} and {sorting.spelled(other, depth, one)}"
+        depth = parting(one, other)
+        claimed = f"{spelled(one, depth, other)} and {spelled(other, depth, one)}"
         return f"Check step ({label}): in the {ordinal(depth)} letter, {claimed}."
 
     def _first_mistake(self, problem: Problem, answer: str) -> tuple[Step, Wrong] | None:
@@ -197,7 +197,7 @@ def _wrong_pick(words: Sequence[str], steps: Sequence[Step]) -> tuple[Step, Wron
             sorting.check_words(listing.mentions, left)
             pair = left.pop(0), listing.words[0]
             if pair[0] != pair[1]:
-                raise Wrong(listing.span, sorting.difference(*pair), pair)
+                raise Wrong(listing.span, difference(*pair), pair)
         except Wrong as wrong:
             return step, wrong
     return None
@@ -325,11 +325,11 @@ class _Board:
             if len(words) == 1 or not spelling.fits(depth):
                 if any(spelling.fits(earlier) for earlier in range(depth)):
                     return  # a repeated reason
-                raise Wrong(spelling.span, sorting.reminder(word, depth - (len(words) == 1)))
+                raise Wrong(spelling.span, reminder(word, depth - (len(words) == 1)))
             self.take_subpart(Block("", tuple(sorting.Mention(one, spelling.span) for one in words), spelling.span))
         sorting.check_words([spelling.mention], self.within(self.top.words - self.top.spelt))
         if not spelling.fits(self.top.depth):
-            raise Wrong(spelling.span, sorting.reminder(word, self.top.depth))
+            raise Wrong(spelling.span, reminder(word, self.top.depth))
         self.top.spelt.add(word)
         step, span = self.top.spelt_at or (self.step, spelling.span)
         self.top.spelt_at = self.step, (span[0] if step is self.step else spelling.span[0], spelling.span[1])
@@ -384,7 +384,7 @@ class _Board:
         return " < ".join(number + self.written(block) for number, block in zip(numbers, blocks, strict=True))
 
     def spelled(self, words: WordSet, depth: int) -> str:
-        return ", ".join(sorting.spelled(word, depth) for word in self.within(words))
+        return ", ".join(spelled(word, depth) for word in self.within(words))
 
     def written(self, block: WordSet) -> str:
         words = " ? ".join(f'"{word}"' for word in self.within(block))

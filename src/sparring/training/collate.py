@@ -27,9 +27,10 @@ class PaddedBatch:
 def pad(rows: Sequence[TrainingRow], device: torch.device | str = "cpu", pad_id: int = 0) -> PaddedBatch:
     """Stack `rows`, padded on the right to the longest."""
     longest = max(len(row.ids) for row in rows)
-    ids = [[*row.ids, *[pad_id] * (longest - len(row.ids))] for row in rows]
-    attention = [[1] * len(row.ids) + [0] * (longest - len(row.ids)) for row in rows]
-    weights = [[*row.weights, *[0.0] * (longest - len(row.ids))] for row in rows]
+    padding = [longest - len(row.ids) for row in rows]
+    ids = [[*row.ids, *[pad_id] * n] for row, n in zip(rows, padding, strict=True)]
+    attention = [[1] * len(row.ids) + [0] * n for row, n in zip(rows, padding, strict=True)]
+    weights = [[*row.weights, *[0.0] * n] for row, n in zip(rows, padding, strict=True)]
     return PaddedBatch(
         torch.tensor(ids, device=device),
         torch.tensor(attention, device=device),
@@ -46,8 +47,9 @@ def bucketed(lengths: Sequence[int], rows_each: Sequence[int], budget: int) -> I
     group: list[int] = []
     n_rows = 0
     for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
-        longest = lengths[group[0]] if group else 0
-        if group and longest * (n_rows + rows_each[index]) > budget:
+        longest = lengths[group[0]] if group else 0  # the first piece of a group is its longest
+        padded_tokens = longest * (n_rows + rows_each[index])
+        if group and padded_tokens > budget:
             yield group
             group, n_rows = [], 0
         group.append(index)

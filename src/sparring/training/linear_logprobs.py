@@ -41,7 +41,9 @@ class Head:
         device = states_ND.device.type
         if torch.is_autocast_enabled(device):
             states_ND = states_ND.to(torch.get_autocast_dtype(device))
-        plan = _Plan(self.scale, self.cap, max(1, chunk // len(self.weight_VD)), torch.is_grad_enabled())
+        chunk_tokens = max(1, chunk // len(self.weight_VD))
+        # Inside `forward` gradients are always off, so whether they are needed is noted here.
+        plan = _Plan(self.scale, self.cap, chunk_tokens, torch.is_grad_enabled())
         apply: Callable[..., Tensor] = _LogProbs.apply
         return apply(states_ND, self.weight_VD, self.bias_V, ids_N, expected_N, plan)
 
@@ -90,7 +92,7 @@ class _HeadGradient:
         if self.bias_V is not None:
             self.bias_V += slopes_NV.sum(dim=0)
         slopes_VN = slopes_NV.to(states_ND.dtype).t()
-        if self.weight_VD.dtype == states_ND.dtype:
+        if self.weight_VD.dtype == states_ND.dtype:  # then the product needs no memory of its own
             self.weight_VD.addmm_(slopes_VN, states_ND[chunk])
         else:
             self.weight_VD += slopes_VN @ states_ND[chunk]
@@ -125,7 +127,8 @@ class _Projection:
         """Compute the softmax of one chunk."""
         logits_NV = self.plan.logits(self.states_ND[chunk], self.weight_VD, self.bias_V)
         cap_slope_NV = self.plan.cap_slope(logits_NV) if self.plan.needs_gradient else None
-        chosen_N, max_N = logits_NV.gather(1, self.ids_N[chunk, None])[:, 0], logits_NV.amax(dim=1)
+        chosen_N = logits_NV.gather(1, self.ids_N[chunk, None])[:, 0]
+        max_N = logits_NV.amax(dim=1)  # subtracted, so that exp cannot overflow
         exp_NV = logits_NV.sub_(max_N[:, None]).exp_()  # in place, the logits are not needed any more
         sum_N = exp_NV.sum(dim=1)
         return _Softmax(exp_NV, sum_N, cap_slope_NV, chosen_N - max_N - sum_N.log())
@@ -173,7 +176,7 @@ class _LogProbs(torch.autograd.Function):
             logprobs_N[chunk] = softmax.logprobs_N
             if gradient_ND is not None:
                 gradient_ND[chunk] = projection.state_gradient(chunk, softmax, head_gradient)
-            elif plan.needs_gradient and len(ids_N) <= plan.chunk_tokens:
+            elif plan.needs_gradient and len(ids_N) <= plan.chunk_tokens:  # the only chunk
                 kept_softmax = softmax
         ctx.save_for_backward(states_ND, weight_VD, bias_V, ids_N, gradient_ND)
         ctx.plan, ctx.head_gradient, ctx.kept_softmax = plan, head_gradient, kept_softmax
@@ -207,7 +210,8 @@ def _common_factor(actual_N: Tensor, expected_N: Tensor) -> Tensor | None:
     """Return the factor by which `actual_N` is `expected_N`, up to rounding; None if there is none."""
     if not len(actual_N):
         return None
-    largest = expected_N.abs().argmax()
+    largest = expected_N.abs().argmax()  # where rounding matters least
     factor = actual_N[largest] / expected_N[largest]
-    is_equal = (actual_N - factor * expected_N).abs() <= 8 * torch.finfo(actual_N.dtype).eps * actual_N.abs()
+    rounding_N = 8 * torch.finfo(actual_N.dtype).eps * actual_N.abs()
+    is_equal = (actual_N - factor * expected_N).abs() <= rounding_N  # False for NaN: all expected were 0
     return factor if bool(is_equal.all()) else None

@@ -43,11 +43,12 @@ class Fork:
     def of(cls, ids_BT: Tensor, lengths_B: Tensor, shared_P: Tensor) -> Fork:
         """Fork pairs of rows of lengths `lengths_B`, of which each shares its first `shared_P` tokens."""
         first_P1, second_P1, shared_P1 = lengths_B[0::2, None], lengths_B[1::2, None], shared_P[:, None]
-        pairs, longest = len(shared_P), int((first_P1 + second_P1 - shared_P1).max())
+        forked_P1 = first_P1 + second_P1 - shared_P1  # lengths of the forked rows
+        pairs, longest = len(shared_P), int(forked_P1.max())
         columns_1L = torch.arange(longest, device=ids_BT.device)[None]
         in_first_PL = columns_1L < first_P1  # the prompt and the first reply; the second reply follows
         positions_PL = torch.where(in_first_PL, columns_1L, columns_1L - first_P1 + shared_P1)
-        last = ids_BT.shape[1] - 1
+        last = ids_BT.shape[1] - 1  # later positions are padding of the forked row, where any token will do
         first_ids_PL, second_ids_PL = (ids_BT[row::2].gather(1, positions_PL.clamp(max=last)) for row in (0, 1))
         # The second reply sees nothing of the first.
         in_first_reply_PL = in_first_PL & (columns_1L >= shared_P1)
@@ -65,6 +66,7 @@ def _indices_BT(ids_BT: Tensor, first_P1: Tensor, shared_P1: Tensor, pairs: int,
     """Where token t of row b lies in forked rows of `longest` tokens, one after the other."""
     tokens_1T = torch.arange(ids_BT.shape[1], device=ids_BT.device)[None]
     second_PT = torch.where(tokens_1T < shared_P1, tokens_1T, first_P1 + tokens_1T - shared_P1)
+    # The first row of a pair lies unchanged at the beginning. Padding of either row may point past the end.
     in_pair_P2T = torch.stack((tokens_1T.expand_as(second_PT), second_PT), dim=1).clamp(max=longest - 1)
     offsets_P11 = torch.arange(pairs, device=ids_BT.device)[:, None, None] * longest
     return (in_pair_P2T + offsets_P11).flatten(0, 1)
@@ -73,8 +75,9 @@ def _indices_BT(ids_BT: Tensor, first_P1: Tensor, shared_P1: Tensor, pairs: int,
 def shared_prefixes(rows: Sequence[TrainingRow]) -> list[int] | None:
     """Count the leading untrained tokens that the two rows of each pair share; None if forking does not pay."""
     shared = [_common_prefix(rows[first], rows[first + 1]) for first in range(0, len(rows), 2)]
-    forked = [len(rows[2 * i].ids) + len(rows[2 * i + 1].ids) - count for i, count in enumerate(shared)]
-    all_tokens = sum(len(row.ids) for row in rows)
+    lengths = [len(row.ids) for row in rows]
+    forked = [first + second - count for first, second, count in zip(lengths[0::2], lengths[1::2], shared, strict=True)]
+    all_tokens = sum(lengths)
     pays = sum(shared) >= MIN_SAVED * all_tokens and max(forked) <= MAX_FORKED_TOKENS
     return shared if pays and all(shared) else None
 
@@ -82,7 +85,8 @@ def shared_prefixes(rows: Sequence[TrainingRow]) -> list[int] | None:
 def _common_prefix(row: TrainingRow, other: TrainingRow) -> int:
     count = 0
     for index, (token, other_token) in enumerate(zip(row.ids, other.ids, strict=False)):
-        if token != other_token or row.weights[index] or other.weights[index]:
+        is_trained = row.weights[index] or other.weights[index]  # its log-probability is needed in each row
+        if token != other_token or is_trained:
             break
         count += 1
     return count

@@ -90,8 +90,9 @@ class Derivation:
             sides = (self._last, *sides)
         self._last = sides[-1]
         slip = self._check_equation(sides) if len(sides) > 1 else None
-        number_alone = statement.says == "alone" and statement.value is not None
-        if slip is None and (statement.says == "answer" or (number_alone and last)):
+        is_number_alone = statement.says == "alone" and statement.value is not None
+        is_answer = statement.says == "answer" or (is_number_alone and last)
+        if slip is None and is_answer:
             slip = self._check_answer(sides[-1])
         elif len(sides) == 1:
             slip = self._check_mention(statement)
@@ -103,8 +104,10 @@ class Derivation:
             return None
         for candidate, _ in reductions(self.expression):
             head = form(candidate, {})
+            if head.mark in self._facts:
+                continue
             value = number_form(head.value)
-            if head.mark not in self._facts and any(replaced(reading, head, value) for reading in self._readings()):
+            if any(replaced(reading, head, value) for reading in self._readings()):
                 return candidate
         return next((candidate for reading in self._readings() for candidate in _operations(reading)), None)
 
@@ -122,7 +125,7 @@ class Derivation:
 
     def _is_available(self, head: Form) -> bool:
         """Return whether `head` may be calculated now, or again."""
-        if not head.kind:
+        if not head.kind:  # a number: the sign of an operand may belong to its operator
             return head.value in self._numbers or abs(head.value) in map(abs, operands(self.problem))
         if head.mark in self._facts or head.mark == self.problem.mark:
             return True
@@ -190,7 +193,8 @@ class Derivation:
     def _check_calculation(self, sides: Sequence[Side]) -> Slip | None:
         first, last = sides[0].expression, sides[-1].expression
         head, head_of_values = self._form_of(first), self._form_of_values(first)
-        head = self.problem if names(first) and self._is_problem(head) else head
+        if names(first) and self._is_problem(head):
+            head = self.problem
         heads = [head] if head_of_values is None else [head, head_of_values]
         if isinstance(first, Operation) and not any(map(self._is_available, heads)):
             return self._foreign_slip(sides[0], head)
@@ -229,7 +233,7 @@ class Derivation:
         span = min(before.start, after.start), max(before.end, after.end)
         uncalculated = names(before.expression) - self.result.keys()
         if follows(old, new):
-            if not uncalculated or isinstance(before.expression, str):
+            if not uncalculated or isinstance(before.expression, str):  # `A = (1 + 2)` only repeats what A stands for
                 return None
             return Slip(*span, f"{min(uncalculated)} has not been calculated", self._pending())
         old_value, new_value = self._form_of_values(before.expression), self._form_of_values(after.expression)

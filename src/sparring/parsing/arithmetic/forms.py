@@ -59,7 +59,9 @@ def negative(form: Form) -> Form:
 
 def total(forms: Iterable[Form]) -> Form:
     """Return the sum of `forms`."""
-    parts = [part for form in forms for part in (form.parts if form.kind == "+" else (form,))]
+    parts: list[Form] = []
+    for form in forms:
+        parts.extend(form.parts if form.kind == "+" else (form,))  # a sum in a sum needs no brackets
     signed = unsigned = value = 0
     for part in parts:
         value += part.value
@@ -70,10 +72,10 @@ def total(forms: Iterable[Form]) -> Form:
 
 def product(forms: Iterable[Form]) -> Form:
     """Return the product of `forms`, with the minus signs of brackets moved outside."""
-    flips = 0
+    n_minus_signs = 0
     parts: list[Form] = []
     for form in forms:
-        flips += form.kind == "-"
+        n_minus_signs += form.kind == "-"
         bare = form.parts[0] if form.kind == "-" else form
         parts.extend(bare.parts if bare.kind == "*" else (bare,))
     signed = unsigned = value = 1
@@ -82,7 +84,7 @@ def product(forms: Iterable[Form]) -> Form:
         signed = signed * part.mark[0] % _PRIME
         unsigned = unsigned * part.mark[1] % _PRIME
     result = Form("*", tuple(parts), value, (signed, unsigned))
-    return negative(result) if flips % 2 else result
+    return negative(result) if n_minus_signs % 2 else result
 
 
 def form(expression: Expression, known: Mapping[str, Form]) -> Form:
@@ -154,7 +156,8 @@ def follows(before: Form, after: Form) -> bool:
     if not after.kind or before.mark == after.mark or len(operands(after)) > len(operands(before)):
         return True
     before, after = _spread(before), _spread(after)
-    return any(_matches(before, after, kind) for kind in "+*" if kind in (_kind(before), _kind(after)))
+    kinds = (_kind(before), _kind(after))
+    return any(_matches(before, after, kind) for kind in "+*" if kind in kinds)
 
 
 _MOST_PARTS = 7  # parts without an equal counterpart; above it, equal values suffice (the search is exponential)
@@ -171,7 +174,7 @@ def _matches(before: Form, after: Form, kind: str) -> bool:
     """
     befores, afters = _parts(before, kind), _parts(after, kind)
     for part in list(afters):  # first remove equal parts from both sides
-        marks = (part.mark, _negated(part.mark)) if kind == "*" else (part.mark,)
+        marks = (part.mark, _negated(part.mark)) if kind == "*" else (part.mark,)  # values agree, so signs do overall
         alike = (candidate for candidate in befores if candidate.mark in marks and candidate.kind == part.kind)
         same = part if part in befores else next(alike, None)
         if same is not None:
@@ -189,9 +192,11 @@ def _parts(form: Form, kind: str) -> list[Form]:
 def _assigns(befores: Sequence[Form], afters: Sequence[Form], kind: str, has_zero_factor: bool) -> bool:
     """Return whether `befores` can be divided into groups, one per part of `afters`, that evaluate to it."""
     if not afters:
-        return has_zero_factor or _combined(befores, kind) == (0 if kind == "+" else 1)
+        neutral = 0 if kind == "+" else 1
+        return has_zero_factor or _combined(befores, kind) == neutral
     first, rest = afters[0], afters[1:]
-    for size in range(1, 2 if first.kind else len(befores) + 1):  # only a number can be the value of several parts
+    largest = 1 if first.kind else len(befores)  # only a number can be the value of several parts
+    for size in range(1, largest + 1):
         for taken in combinations(range(len(befores)), size):
             group = [befores[index] for index in taken]
             if _gives(group, first, kind):
