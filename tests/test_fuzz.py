@@ -277,7 +277,7 @@ def _discussant(reply: str) -> str:
 
 
 def read_program(output: str) -> str:
-    return command._read(output.encode("utf-8", "surrogatepass"))
+    return command.read_output(output.encode("utf-8", "surrogatepass"))
 
 
 def anything(found: Any) -> bool:
@@ -293,8 +293,8 @@ def none(found: Any) -> bool:
 STEPS = [ATTEMPT, "(1) a\n(1.2) b\n(Final response) c"]
 EDITS = ["10+5=15\n15", "3+7=10\n10+5=15\n15", ATTEMPT, "10+5=16\n16"]
 READERS = [
-    Reader("judge, pointwise", POINTWISE._number, ["Score: 7", "so\nScore: 10", "**score: 2.5**"], is_score),
-    Reader("judge, pairwise", PAIRWISE._verdict, ["so [[A]]", "[[B]]", "[[C]] hm", "[A] [[B]]"], is_verdict),
+    Reader("judge, pointwise", POINTWISE.rating, ["Score: 7", "so\nScore: 10", "**score: 2.5**"], is_score),
+    Reader("judge, pairwise", PAIRWISE.verdict, ["so [[A]]", "[[B]]", "[[C]] hm", "[A] [[B]]"], is_verdict),
     Reader("judge, reward", _reward, ["0.25", "-1.5e-3", "7", "1e308"], is_reward),
     Reader("critic", _critic, FEEDBACK, is_fault),
     Reader("editor", _editor, EDITS, is_update, anything),
@@ -365,12 +365,12 @@ def test_a_million_replies_are_read_rightly_or_fail_with_a_name(reader):
 # ── near misses ─────────────────────────────────────────────────────────────────────────────────────────────
 
 MISSES: list[tuple[Callable[[str], Any], list[str]]] = [
-    (POINTWISE._number, ["", "7", "Score: 7\nScore: 8", "Score: 7\n\nscore: 7", "My score is 7", "Points: 7"]),
-    (lambda words: POINTWISE._number(f"so\nScore: {words}"), [
+    (POINTWISE.rating, ["", "7", "Score: 7\nScore: 8", "Score: 7\n\nscore: 7", "My score is 7", "Points: 7"]),
+    (lambda words: POINTWISE.rating(f"so\nScore: {words}"), [
         "", "7/10", "7 of 10", "7-8", "7 or 8", "7,5", ".5", "−7", "-7", "+-7", "0", "11", "10.01", "1e1", "1_0", "0x7",
         "NaN", "nan", "inf", "-inf", "seven", "VII", "½", "²", "٣", "７", "⑦", "7 ٣", "high", "<number>", ">7",
     ]),
-    (PAIRWISE._verdict, [
+    (PAIRWISE.verdict, [
         "A", "[A]", "[[a]]", "[[D]]", "[[А]]", "［［A］］", "[[A]", "[[ A ]]", "[[AB]]", "[[A/B]]", "[[A]] [[A]]",
         "[[1]]", "[[A]] or [[B]]", "not [[A]], not [[B]]", "[[]]", "((A))", "[[A\n]]", "[[tie]]", "\\[\\[A\\]\\]",
     ]),

@@ -18,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -26,13 +27,13 @@ import sparring
 from sparring.client.completion import ServerQuirks, error_message, read_completion
 from sparring.client.trouble import Trouble, retry_after
 from sparring.common.errors import ConfigError, ConversationError, TooLong, Unreadable
-from sparring.common.records import Record
 from sparring.core.attempts import clean
 from sparring.core.chat import Part
 from sparring.core.leakage import states_gold
 from sparring.core.partner import read_score
 from sparring.core.prompt import fill
 from sparring.core.speaker import MAX_REPLY_CHARACTERS, Reply, Sampling, text_reply
+from sparring.core.task import Problem
 from sparring.methods.saie import SAIE
 from sparring.parsing import answers, sorting, steps
 from sparring.parsing.arithmetic import equations, expressions
@@ -48,7 +49,8 @@ from sparring.speakers import command
 from sparring.speakers.scripted import Scripted
 from sparring.synthesis import overlap, rationales
 from sparring.synthesis.instructions import parse_list
-from sparring.tasks import gsm8k, multistep_arithmetic
+from sparring.tasks import multistep_arithmetic
+from sparring.tasks.gsm8k import Gsm8k
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
 from sparring.tasks.word_sorting import WordSorting
 from tests.fault_server import completion
@@ -230,9 +232,19 @@ def test_an_expression_takes_time_in_proportion(name):
 EASY = MultistepArithmetic(train=5, development=5, test=5)
 PAPER = MultistepArithmetic("paper", train=5, development=5, test=5)
 PICKED, SORTED = WordSorting(train=5, development=5, test=5), WordSorting("paper", train=5, development=5, test=5)
-GRADE = gsm8k.Gsm8k("rows")
 WORKED = "She has 3+4=<<3+4=7>>7 pens.\nTwice is <<7*2=14>>14.\n#### 14"
-PENS = gsm8k._problem(Record("row 1", {"question": "Ann has 3 pens and buys 4. How many?", "answer": WORKED}))
+
+
+def grade_school(**row: str) -> tuple[Gsm8k, Problem]:
+    """A task of one problem, and the problem."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "train.jsonl"
+        path.write_text(json.dumps(row))
+        task = Gsm8k(str(path), development=0, test=0)
+        return task, task.problems("train")[0]
+
+
+GRADE, PENS = grade_school(question="Ann has 3 pens and buys 4. How many?", answer=WORKED)
 POINTWISE, PAIRWISE = ModelJudge(Scripted(("x",)), mode="pointwise"), ModelJudge(Scripted(("x",)))
 OPTIONS = ("red", "green", "blue", "dark blue")
 VOCABULARY = sorting.vocabulary(["ant", "bee"])
@@ -291,8 +303,8 @@ READERS: dict[str, Callable[[str], Any]] = {
     "parse": expressions.parse,
     "explained": equations.explained,
     "statements": _statements,
-    "score": POINTWISE._number,
-    "verdict": PAIRWISE._verdict,
+    "score": POINTWISE.rating,
+    "verdict": PAIRWISE.verdict,
     "reward": read_score,
     "critic": _critic,
     "criticised": _criticised,
@@ -301,7 +313,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "states_gold": _states_gold,
     "list": parse_list,
     "words": lambda text: KNOWN.has_similar(overlap.split_words(text)),
-    "rationale": lambda text: rationales._relies_on_hint(EASY, PROBLEM, rationales._parse_rationale(EASY, text)),
+    "rationale": lambda text: rationales.relies_on_hint(EASY, PROBLEM, rationales.parse_rationale(EASY, text)),
     "server": lambda text: read_completion(text.encode(), ASKED, Sampling(stop=("\nFeedback: ",)), "partner"),
     "content": lambda text: read_completion(
         json.dumps(completion(text)).encode(), ASKED, Sampling(stop=("\n? ",)), "partner"
@@ -309,7 +321,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "error message": lambda text: error_message({"error": {"message": text}}),
     "quirks": lambda text: ServerQuirks().learn(text),
     "retry": lambda text: retry_after({"retry-after": text}),
-    "program": lambda text: command._read(text.encode()),
+    "program": lambda text: command.read_output(text.encode()),
     "clean": lambda text: clean(f"{text}\ud83d"),
     "sorting": lambda text: sorting.read_sorting(text, VOCABULARY),
     "stated": lambda text: sorting.stated(text, VOCABULARY),
@@ -386,9 +398,9 @@ def test_a_thought_counts_for_nothing():
 
 def test_a_pattern_of_the_users_sees_a_bounded_text():
     judge = ModelJudge(Scripted(("x",)), mode="pointwise", pattern=r"(?:\d|\d)*([0-9])\.")
-    assert judge._number("7." + " " * (answers.MATCHED - 2)) == 7
+    assert judge.rating("7." + " " * (answers.MATCHED - 2)) == 7
     with pytest.raises(Unreadable, match="at most 20,000 characters, and there are 20,001"):
-        judge._number("7." + " " * (answers.MATCHED - 1))
+        judge.rating("7." + " " * (answers.MATCHED - 1))
     assert answers.regex("x+", "x" * answers.MATCHED)
     assert not answers.regex("x+", "x" * (answers.MATCHED + 1))
 

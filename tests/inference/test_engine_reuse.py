@@ -11,6 +11,7 @@ from transformers import DynamicCache
 from sparring.core.speaker import Sampling
 from sparring.inference import engine as module
 from sparring.inference.engine import Engine
+from sparring.inference.kv_cache import KeyValueCache
 from sparring.inference.sequence import Completion, Request
 from tests.inference.test_engine import CONFIGS, exact, letters, network, prompts, replies
 
@@ -81,17 +82,18 @@ def test_only_what_is_new_in_a_next_turn_is_computed(slots):
 @pytest.mark.parametrize("name", ["llama", "mistral"])
 def test_what_the_cache_is_said_to_hold_are_the_keys_of_those_tokens(name, monkeypatch):
     monkeypatch.setattr(module, "COMPACTION_SHARE", 1)  # rows that ended stay for some steps
-    model, seen = exact(name), set()
+    model, caches, seen = exact(name), [], set()
+    monkeypatch.setattr(module, "KeyValueCache", lambda: caches.append(KeyValueCache()) or caches[-1])
 
     def watch(engine: Engine) -> None:
-        for place, row in enumerate(engine._cache.ids_BC):
-            ids = row[row >= 0].tolist()
-            if len(ids) and (place, tuple(ids)) not in seen:
-                seen.add((place, tuple(ids)))
+        for row, columns in enumerate(caches[-1].ids_BC):
+            ids = columns[columns >= 0].tolist()
+            if len(ids) and (row, tuple(ids)) not in seen:
+                seen.add((row, tuple(ids)))
                 with torch.no_grad():
                     layers = model(torch.tensor([ids]), past_key_values=DynamicCache()).past_key_values.layers
-                for layer, (keys, _) in zip(layers, engine._cache.tensors.values(), strict=True):
-                    torch.testing.assert_close(keys[place, :, : len(ids)], layer.keys[0])
+                for layer, (keys, _) in zip(layers, caches[-1].tensors.values(), strict=True):
+                    torch.testing.assert_close(keys[row, :, : len(ids)], layer.keys[0])
 
     conversations(model, Sampling(max_tokens=15), watch=watch, stop_ids=range(2, 7), slots=6, cache_tokens=900)
     lengths = {len(ids) for _, ids in seen}

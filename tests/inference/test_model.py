@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
@@ -116,20 +117,28 @@ def test_a_journal_keeps_its_replies_on_the_disk(tmp_path):
 
 
 def test_a_journal_whose_write_failed_goes_on_at_its_end(tmp_path, monkeypatch):
-    journal, replies = Journal(tmp_path / "j"), [Completion((n,), (-1.0,), "stop") for n in range(3)]
-    journal.put("0", replies[0])
-    file, write = journal._file, journal._file.write
+    replies, is_full = [Completion((n,), (-1.0,), "stop") for n in range(3)], []
+    open_file = Path.open
 
-    def fails(line):
-        write(line)
-        raise OSError(28, "full")
+    def opened(path, mode):
+        file = open_file(path, mode)
 
-    monkeypatch.setattr(journal, "_file", Mock(wraps=file, write=fails))
-    with pytest.raises(RunStopped, match="cannot write"):
-        journal.put("1", replies[1])
-    monkeypatch.setattr(journal, "_file", file)
-    journal.put("2", replies[2])
-    assert [journal.get(name) for name in "012"] == [replies[0], None, replies[2]]
+        def write(line):
+            file.write(line)
+            if is_full:
+                raise OSError(28, "full")
+
+        return Mock(wraps=file, write=write)
+
+    monkeypatch.setattr(Path, "open", opened)
+    with Journal(tmp_path / "j") as journal:
+        journal.put("0", replies[0])
+        is_full.append(True)
+        with pytest.raises(RunStopped, match="cannot write"):
+            journal.put("1", replies[1])
+        is_full.clear()
+        journal.put("2", replies[2])
+        assert [journal.get(name) for name in "012"] == [replies[0], None, replies[2]]
 
 
 def test_a_journal_cut_in_mid_line_keeps_what_is_whole(tmp_path):
@@ -244,8 +253,8 @@ def test_a_lora_learner_saves_its_adapters_and_is_restored(folder, tmp_path):
 
 def test_local_partners_of_one_model_share_its_weights(folder):
     first, second = Local(str(folder)), Local(str(folder), seed=1)
-    assert first._voice.model is second._voice.model
-    assert not any(p.requires_grad for p in first._voice.model.network.parameters())
+    assert first.language_model is second.language_model
+    assert not any(p.requires_grad for p in first.language_model.network.parameters())
     assert asyncio.run(first.reply(ASKED, Sampling(max_tokens=5))).completion_tokens <= 5
     with pytest.raises(ConfigError, match="untrained"):
         Local("tiny")

@@ -76,7 +76,6 @@ def test_the_same_call_under_way_is_one_call_whichever_role_asks(path):
 
     with Ledger(path) as ledger:
         assert {reply.text for reply in asyncio.run(main(ledger))} == {"a 1"}
-        assert not ledger._in_flight
     assert parrot.calls == ["a"]
 
 
@@ -238,11 +237,9 @@ def test_totals_add_up_by_role_round_and_model(path):
             ask(Served(Recorded(parrot, ledger, "critic"), "1", 1), "a")
         ask(Served(Recorded(parrot, ledger, "critic"), "1", 1), "a", "b")
         ask(Served(Recorded(parrot, ledger, "editor"), "1", 2), "c")
-    found = [total._replace(seconds=0) for total in totals(path)]
-    assert found == [
-        Total("one", "critic", "1", 1, "parrot", 3, 1, 14, 4, 0, 14.0, 0),
-        Total("one", "editor", "1", 2, "parrot", 1, 0, 7, 2, 0, 7.0, 0),
-    ]
+    critic, editor = totals(path)
+    assert critic == Total("one", "critic", "1", 1, "parrot", 3, 1, 14, 4, 0, 14.0, critic.seconds)
+    assert editor == Total("one", "editor", "1", 2, "parrot", 1, 0, 7, 2, 0, 7.0, editor.seconds)
     assert len(totals(path, "one")) == 2
     assert totals(path, "other") == []
 

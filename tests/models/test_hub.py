@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 
+import huggingface_hub
 import pytest
 
 from sparring.common.errors import ConfigError
@@ -30,9 +31,8 @@ print(time.monotonic() - begun)
 def asked(monkeypatch) -> list[str]:
     """The models that the hub was asked for, all of which it has."""
     names: list[str] = []
-    monkeypatch.setattr(hub, "_ask_hub", names.append)
-    monkeypatch.setattr(hub, "_cached", lambda name, revision: False)
-    hub._hub_problem.cache_clear()
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda api, name, timeout: names.append(name))
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda name, file, revision: None)
     return names
 
 
@@ -49,10 +49,10 @@ def test_what_is_a_path_or_no_hub_id_is_refused_and_never_asked_for(name, asked,
 
 def test_a_hub_id_is_asked_for_once(asked, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("Qwen/Qwen2.5-0.5B", "gpt2", "Qwen/Qwen2.5-0.5B"):
+    for name in ("owner/asked-once", "asked-once", "owner/asked-once"):
         hub.check_reachable(name)
         assert hub.how(name) == {"trust_remote_code": False}
-    assert asked == ["Qwen/Qwen2.5-0.5B", "gpt2"]
+    assert asked == ["owner/asked-once", "asked-once"]
     assert hub.how(str(tmp_path)) == {"trust_remote_code": False, "local_files_only": True}
 
 

@@ -160,7 +160,7 @@ def test_ten_thousand_replies_never_become_a_score_that_was_not_given():
     scored = 0
     for reply in babble(COUNT):
         try:
-            value = judge._number(reply)
+            value = judge.rating(reply)
         except Unreadable:
             continue
         scored += 1
@@ -176,7 +176,7 @@ def test_ten_thousand_replies_never_become_a_verdict_that_was_not_given():
     for reply in babble(COUNT):
         marks = sum(reply.count(f"[[{letter}]]") for letter in "ABC")
         try:
-            verdict = judge._verdict(reply)
+            verdict = judge.verdict(reply)
         except Unreadable:
             assert marks != 1
             continue

@@ -16,6 +16,7 @@ import pytest
 import sparring.runs.demo
 from sparring.cli.main import main
 from sparring.common.errors import ConfigError
+from sparring.config.factory import METHODS
 from sparring.config.recipe import load_table
 from sparring.runs.demo import ARMS, run_demo
 
@@ -140,9 +141,8 @@ def test_every_line_of_metrics_is_read_once(tmp_path, monkeypatch):
     assert len(read) == len(set(read)) == len(path.read_text().splitlines())
 
 
-def test_all_arms_are_the_default():
-    assert ARMS == ("sft", "saie", "tripost", "thought_preference", "response_preference")
-    assert {sparring.runs.demo._arm(name, Path("x"), 0).name for name in ARMS} == set(ARMS)
+def test_every_method_has_an_arm():
+    assert set(ARMS) == set(METHODS)
 
 
 def test_an_unknown_arm_is_named_before_anything_is_run(tmp_path):

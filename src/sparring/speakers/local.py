@@ -55,14 +55,19 @@ class Local:
         check_model(self.model)
 
     @cached_property
+    def language_model(self) -> LanguageModel:
+        """The frozen model, loaded at the first use; equal settings share it."""
+        return _shared(self._source(), self.offload)
+
+    @cached_property
     def _voice(self) -> ModelSpeaker:
         from sparring.inference.model_speaker import ModelSpeaker  # noqa: PLC0415 - slow to start, and a recipe is read without it
 
-        return ModelSpeaker(_shared(self._source(), self.offload), PARTNER, ("local", self.seed))
+        return ModelSpeaker(self.language_model, PARTNER, ("local", self.seed))
 
     def _source(self) -> ModelSource:
         """Return the model and how to load it; ConfigError if the settings do not fit each other."""
-        own = ("seed", "offload", "_voice")
+        own = ("seed", "offload", "language_model", "_voice")
         return ModelSource(**{key: setting for key, setting in vars(self).items() if key not in own})
 
     def request(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Mapping[str, Any]:
@@ -77,15 +82,15 @@ class Local:
         return await self._voice.reply(chat, sampling, sample)
 
 
-_LOADED: dict[str, LanguageModel] = {}
+LOADED: dict[str, LanguageModel] = {}  # by source: they stay loaded until the process ends
 
 
 def _shared(source: ModelSource, offload: bool) -> LanguageModel:
     name = repr((source, offload))
-    if name not in _LOADED:
+    if name not in LOADED:
         from sparring.inference.model import load_model  # noqa: PLC0415 - slow to start, and a recipe is read without it
 
         model = load_model(source, offload=offload)
         model.network.requires_grad_(False)
-        _LOADED[name] = model
-    return _LOADED[name]
+        LOADED[name] = model
+    return LOADED[name]
