@@ -103,7 +103,7 @@ def test_a_dead_host_is_set_aside_at_once_and_costs_no_call():
     assert time.monotonic() - start < 2
 
 
-def test_a_host_that_is_well_again_is_asked_again(monkeypatch):
+def test_a_host_that_recovers_is_used_again(monkeypatch):
     monkeypatch.setattr(hosts, "SHORTEST", 0.1)
 
     async def main():
@@ -145,21 +145,21 @@ def test_one_speaker_serves_one_event_loop_after_another_and_leaves_no_connectio
             async with serving() as server:
                 servers.append(server)
                 up.set()
-                await asyncio.to_thread(asked.wait, 30)
+                await asyncio.to_thread(done.wait, 30)
                 await asyncio.sleep(0.05)
                 left.append(server.connected)
 
         asyncio.run(main())
 
     monkeypatch.setattr(endpoint, "Connections", Kept)
-    servers, left, kept, up, asked = [], [], [], threading.Event(), threading.Event()
+    servers, left, kept, up, done = [], [], [], threading.Event(), threading.Event()
     thread = threading.Thread(target=serve)
     thread.start()
     up.wait(30)
     speaker = Endpoint("m", servers[0].url)
     for k in range(3):
         assert asyncio.run(speaker.reply(question(str(k)), Sampling())).text == "fine"
-    asked.set()
+    done.set()
     thread.join()
     assert left == [0]
     assert len({loop for _, loop in kept}) == 3
