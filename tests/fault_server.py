@@ -137,6 +137,9 @@ class Server:
                     self.under_way -= 1
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the client went away: its right
+        except asyncio.CancelledError:
+            writer.transport.abort()  # nobody reads what is left to send
+            raise
         finally:
             self.connected -= 1
             writer.close()

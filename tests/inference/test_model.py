@@ -95,25 +95,30 @@ def test_an_open_turn_is_gone_on_with(folder):
 
 def test_what_was_sampled_is_remembered(folder, tmp_path):
     model = load_model(ModelSource(model=str(folder)))
-    first = reply(ModelSpeaker(model, LEARNER, (0,), "w", Journal(tmp_path / "journal.jsonl")))
+
+    def journalled(weights: str):
+        with Journal(tmp_path / "journal.jsonl") as journal:
+            return reply(ModelSpeaker(model, LEARNER, (0,), weights, journal))
+
+    first = journalled("w")
     sampled = model.tokens_sampled
-    again = reply(ModelSpeaker(model, LEARNER, (0,), "w", Journal(tmp_path / "journal.jsonl")))
-    assert (again, model.tokens_sampled) == (first, sampled)
-    reply(ModelSpeaker(model, LEARNER, (0,), "other weights", Journal(tmp_path / "journal.jsonl")))
+    assert (journalled("w"), model.tokens_sampled) == (first, sampled)
+    journalled("other weights")
     assert model.tokens_sampled > sampled
 
 
 def test_a_journal_keeps_its_replies_on_the_disk(tmp_path):
-    journal, replies = Journal(tmp_path / "j"), []
-    for number in range(100):
-        sampled = Completion((number,) * 1000, (-0.1 * number,) * 1000, "stop")
-        journal.put(str(number), sampled)
-        replies.append(weakref.ref(sampled))
-        assert journal.get(str(number // 2)).ids[0] == number // 2  # reading in between moves no writing
-    del sampled
-    assert not any(reply() for reply in replies)
-    assert journal.get("99") == Completion((99,) * 1000, (-0.1 * 99,) * 1000, "stop")
-    assert journal.get("100") is None
+    replies = []
+    with Journal(tmp_path / "j") as journal:
+        for number in range(100):
+            sampled = Completion((number,) * 1000, (-0.1 * number,) * 1000, "stop")
+            journal.put(str(number), sampled)
+            replies.append(weakref.ref(sampled))
+            assert journal.get(str(number // 2)).ids[0] == number // 2  # reading in between moves no writing
+        del sampled
+        assert not any(reply() for reply in replies)
+        assert journal.get("99") == Completion((99,) * 1000, (-0.1 * 99,) * 1000, "stop")
+        assert journal.get("100") is None
 
 
 def test_a_journal_whose_write_failed_goes_on_at_its_end(tmp_path, monkeypatch):
@@ -142,18 +147,17 @@ def test_a_journal_whose_write_failed_goes_on_at_its_end(tmp_path, monkeypatch):
 
 
 def test_a_journal_cut_in_mid_line_keeps_what_is_whole(tmp_path):
-    journal = Journal(tmp_path / "j")
-    for name in "ab":
-        journal.put(name, Completion((1, 2), (-0.5, -1.5), "stop"))
-    journal.close()
+    with Journal(tmp_path / "j") as journal:
+        for name in "ab":
+            journal.put(name, Completion((1, 2), (-0.5, -1.5), "stop"))
     text = (tmp_path / "j").read_text()
     (tmp_path / "j").write_text(text[:-10])
-    again = Journal(tmp_path / "j")
-    assert again.get("a") == Completion((1, 2), (-0.5, -1.5), "stop")
-    assert again.get("b") is None
-    again.put("c", Completion((3,), (-1.0,), "length"))
-    again.close()
-    assert Journal(tmp_path / "j").get("c") == Completion((3,), (-1.0,), "length")
+    with Journal(tmp_path / "j") as again:
+        assert again.get("a") == Completion((1, 2), (-0.5, -1.5), "stop")
+        assert again.get("b") is None
+        again.put("c", Completion((3,), (-1.0,), "length"))
+    with Journal(tmp_path / "j") as last:
+        assert last.get("c") == Completion((3,), (-1.0,), "length")
 
 
 # ── thoughts ────────────────────────────────────────────────────────────────────────────────────────────────

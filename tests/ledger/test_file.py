@@ -65,9 +65,8 @@ asyncio.run(main())
     texts = {entry["request"]["messages"][0]["content"] for entry in entries(path)}
     assert texts == {f"{k % 2 * run}{k}" for k in range(100) for run in ("one", "two")}
     assert {total.run: total.failed for total in totals(path)} == {"one": 0, "two": 0}
-    connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    connection.close()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 def test_many_open_a_new_ledger_at_once(tmp_path):

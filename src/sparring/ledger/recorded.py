@@ -28,7 +28,7 @@ from sparring.core import attempts
 from sparring.core.attempts import REPLIED, Attempt, Recordable, Tokens, clean
 from sparring.core.chat import Chat
 from sparring.core.speaker import Reply, Sampling
-from sparring.ledger.accounts import totals
+from sparring.ledger.accounts import Total, totals
 from sparring.ledger.budget import Budget, Meter, Spent
 from sparring.ledger.schema import Entry
 from sparring.ledger.store import Store
@@ -65,9 +65,14 @@ class Ledger:
         the run in reports."""
         self.path, self.run, self.mode = path, run, mode
         self.store = None if mode == "off" else Store(path, read_only=mode == "replay")
+        earlier: list[Total] = []
         if self.store is not None:
-            self.store.name(run, name or run)
-        earlier = totals(path, run) if self.store else []
+            try:
+                self.store.name(run, name or run)
+                earlier = totals(path, run)
+            except BaseException:
+                self.store.close()
+                raise
         self.meter = Meter(
             budget or Budget(),
             [(t.phase, t.round, Spent(t.calls, t.prompt_tokens + t.completion_tokens, t.cost)) for t in earlier],

@@ -112,8 +112,8 @@ class Command:
         finally:
             if not process.has_ended.is_set():
                 process.kill()
-                transport.close()
-                await process.has_ended.wait()
+            transport.close()
+            await process.has_ended.wait()
         return process.output(transport.get_returncode())
 
 
