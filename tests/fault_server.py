@@ -180,8 +180,8 @@ def standing(after: Answer, longest: float = LONGEST) -> Iterator[Server]:
     ready, done = threading.Event(), threading.Event()
 
     async def serve() -> None:
-        async with serving(after=after, longest=longest) as found:
-            running.append(found)
+        async with serving(after=after, longest=longest) as running_server:
+            running.append(running_server)
             ready.set()
             while not done.is_set():
                 await asyncio.sleep(0.01)

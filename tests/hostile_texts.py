@@ -52,15 +52,15 @@ NOTHING_READ = (ConversationError, Trouble, ConfigError)
 def seconds(reads: Callable[[str], Any], text: str) -> float:
     """Of processor time, the collector held off: it takes as long as all that other tests have left behind."""
     gc.disable()
-    begun = time.process_time()
+    start = time.process_time()
     try:
         reads(text)
     except NOTHING_READ:
         pass
     finally:
-        spent = time.process_time() - begun
+        elapsed = time.process_time() - start
         gc.enable()
-    return spent
+    return elapsed
 
 
 def slowest(reads: Callable[[str], Any], shapes: list[Shape], length: int, count: int) -> list[Shape]:

@@ -21,7 +21,7 @@ def is_score(reply: str, score: float) -> None:
     assert 1 <= score <= 10
     spoken = [line for line in reply.split("\n") if "score" in line.lower()]
     stated = [re.search(r"(?i)score[\s:=*_`\"'(\[]*[+]?([0-9]+(?:[.][0-9]+)?)[^0-9]*$", line) for line in spoken]
-    assert score in [float(found[1]) for found in stated if found]
+    assert score in [float(match[1]) for match in stated if match]
 
 
 def is_verdict(reply: str, verdict: str) -> None:
@@ -63,10 +63,10 @@ def is_feedback(reply: str, fault: Fault | None) -> None:
         assert fault.part in reply
 
 
-def are_steps(reply: str, found: list[tuple[Any, str]]) -> None:
-    assert bool(found) == bool(reply.strip())
+def are_steps(reply: str, result: list[tuple[Any, str]]) -> None:
+    assert bool(result) == bool(reply.strip())
     end = 0
-    for step, before in found:
+    for step, before in result:
         assert end <= step.start < step.end <= len(reply)
         assert step.text in reply[step.start : step.end]
         assert reply.startswith(before)
@@ -74,11 +74,11 @@ def are_steps(reply: str, found: list[tuple[Any, str]]) -> None:
 
 
 def is_thinking(form: ThoughtFormat) -> Callable[[str, Any], None]:
-    def check(reply: str, found: Any) -> None:
-        assert found.answer.text.strip()
-        assert form.marker not in found.answer.text
+    def check(reply: str, result: Any) -> None:
+        assert result.answer.text.strip()
+        assert form.marker not in result.answer.text
         assert reply.count(form.marker) == 1
-        assert squeezed(form.join(found.thought, found.answer.text)) == squeezed(reply)
+        assert squeezed(form.join(result.thought, result.answer.text)) == squeezed(reply)
 
     return check
 
@@ -102,23 +102,23 @@ def is_number(reply: str, value: Any) -> None:
     assert value is None or re.search("[0-9]", reply)
 
 
-def is_final(reply: str, found: str) -> None:
-    assert squeezed(found) in squeezed(reply)
+def is_final(reply: str, result: str) -> None:
+    assert squeezed(result) in squeezed(reply)
 
 
 def is_judged(problem: Problem) -> Callable[[str, Any], None]:
-    def check(reply: str, found: tuple[bool, Fault | None]) -> None:
-        right, fault = found
+    def check(reply: str, result: tuple[bool, Fault | None]) -> None:
+        right, fault = result
         assert not right or all(word in reply for word in re.findall(r"\w+", problem.gold or ""))
         assert fault is None or fault.part in reply
 
     return check
 
 
-def is_reply(body: str, found: Any) -> None:
+def is_reply(body: str, result: Any) -> None:
     message = json.loads(body)["choices"][0]["message"]
-    assert found.reply.text == answers_clean(message.get("content") or "")
-    assert found.used.prompt < 2**50 > found.used.completion
+    assert result.reply.text == answers_clean(message.get("content") or "")
+    assert result.used.prompt < 2**50 > result.used.completion
 
 
 def answers_clean(text: str) -> str:
@@ -130,11 +130,11 @@ def is_printed(output: str, text: str) -> None:
     assert text == answers_clean(json.loads(output)["text"])
 
 
-def anything(found: Any) -> bool:
+def anything(result: Any) -> bool:
     """Nonsense is words, and words are what is read."""
     return True
 
 
-def none(found: Any) -> bool:
+def none(result: Any) -> bool:
     """Nothing is found in nonsense."""
-    return found is None
+    return result is None

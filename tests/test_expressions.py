@@ -62,10 +62,10 @@ def used() -> tuple[dict[str, set[str]], set[str]]:
         for node in heads:
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             if isinstance(target, ast.Name) and node.value is not None:
-                found = (
+                constant = (
                     getattr(importlib.import_module(f"sparring.{module}"), target.id, None) if calls_re(node) else None
                 )
-                if isinstance(found, re.Pattern) or target.id in ("_ANSWER", "_CHOICE", "_SCORE"):
+                if isinstance(constant, re.Pattern) or target.id in ("_ANSWER", "_CHOICE", "_SCORE"):
                     named[f"{module}.{target.id}"] = set()
         for inner in ast.walk(tree):
             if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef) and calls_re(inner):
@@ -94,12 +94,12 @@ PATTERNS, FUNCTIONS = used()
 def applied(name: str) -> Iterator[Callable[[str], Any]]:
     """The expression as the source uses it; `finditer` does for all that look through a whole text."""
     module, _, held = name.rpartition(".")
-    found = getattr(importlib.import_module(f"sparring.{module}"), held)
-    pattern = re.compile(found)
-    whole = {"match": pattern.match, "fullmatch": pattern.fullmatch}
+    constant = getattr(importlib.import_module(f"sparring.{module}"), held)
+    pattern = re.compile(constant)
+    anchored = {"match": pattern.match, "fullmatch": pattern.fullmatch}
     methods = PATTERNS[name] or {"findall"}
-    yield from (whole[method] for method in sorted(methods & set(whole)))
-    if methods - set(whole):
+    yield from (anchored[method] for method in sorted(methods & set(anchored)))
+    if methods - set(anchored):
         yield lambda text: deque(pattern.finditer(text), maxlen=0)
 
 

@@ -89,9 +89,9 @@ def judged(task: Any, problem: Problem) -> Callable[[str], Any]:
     return lambda reply: (task.is_right(problem, reply), task.first_error(problem, reply))
 
 
-def wrong(found: tuple[bool, Fault | None]) -> bool:
+def wrong(result: tuple[bool, Fault | None]) -> bool:
     """Nonsense is wrong, and that has a place."""
-    return not found[0] and found[1] is not None
+    return not result[0] and result[1] is not None
 
 
 def checked(name: str, task: Any, count: int) -> Reader:
@@ -99,7 +99,7 @@ def checked(name: str, task: Any, count: int) -> Reader:
     problem, *others = task.problems("train")
     seeds = [problem.rationale] * 3 + [other.rationale for other in others[:2]]
     return Reader(
-        name, judged(task, problem), seeds, is_judged(problem), lambda found: not found[0] and found[1], count
+        name, judged(task, problem), seeds, is_judged(problem), lambda result: not result[0] and result[1], count
     )
 
 
@@ -149,10 +149,10 @@ OPTIONS = ("red", "green", "blue", "dark blue")
 
 
 def _reward(reply: str) -> float:
-    found = asyncio.run(RewardJudge(Scripted((reply,))).score(PROBLEM, [NONE.split("15").answer], random.Random(0)))
-    if found.values[0] is None:
-        raise Unreadable(found.failures[0].reason)
-    return found.values[0]
+    result = asyncio.run(RewardJudge(Scripted((reply,))).score(PROBLEM, [NONE.split("15").answer], random.Random(0)))
+    if result.values[0] is None:
+        raise Unreadable(result.failures[0].reason)
+    return result.values[0]
 
 
 def _critic(reply: str) -> Fault | None:
@@ -198,8 +198,8 @@ READERS = [
 def heard(reader: Reader, reply: str) -> bool:
     """Whether `reply` was read; raises what is neither that nor a typed failure, with the reply."""
     try:
-        found = reader.read(reply)
-        reader.check(reply, found)
+        result = reader.read(reply)
+        reader.check(reply, result)
     except TYPED:
         return False
     except Exception as error:
@@ -210,18 +210,18 @@ def heard(reader: Reader, reply: str) -> bool:
 def read_through(reader: Reader, count: int, seed: int) -> tuple[int, int]:
     """How many of `count` replies were read, and how many were typed failures."""
     rng = random.Random(f"{seed} {reader.name}")
-    told = [heard(reader, mutated(rng, reader.seeds)) for _ in range(count - count // 6)]
+    outcomes = [heard(reader, mutated(rng, reader.seeds)) for _ in range(count - count // 6)]
     for _ in range(count // 6):
         reply = nonsense(rng)
         try:
-            found = reader.read(reply)
+            result = reader.read(reply)
         except TYPED:
-            told.append(False)
+            outcomes.append(False)
         else:
-            assert reader.words, (reader.name, reply, found)
-            assert reader.words(found), (reader.name, reply, found)
-            told.append(True)
-    return sum(told), len(told) - sum(told)
+            assert reader.words, (reader.name, reply, result)
+            assert reader.words(result), (reader.name, reply, result)
+            outcomes.append(True)
+    return sum(outcomes), len(outcomes) - sum(outcomes)
 
 
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.name)

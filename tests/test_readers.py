@@ -142,11 +142,11 @@ READERS: dict[str, Callable[[str], Any]] = {
 for _name, _task in (("easy", EASY), ("paper", PAPER), ("picked", PICKED), ("sorted", SORTED)):
     _problem = _task.problems("train")[0]
     READERS |= {
-        f"{_name} right": lambda text, task=_task, asked=_problem: task.is_right(asked, text),
-        f"{_name} first": lambda text, task=_task, asked=_problem: task.first_error(asked, text),
-        f"{_name} solve": lambda text, task=_task, asked=_problem: task.solve(asked, text),
-        f"{_name} hint": lambda text, task=_task, asked=_problem: task.hint(asked, text, random.Random(0)),
-        f"{_name} claim": lambda text, task=_task, asked=_problem: task.false_claim(asked, text, random.Random(0)),
+        f"{_name} right": lambda text, task=_task, problem=_problem: task.is_right(problem, text),
+        f"{_name} first": lambda text, task=_task, problem=_problem: task.first_error(problem, text),
+        f"{_name} solve": lambda text, task=_task, problem=_problem: task.solve(problem, text),
+        f"{_name} hint": lambda text, task=_task, problem=_problem: task.hint(problem, text, random.Random(0)),
+        f"{_name} claim": lambda text, task=_task, problem=_problem: task.false_claim(problem, text, random.Random(0)),
     }
 
 

@@ -50,16 +50,16 @@ def test_the_tiny_model_is_tiny_and_reads_every_character():
 
 def test_a_reply_carries_its_tokens_and_their_log_probabilities(folder):
     model = load_model(ModelSource(model=str(folder)))
-    found = reply(ModelSpeaker(model, LEARNER, (0,)), max_tokens=24)
-    [part] = found.parts
-    assert model.renderer.decode(part.ids) == found.text
-    assert found.completion_tokens == len(found.logprobs) == len(part.ids) + (found.finish == "stop")
+    ours = reply(ModelSpeaker(model, LEARNER, (0,)), max_tokens=24)
+    [part] = ours.parts
+    assert model.renderer.decode(part.ids) == ours.text
+    assert ours.completion_tokens == len(ours.logprobs) == len(part.ids) + (ours.finish == "stop")
     prompt = model.renderer.prompt(ASKED, LEARNER)
     ids = torch.tensor([[*prompt, *part.ids]])
     with torch.no_grad():
         expected = model.network(ids).logits.log_softmax(-1)
     recomputed = [float(expected[0, len(prompt) + at - 1, token]) for at, token in enumerate(part.ids)]
-    assert list(found.logprobs[: len(part.ids)]) == pytest.approx(recomputed, abs=1e-4)
+    assert list(ours.logprobs[: len(part.ids)]) == pytest.approx(recomputed, abs=1e-4)
 
 
 def test_a_reply_has_the_room_that_is_left_and_a_chat_without_room_is_told(folder):
@@ -88,9 +88,9 @@ def test_samples_differ_and_are_the_same_each_time(folder):
 
 def test_an_open_turn_is_gone_on_with(folder):
     model = load_model(ModelSource(model=str(folder)))
-    begun = prefill(ASKED, LEARNER, (Part("2+2", LEARNER),))
-    assert model.renderer.decode(model.renderer.prompt(begun, LEARNER)).endswith("<assistant>2+2")
-    assert reply(ModelSpeaker(model, LEARNER, (0,)), begun, temperature=0).prompt_tokens > 0
+    opened_chat = prefill(ASKED, LEARNER, (Part("2+2", LEARNER),))
+    assert model.renderer.decode(model.renderer.prompt(opened_chat, LEARNER)).endswith("<assistant>2+2")
+    assert reply(ModelSpeaker(model, LEARNER, (0,)), opened_chat, temperature=0).prompt_tokens > 0
 
 
 def test_what_was_sampled_is_remembered(folder, tmp_path):
@@ -185,13 +185,13 @@ def thinker(words, thinking, prefilled=False):
 @pytest.mark.parametrize("thinking", ["hidden", "kept"])
 @pytest.mark.parametrize(("words", "prefilled"), [("<think>hm</think>4", False), ("hm</think>4", True)])
 def test_an_own_thought_is_told_from_the_words(thinking, words, prefilled):
-    found = reply(thinker(words, thinking, prefilled))
-    assert found.text == "4"
-    assert found.by(LEARNER).full_text == "<think>hm</think>4"
+    ours = reply(thinker(words, thinking, prefilled))
+    assert ours.text == "4"
+    assert ours.by(LEARNER).full_text == "<think>hm</think>4"
     voice = thinker(words, thinking, prefilled)
-    ids = tuple(token for part in found.parts for token in voice.model.renderer.ids(part))
+    ids = tuple(token for part in ours.parts for token in voice.model.renderer.ids(part))
     assert voice.model.renderer.decode(ids) == words  # what the prompt held already is not trained twice
-    chat = ASKED.then(found.by(LEARNER)).say("discussant", "sure?")
+    chat = ASKED.then(ours.by(LEARNER)).say("discussant", "sure?")
     shown = voice.model.renderer.decode(voice.model.renderer.prompt(chat, LEARNER))
     assert ("hm" in shown) == (thinking == "kept")
     assert all("hm" not in turn.text for turn in chat.seen_by("discussant"))

@@ -312,9 +312,9 @@ def test_the_key_is_in_no_file_of_the_ledger(path, monkeypatch, caplog):
             return await asyncio.gather(*calls, return_exceptions=True)
 
     with Ledger(path) as ledger:
-        found = asyncio.run(main())
+        results = asyncio.run(main())
         files = list(path.parent.glob("ledger.sqlite*"))
         assert len(files) == 3, "the write-ahead log is looked into as well"
         assert not [file for file in files if CANARY.encode() in file.read_bytes()]
     assert CANARY not in path.read_bytes().decode("latin-1")
-    assert CANARY not in caplog.text + repr(found)
+    assert CANARY not in caplog.text + repr(results)

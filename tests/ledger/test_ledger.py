@@ -124,8 +124,8 @@ def test_what_a_joined_call_raises_everyone_who_waits_gets(path):
         return await asyncio.gather(*(speaker.reply(question("a"), PLAIN) for _ in range(3)), return_exceptions=True)
 
     with Ledger(path) as ledger:
-        found = asyncio.run(main(Recorded(Parrot(seconds=0.02, failures=1), ledger, "critic")))
-    assert [type(error) for error in found] == [Unavailable] * 3
+        results = asyncio.run(main(Recorded(Parrot(seconds=0.02, failures=1), ledger, "critic")))
+    assert [type(error) for error in results] == [Unavailable] * 3
 
 
 def test_a_reply_is_on_the_disk_before_it_is_used(path):
@@ -338,9 +338,9 @@ def test_a_speaker_that_does_not_say_when_it_sends_is_held_to_the_cap_all_the_sa
         return await asyncio.gather(*asked, return_exceptions=True)
 
     with Ledger(path, budget=Budget(run=Cap(calls=3))) as ledger:
-        found = asyncio.run(main(Recorded(parrot, ledger, "critic")))
+        results = asyncio.run(main(Recorded(parrot, ledger, "critic")))
     assert len(parrot.calls) == 3
-    assert [type(error) for error in found if isinstance(error, Exception)] == [BudgetReached] * 7
+    assert [type(error) for error in results if isinstance(error, Exception)] == [BudgetReached] * 7
 
 
 def test_a_ledger_in_a_place_where_no_folder_can_be_is_one_line(tmp_path):

@@ -225,17 +225,17 @@ def test_a_folder_has_no_revision_and_no_pinned_code(tmp_path):
 
 @pytest.mark.parametrize("trusted", [True, False])
 def test_code_is_trusted_only_where_the_partner_says_so_and_all_of_it_is_pinned(trusted, monkeypatch):
-    told = []
+    calls = []
 
     def loading(name, **how):
-        told.append(how)
+        calls.append(how)
         raise OSError("not today\nnor tomorrow")
 
     monkeypatch.setattr("transformers.AutoConfig.from_pretrained", loading)
     monkeypatch.setattr("sparring.models.hub._hub_problem", lambda model: None)  # the hub has it
     with pytest.raises(ConfigError, match="model = 'owner/model' cannot be loaded: not today; give"):
         Reward("owner/model", COMMIT, trust_remote_code=trusted).scorer  # noqa: B018 (loads)
-    assert told == [{"trust_remote_code": trusted, "revision": COMMIT, "code_revision": COMMIT}]
+    assert calls == [{"trust_remote_code": trusted, "revision": COMMIT, "code_revision": COMMIT}]
 
 
 def test_code_in_a_folder_is_not_run(tmp_path):
