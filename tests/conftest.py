@@ -21,13 +21,13 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True, scope="session")
 def _processes_to_spare() -> Iterator[None]:
     """A process that the machine has no room for is started again a little later (see `processes`)."""
-    begin = subprocess.Popen.__init__
+    start = subprocess.Popen.__init__
 
-    def begun(self, *words, **how) -> None:
-        spare(lambda: begin(self, *words, **how))
+    def patched(self, *words, **how) -> None:
+        spare(lambda: start(self, *words, **how))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(subprocess.Popen, "__init__", begun)
+        patch.setattr(subprocess.Popen, "__init__", patched)
         yield
 
 

@@ -137,6 +137,9 @@ class Server:
                     self.under_way -= 1
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the client went away: its right
+        except asyncio.CancelledError:
+            writer.transport.abort()  # nobody reads what is left to send
+            raise
         finally:
             self.connected -= 1
             writer.close()
@@ -177,8 +180,8 @@ def standing(after: Answer, longest: float = LONGEST) -> Iterator[Server]:
     ready, done = threading.Event(), threading.Event()
 
     async def serve() -> None:
-        async with serving(after=after, longest=longest) as found:
-            running.append(found)
+        async with serving(after=after, longest=longest) as running_server:
+            running.append(running_server)
             ready.set()
             while not done.is_set():
                 await asyncio.sleep(0.01)

@@ -43,10 +43,10 @@ def finished(command: Sequence[Any], pauses: Sequence[float] = PAUSES, **how: An
 
     def once() -> subprocess.CompletedProcess[str]:
         done = subprocess.run(command, capture_output=True, text=True, check=False, **how)
-        told = done.stdout + done.stderr
-        if done.returncode and any(words in told for words in _WORDS):
-            raise NoRoom(told[-300:])
-        assert done.returncode == 0, told
+        output = done.stdout + done.stderr
+        if done.returncode and any(words in output for words in _WORDS):
+            raise NoRoom(output[-300:])
+        assert done.returncode == 0, output
         return done
 
     return spare(once, pauses)

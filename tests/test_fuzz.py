@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +23,7 @@ from sparring.core.speaker import Sampling
 from sparring.core.task import Problem
 from sparring.parsing import answers
 from sparring.parsing.steps import COMPACT, LINES, NUMBERED, Fault, StepFormat
-from sparring.parsing.thought import GENERIC, NONE, SPECIFIC, THINK, ThoughtFormat
+from sparring.parsing.thought import GENERIC, NONE, SPECIFIC, THINK
 from sparring.partners.model_critic import ModelCritic
 from sparring.partners.model_discussant import ModelDiscussant
 from sparring.partners.model_editor import ModelEditor
@@ -36,13 +35,31 @@ from sparring.synthesis.instructions import parse_list
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
 from sparring.tasks.word_sorting import WordSorting
 from tests.fault_server import completion
-from tests.partners.speaking import ATTEMPT, FAULT, PROBLEM, TASK, thinking
+from tests.partners.speaking import ATTEMPT, FAULT, PROBLEM, TASK, at_once, thinking
 from tests.replies import mutated, nonsense
+from tests.reply_checks import (
+    anything,
+    are_steps,
+    is_choice,
+    is_fault,
+    is_feedback,
+    is_final,
+    is_item_list,
+    is_judged,
+    is_number,
+    is_printed,
+    is_remark,
+    is_reply,
+    is_reward,
+    is_score,
+    is_thinking,
+    is_update,
+    is_verdict,
+    none,
+)
 
 EACH = 6_000  # replies for each reader
 TYPED = (ConversationError, Trouble)
-
-# ── readers ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True)
@@ -58,67 +75,8 @@ class Reader:
     count: int = EACH
 
 
-def at_once(work: Coroutine[Any, Any, Any]) -> Any:
-    """The result of `work`, which waits for nobody: a loop for each reply would take most of the time."""
-    try:
-        work.send(None)
-    except StopIteration as end:
-        return end.value
-    raise AssertionError("it waited")
-
-
-def squeezed(text: str) -> str:
-    return "".join(text.split())
-
-
 POINTWISE = ModelJudge(Scripted(("x",)), mode="pointwise")
 PAIRWISE = ModelJudge(Scripted(("x",)))
-
-
-def is_score(reply: str, score: float) -> None:
-    assert 1 <= score <= 10
-    spoken = [line for line in reply.split("\n") if "score" in line.lower()]
-    stated = [re.search(r"(?i)score[\s:=*_`\"'(\[]*[+]?([0-9]+(?:[.][0-9]+)?)[^0-9]*$", line) for line in spoken]
-    assert score in [float(found[1]) for found in stated if found]
-
-
-def is_verdict(reply: str, verdict: str) -> None:
-    assert sum(reply.count(f"[[{letter}]]") for letter in "ABC") == 1
-    assert {"first": "[[A]]", "second": "[[B]]", "tie": "[[C]]"}[verdict] in reply
-
-
-def is_reward(reply: str, score: float) -> None:
-    assert re.fullmatch(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?\s*", reply, re.IGNORECASE)
-    assert abs(score) < float("inf")
-
-
-def is_fault(reply: str, fault: Fault | None) -> None:
-    if fault is None:
-        assert re.search(r"(steps are|is also) correct\s*([.!]|$)", reply, re.IGNORECASE)
-        return
-    assert fault.step in ("1", "2", "3")
-    assert fault.part in TASK.layout.split(ATTEMPT)[int(fault.step) - 1].text
-    assert f'the part "{fault.part}" is incorrect' in reply
-
-
-def is_update(reply: str, update: str) -> None:
-    assert update.startswith("3+7=10\n")
-    lines = [line.strip() for line in update.split("\n") if line.strip()]
-    assert len(lines) > 1
-    assert " ".join(lines[1].split()) != "10+5=16" or len(lines) > 3
-    assert squeezed(update).endswith(squeezed(reply))
-
-
-def is_remark(reply: str, remark: str) -> None:
-    assert remark == reply.strip() != ""
-
-
-def is_feedback(reply: str, fault: Fault | None) -> None:
-    if fault is None:
-        assert reply.strip() == "ok" or "correct" in reply.lower()
-    else:
-        assert fault.step in reply
-        assert fault.part in reply
 
 
 def split_whole(layout: StepFormat) -> Callable[[str], Any]:
@@ -126,66 +84,14 @@ def split_whole(layout: StepFormat) -> Callable[[str], Any]:
     return lambda reply: [(step, layout.before(reply, step.label)) for step in layout.split(reply)]
 
 
-def are_steps(reply: str, found: list[tuple[Any, str]]) -> None:
-    assert bool(found) == bool(reply.strip())
-    end = 0
-    for step, before in found:
-        assert end <= step.start < step.end <= len(reply)
-        assert step.text in reply[step.start : step.end]
-        assert reply.startswith(before)
-        end = step.end
-
-
-def is_thinking(form: ThoughtFormat) -> Callable[[str, Any], None]:
-    def check(reply: str, found: Any) -> None:
-        assert found.answer.text.strip()
-        assert form.marker not in found.answer.text
-        assert reply.count(form.marker) == 1
-        assert squeezed(form.join(found.thought, found.answer.text)) == squeezed(reply)
-
-    return check
-
-
-def is_item_list(reply: str, items: list[str]) -> None:
-    assert items
-    assert all(item.strip() and item in reply for item in items)
-    assert len(items) <= len(reply.splitlines())
-
-
-def is_choice(reply: str, letter: str | None) -> None:
-    assert letter is None or letter in "ABCD"
-    if letter is not None:
-        assert (
-            letter.lower() in reply.lower()
-            or ["red", "green", "blue", "dark blue"]["ABCD".index(letter)] in reply.lower()
-        )
-
-
-def is_number(reply: str, value: Any) -> None:
-    assert value is None or re.search("[0-9]", reply)
-
-
-def is_final(reply: str, found: str) -> None:
-    assert squeezed(found) in squeezed(reply)
-
-
-def is_judged(problem: Problem) -> Callable[[str, Any], None]:
-    def check(reply: str, found: tuple[bool, Fault | None]) -> None:
-        right, fault = found
-        assert not right or all(word in reply for word in re.findall(r"\w+", problem.gold or ""))
-        assert fault is None or fault.part in reply
-
-    return check
-
-
 def judged(task: Any, problem: Problem) -> Callable[[str], Any]:
     """Whether a reply is right, and its first fault."""
     return lambda reply: (task.is_right(problem, reply), task.first_error(problem, reply))
 
 
-def wrong(found: tuple[bool, Fault | None]) -> bool:
+def wrong(result: tuple[bool, Fault | None]) -> bool:
     """Nonsense is wrong, and that has a place."""
-    return not found[0] and found[1] is not None
+    return not result[0] and result[1] is not None
 
 
 def checked(name: str, task: Any, count: int) -> Reader:
@@ -193,18 +99,8 @@ def checked(name: str, task: Any, count: int) -> Reader:
     problem, *others = task.problems("train")
     seeds = [problem.rationale] * 3 + [other.rationale for other in others[:2]]
     return Reader(
-        name, judged(task, problem), seeds, is_judged(problem), lambda found: not found[0] and found[1], count
+        name, judged(task, problem), seeds, is_judged(problem), lambda result: not result[0] and result[1], count
     )
-
-
-def is_reply(body: str, found: Any) -> None:
-    message = json.loads(body)["choices"][0]["message"]
-    assert found.reply.text == answers_clean(message.get("content") or "")
-    assert found.used.prompt < 2**50 > found.used.completion
-
-
-def answers_clean(text: str) -> str:
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def read_server(body: str) -> Any:
@@ -216,11 +112,6 @@ def read_server(body: str) -> Any:
     assert "messages" in quirks.apply({"messages": [], "temperature": 1})
     assert retry_after({"retry-after": body[:20]}) >= 0
     return read_completion(raw, [{"role": "user", "content": "?"}], Sampling(), "partner")
-
-
-def is_printed(output: str, text: str) -> None:
-    assert list(json.loads(output)) == ["text"]
-    assert text == answers_clean(json.loads(output)["text"])
 
 
 BODIES = [
@@ -258,10 +149,10 @@ OPTIONS = ("red", "green", "blue", "dark blue")
 
 
 def _reward(reply: str) -> float:
-    found = asyncio.run(RewardJudge(Scripted((reply,))).score(PROBLEM, [NONE.split("15").answer], random.Random(0)))
-    if found.values[0] is None:
-        raise Unreadable(found.failures[0].reason)
-    return found.values[0]
+    result = asyncio.run(RewardJudge(Scripted((reply,))).score(PROBLEM, [NONE.split("15").answer], random.Random(0)))
+    if result.values[0] is None:
+        raise Unreadable(result.failures[0].reason)
+    return result.values[0]
 
 
 def _critic(reply: str) -> Fault | None:
@@ -277,24 +168,14 @@ def _discussant(reply: str) -> str:
 
 
 def read_program(output: str) -> str:
-    return command._read(output.encode("utf-8", "surrogatepass"))
-
-
-def anything(found: Any) -> bool:
-    """Nonsense is words, and words are what is read."""
-    return True
-
-
-def none(found: Any) -> bool:
-    """Nothing is found in nonsense."""
-    return found is None
+    return command.read_output(output.encode("utf-8", "surrogatepass"))
 
 
 STEPS = [ATTEMPT, "(1) a\n(1.2) b\n(Final response) c"]
 EDITS = ["10+5=15\n15", "3+7=10\n10+5=15\n15", ATTEMPT, "10+5=16\n16"]
 READERS = [
-    Reader("judge, pointwise", POINTWISE._number, ["Score: 7", "so\nScore: 10", "**score: 2.5**"], is_score),
-    Reader("judge, pairwise", PAIRWISE._verdict, ["so [[A]]", "[[B]]", "[[C]] hm", "[A] [[B]]"], is_verdict),
+    Reader("judge, pointwise", POINTWISE.rating, ["Score: 7", "so\nScore: 10", "**score: 2.5**"], is_score),
+    Reader("judge, pairwise", PAIRWISE.verdict, ["so [[A]]", "[[B]]", "[[C]] hm", "[A] [[B]]"], is_verdict),
     Reader("judge, reward", _reward, ["0.25", "-1.5e-3", "7", "1e308"], is_reward),
     Reader("critic", _critic, FEEDBACK, is_fault),
     Reader("editor", _editor, EDITS, is_update, anything),
@@ -317,8 +198,8 @@ READERS = [
 def heard(reader: Reader, reply: str) -> bool:
     """Whether `reply` was read; raises what is neither that nor a typed failure, with the reply."""
     try:
-        found = reader.read(reply)
-        reader.check(reply, found)
+        result = reader.read(reply)
+        reader.check(reply, result)
     except TYPED:
         return False
     except Exception as error:
@@ -329,18 +210,18 @@ def heard(reader: Reader, reply: str) -> bool:
 def read_through(reader: Reader, count: int, seed: int) -> tuple[int, int]:
     """How many of `count` replies were read, and how many were typed failures."""
     rng = random.Random(f"{seed} {reader.name}")
-    told = [heard(reader, mutated(rng, reader.seeds)) for _ in range(count - count // 6)]
+    outcomes = [heard(reader, mutated(rng, reader.seeds)) for _ in range(count - count // 6)]
     for _ in range(count // 6):
         reply = nonsense(rng)
         try:
-            found = reader.read(reply)
+            result = reader.read(reply)
         except TYPED:
-            told.append(False)
+            outcomes.append(False)
         else:
-            assert reader.words, (reader.name, reply, found)
-            assert reader.words(found), (reader.name, reply, found)
-            told.append(True)
-    return sum(told), len(told) - sum(told)
+            assert reader.words, (reader.name, reply, result)
+            assert reader.words(result), (reader.name, reply, result)
+            outcomes.append(True)
+    return sum(outcomes), len(outcomes) - sum(outcomes)
 
 
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.name)
@@ -362,15 +243,13 @@ def test_a_million_replies_are_read_rightly_or_fail_with_a_name(reader):
     assert sum(read_through(reader, reader.count * 8, seed=1)) == reader.count * 8
 
 
-# ── near misses ─────────────────────────────────────────────────────────────────────────────────────────────
-
 MISSES: list[tuple[Callable[[str], Any], list[str]]] = [
-    (POINTWISE._number, ["", "7", "Score: 7\nScore: 8", "Score: 7\n\nscore: 7", "My score is 7", "Points: 7"]),
-    (lambda words: POINTWISE._number(f"so\nScore: {words}"), [
+    (POINTWISE.rating, ["", "7", "Score: 7\nScore: 8", "Score: 7\n\nscore: 7", "My score is 7", "Points: 7"]),
+    (lambda words: POINTWISE.rating(f"so\nScore: {words}"), [
         "", "7/10", "7 of 10", "7-8", "7 or 8", "7,5", ".5", "−7", "-7", "+-7", "0", "11", "10.01", "1e1", "1_0", "0x7",
         "NaN", "nan", "inf", "-inf", "seven", "VII", "½", "²", "٣", "７", "⑦", "7 ٣", "high", "<number>", ">7",
     ]),
-    (PAIRWISE._verdict, [
+    (PAIRWISE.verdict, [
         "A", "[A]", "[[a]]", "[[D]]", "[[А]]", "［［A］］", "[[A]", "[[ A ]]", "[[AB]]", "[[A/B]]", "[[A]] [[A]]",
         "[[1]]", "[[A]] or [[B]]", "not [[A]], not [[B]]", "[[]]", "((A))", "[[A\n]]", "[[tie]]", "\\[\\[A\\]\\]",
     ]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -58,4 +59,6 @@ def test_type_checkers_and_python_see_the_same_names():
     tree = ast.parse(Path(sparring.__file__).read_text())
     block = next(node for node in tree.body if isinstance(node, ast.If))
     seen = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
-    assert seen == {name: f"sparring.{module}" for name, module in sparring._HOMES.items()}
+    assert sorted(seen) == sparring.__all__
+    for name, module in seen.items():
+        assert getattr(sparring, name) is getattr(importlib.import_module(module), name)

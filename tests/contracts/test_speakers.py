@@ -101,8 +101,8 @@ def test_a_local_model_draws_each_sample_anew_and_the_same_one_again(tables):
 
 def test_local_models_of_one_folder_share_their_weights(tables):
     one, other = (make_speaker("local", tables["local"], "x") for _ in range(2))
-    assert one._voice.model is other._voice.model
-    assert not any(parameter.requires_grad for parameter in one._voice.model.network.parameters())
+    assert one.language_model is other.language_model
+    assert not any(parameter.requires_grad for parameter in one.language_model.network.parameters())
 
 
 def test_a_script_begins_again_or_is_used_up():

@@ -1,7 +1,8 @@
+"""What the engine samples: the same as transformers, in any company, on models of many kinds."""
+
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import pytest
 import torch
@@ -10,12 +11,7 @@ from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from transformers import (
     AutoModelForCausalLM,
-    Gemma2Config,
-    GPT2Config,
-    LlamaConfig,
     MambaConfig,
-    MistralConfig,
-    Qwen3Config,
 )
 
 from sparring.common.errors import ConfigError, RunStopped
@@ -23,71 +19,9 @@ from sparring.core.speaker import Sampling
 from sparring.inference import engine as module
 from sparring.inference.engine import Engine
 from sparring.inference.sequence import Completion, Request
-from sparring.models.introspection import cache_bytes
-
-VOCABULARY = 40
-STOP = 1
-SHAPE = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "intermediate_size": 48,
-    "head_dim": 8,
-    "max_position_embeddings": 300,
-    "initializer_range": 0.3,
-    "bos_token_id": None,
-    "eos_token_id": None,
-    "pad_token_id": 0,
-}
-GPT2 = {"vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 300, "initializer_range": 0.3}
-CONFIGS = {
-    "llama": LlamaConfig(**SHAPE),
-    "qwen3": Qwen3Config(**SHAPE),
-    "gpt2": GPT2Config(**GPT2, bos_token_id=None, eos_token_id=None, pad_token_id=0),
-    # Soft caps need eager attention; every other layer sees 9 tokens back.
-    "gemma2": Gemma2Config(**SHAPE, sliding_window=9, query_pre_attn_scalar=8, attn_implementation="eager"),
-    "mistral": MistralConfig(**SHAPE, sliding_window=7),
-}
-
-
-def network(name: str = "llama"):
-    torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(CONFIGS[name]).eval()
-
-
-def exact(name: str = "llama"):
-    """A network in double precision: where its replies differ in other company, rounding is no excuse."""
-    return network(name).double()
-
-
-def letters(ids: Sequence[int]) -> str:
-    """Token 2 is 'a', 3 'b', ...; token 30 is 'xy', 31 'zx', so that a text may begin inside a token."""
-    return "".join({30: "xy", 31: "zx"}.get(i, chr(ord("a") + i - 2)) for i in ids)
-
-
-def prompts(count: int, seed: int = 0, longest: int = 30) -> list[tuple[int, ...]]:
-    torch.manual_seed(seed)
-    return [tuple(torch.randint(2, VOCABULARY, (1 + 7 * i % longest,)).tolist()) for i in range(count)]
-
-
-def replies(model, requests: Sequence[Request], stop_ids=(STOP,), **settings) -> list[Completion]:
-    """The replies to `requests`, all submitted at once, in their order."""
-    engine = Engine(model, stop_ids, letters, **settings)
-    tickets = [engine.submit(request) for request in requests]
-    ended: dict[int, Completion] = {}
-    while engine.busy:
-        ended |= dict(engine.step())
-    return [ended[ticket] for ticket in tickets]
-
-
-def recomputed(model, request: Request, sampled: Completion) -> torch.Tensor:
-    """The log-probabilities of the sampled tokens by one pass over prompt and reply."""
-    ids = torch.tensor([[*request.ids, *sampled.ids]])
-    with torch.no_grad():
-        logprobs = model(ids).logits[0, len(request.ids) - 1 : -1].log_softmax(-1)
-    return logprobs.gather(1, torch.tensor(sampled.ids)[:, None])[:, 0]
+from sparring.models.introspection import cache_bytes, forkable
+from tests.inference.decoding import CONFIGS, STOP, exact, letters, network, prompts, recomputed, replies
+from tests.small_models import VOCABULARY
 
 
 @pytest.mark.parametrize("slots", [1, 3, 64])
@@ -159,19 +93,19 @@ def test_every_request_is_answered_once_whenever_it_comes(data):
     )
     pool = prompts(4, longest=20)
     waves = data.draw(st.lists(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 12)), max_size=5), max_size=6))
-    asked: dict[int, Request] = {}
+    requests: dict[int, Request] = {}
     ended: list[tuple[int, Completion]] = []
     for wave in [*waves, []]:
         for prompt, limit in wave:
-            request = Request(pool[prompt], Sampling(max_tokens=limit), len(asked))
-            asked[engine.submit(request)] = request
+            request = Request(pool[prompt], Sampling(max_tokens=limit), len(requests))
+            requests[engine.submit(request)] = request
         steps = data.draw(st.integers(0, 8), "steps") if wave else 10**6
         while engine.busy and steps:
             ended += engine.step()
             steps -= 1
-    assert sorted(ticket for ticket, _ in ended) == sorted(asked)
+    assert sorted(ticket for ticket, _ in ended) == sorted(requests)
     for ticket, sampled in ended:
-        assert sampled.ids == replies(model, [asked[ticket]])[0].ids
+        assert sampled.ids == replies(model, [requests[ticket]])[0].ids
 
 
 def test_stats_count_rows_requests_and_what_was_computed():
@@ -230,152 +164,6 @@ def test_requests_with_one_prompt_are_prefilled_once():
     assert counted[1:5] == [4, 4, 4, 4]
 
 
-def test_a_reply_ends_at_its_limit():
-    (sampled,) = replies(network(), [Request((4, 5), Sampling(max_tokens=6), 0)], stop_ids=())
-    assert len(sampled.ids) == len(sampled.logprobs) == 6
-    assert (sampled.finish, sampled.retokenised) == ("length", False)
-
-
-def test_a_stop_token_ends_a_reply_and_belongs_to_it():
-    model, prompt = network(), (4, 5, 6)
-    (whole,) = replies(model, [Request(prompt, Sampling(), 0)], stop_ids=())
-    (sampled,) = replies(model, [Request(prompt, Sampling(), 0)], stop_ids=(whole.ids[3],))
-    at = whole.ids.index(whole.ids[3]) + 1
-    assert sampled == Completion(whole.ids[:at], whole.logprobs[:at], "stop")
-
-
-def recited(ids: list[int], *stop: str, max_tokens: int = 50) -> Completion:
-    """The reply, under the strings `stop`, of a model that is made to say `ids`."""
-    model, said = network(), iter([*ids, STOP])
-    # The prompt is one token, so that every forward pass is a step.
-    model.register_forward_hook(lambda _, args, output: output.logits[:, -1, next(said)].add_(1e4) and None)
-    (sampled,) = replies(model, [Request((3,), Sampling(temperature=0, stop=stop, max_tokens=max_tokens), 0)])
-    return sampled
-
-
-def test_a_reply_ends_before_its_first_stop_string():
-    sampled = recited([2, 3, 4, 5, 6], "d", "cd")  # a b c d: 'cd' begins first
-    assert (sampled.ids, sampled.finish, sampled.retokenised) == ((2, 3), "stop", False)
-    assert len(sampled.logprobs) == 2
-
-
-def test_a_stop_string_across_tokens_is_found_when_it_is_complete():
-    assert recited([2, 30, 31, 5, 6], "xyzx").ids == (2,)  # a xy zx
-    assert recited([30], "xy").ids == ()
-
-
-def test_a_token_in_which_a_stop_string_begins_is_dropped_and_told():
-    sampled = recited([2, 30, 3, 4], "yb")  # a xy b
-    assert (sampled.ids, sampled.retokenised) == ((2,), True)
-    sampled = recited([2, 31, 3, 4], "zx")  # ends inside nothing: the text before it is whole
-    assert (sampled.ids, sampled.retokenised) == ((2,), False)
-    sampled = recited([2, 31, 3, 4], "z")  # it ends inside a token, the text before it is whole all the same
-    assert (sampled.ids, sampled.retokenised) == ((2,), False)
-
-
-def test_a_stop_string_that_the_last_allowed_token_completes_is_a_stop():
-    assert recited([2, 3, 4], "c", max_tokens=3).finish == "stop"
-    assert recited([2, 3, 4], "d", max_tokens=3).finish == "length"
-
-
-def test_without_stop_strings_nothing_is_decoded():
-    def decode(ids):
-        raise AssertionError("decoded")
-
-    engine = Engine(network(), [], decode)
-    engine.submit(Request((3,), Sampling(max_tokens=5), 0))
-    while engine.busy:
-        engine.step()
-
-
-def test_the_cache_keeps_to_its_bound_and_one_request_is_always_served():
-    engine = Engine(network(), [], letters, slots=16, cache_tokens=200)
-    limits = [10, 20, 30, 60, 10, 90, 5] * 4
-    for i, (ids, limit) in enumerate(zip(prompts(28), limits, strict=True)):
-        engine.submit(Request(ids, Sampling(max_tokens=limit), i))
-    largest, most = 0, 0
-    ended = []
-    while engine.busy:
-        ended += engine.step()
-        stats = engine.stats()
-        largest, most = max(largest, stats.cache_rows * stats.cache_columns), max(most, stats.cache_rows)
-    assert len(ended) == 28
-    assert most >= 4
-    assert largest <= 200
-
-
-def test_a_bound_in_gib_is_kept_to_the_byte_by_admitting_fewer():
-    model, token = network(), 2 * 2 * 2 * 8 * 4  # layers, keys and values, heads, dimensions, bytes
-    assert cache_bytes(model) == token
-    for bound in ({"cache_gib": 150 * token / 2**30}, {"cache_gib": 1.0, "cache_tokens": 150}):
-        engine = Engine(model, [], letters, **bound)
-        for i, ids in enumerate(prompts(12)):
-            engine.submit(Request(ids, Sampling(max_tokens=20), i))
-        held, together, ended = 0, 0, []
-        while engine.busy:
-            ended += engine.step()
-            held, together = max(held, engine.stats().cache_bytes), max(together, engine.stats().rows)
-        assert len(ended) == 12
-        assert held <= 150 * token
-        assert 3 <= together <= 7
-
-
-def test_without_a_bound_the_cache_leaves_room_to_grow_on_what_the_device_has_free(monkeypatch):
-    token = 2 * 2 * 2 * 8 * 4
-
-    most = []
-    for tokens in (None, 400, 200):
-        engine, grown = Engine(network(), [], letters), []
-        monkeypatch.setattr(
-            module, "free_bytes", lambda device, s=engine, all_=tokens: all_ and all_ * token - s.stats().cache_bytes
-        )
-        for i, ids in enumerate(prompts(12)):
-            engine.submit(Request(ids, Sampling(max_tokens=20), i))
-        before, ended = 0, []
-        while engine.busy:
-            ended += engine.step()
-            if (now := engine.stats().cache_bytes) != before:
-                grown.append((before + now) // token)  # both exist while one is copied into the other
-                before = now
-        assert len(ended) == 12
-        most.append((max(grown), before // token))
-    assert most[0][1] > 200
-    assert most[1][0] <= 400
-    assert most[2][0] <= 200
-    assert most[1][1] > most[2][1] >= 60  # and it is made use of
-
-
-def test_with_a_bound_nobody_asks_what_the_device_has_free(monkeypatch):
-    monkeypatch.setattr(module, "free_bytes", lambda device: pytest.fail("asked"))
-    replies(network(), [Request(ids, Sampling(max_tokens=5), i) for i, ids in enumerate(prompts(4))], cache_tokens=100)
-
-
-def test_a_request_larger_than_the_bound_is_served_alone_and_the_others_after_it():
-    model = exact()
-    requests = [Request(ids, Sampling(max_tokens=20), i) for i, ids in enumerate([(3,) * 30, (4, 5), (6, 7, 8)])]
-    expected = [sampled.ids for sampled in replies(model, requests, stop_ids=())]
-    for bound in ({"cache_tokens": 10}, {"cache_gib": 1e-9}):
-        engine, ended, together = Engine(model, [], letters, **bound), {}, set()
-        for request in requests:
-            engine.submit(request)
-        while engine.busy:
-            ended |= dict(engine.step())
-            together.add(engine.stats().rows)
-        assert [ended[i].ids for i in range(3)] == expected
-        assert max(together) == 1
-
-
-def test_nothing_large_is_held_when_there_is_nothing_to_do(monkeypatch):
-    engine = Engine(network(), [], letters)
-    for idle, held in ((module.MAX_IDLE_TOKENS, True), (5, False)):
-        monkeypatch.setattr(module, "MAX_IDLE_TOKENS", idle)
-        engine.submit(Request((3, 4), Sampling(max_tokens=9), 0))
-        while engine.busy:
-            engine.step()
-        assert (engine.stats().cache_bytes > 0) == held
-        assert engine.step() == []
-
-
 def test_what_does_not_fit_the_model_is_refused_at_once():
     engine = Engine(network(), [], letters)
     with pytest.raises(
@@ -398,7 +186,7 @@ def test_a_model_in_training_samples_without_dropout_and_trains_on():
     assert model.transformer.drop.training
     assert not model.lm_head.training
     model(torch.tensor([[3, 4]])).logits.sum().backward()
-    assert model.config._attn_implementation == "sdpa"
+    assert forkable(model)  # which it is with its own attention only
 
 
 def test_logits_that_are_not_numbers_stop_the_run():
@@ -415,7 +203,7 @@ def test_the_fallback_draws_what_the_engine_draws(monkeypatch):
     requests = [Request(ids, kinds[i % 3], i) for i, ids in enumerate(prompts(10))]
     expected = replies(model, requests)
     model.generation_config.repetition_penalty = 3.0
-    monkeypatch.setattr(module, "obstacle", lambda _: "it is told so")
+    monkeypatch.setattr(module, "obstacle", lambda _: "a reason")
     ours = replies(model, requests, slots=4)
     assert [(s.ids, s.finish, s.retokenised) for s in ours] == [(s.ids, s.finish, s.retokenised) for s in expected]
     assert model.generation_config.repetition_penalty == 3.0
@@ -448,7 +236,7 @@ def test_attention_by_span_or_of_all_rows_at_once_is_the_same(name, monkeypatch)
     assert [s.ids for s in replies(model, requests, stop_ids=())] == [s.ids for s in expected]
 
 
-def test_adapters_are_heard():
+def test_adapters_change_the_replies():
     plain, requests = network(), [Request(ids, Sampling(max_tokens=10), i) for i, ids in enumerate(prompts(6))]
     without = replies(plain, requests)
     model = get_peft_model(plain, LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))

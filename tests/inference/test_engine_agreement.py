@@ -10,7 +10,7 @@ import torch
 
 from sparring.core.speaker import Sampling
 from sparring.inference.sequence import Request
-from tests.inference.test_engine import CONFIGS, STOP, network, prompts, recomputed, replies
+from tests.inference.decoding import CONFIGS, STOP, network, prompts, recomputed, replies
 
 TIE = 1e-4  # logits that are closer than this may be ordered either way by rounding
 
@@ -30,9 +30,9 @@ def up_to_stop(ids: tuple[int, ...]) -> tuple[int, ...]:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_greedy_replies_are_those_of_generate_in_a_batch_of_many_but_for_ties(name):
-    model, asked = network(name), prompts(80, seed=3)
-    theirs = [up_to_stop(ids) for ids in generated(model, asked, do_sample=False, max_new_tokens=25)]
-    requests = [Request(ids, Sampling(temperature=0, max_tokens=25), i) for i, ids in enumerate(asked)]
+    model, batch = network(name), prompts(80, seed=3)
+    theirs = [up_to_stop(ids) for ids in generated(model, batch, do_sample=False, max_new_tokens=25)]
+    requests = [Request(ids, Sampling(temperature=0, max_tokens=25), i) for i, ids in enumerate(batch)]
     ties = 0
     for request, sampled, expected in zip(requests, replies(model, requests, slots=24), theirs, strict=True):
         if sampled.ids != expected:

@@ -1,4 +1,4 @@
-"""A conversation's next turn finds the keys and values of the one before, and what is drawn does not tell."""
+"""A conversation's next turn reuses the keys and values of the one before; replies stay the same."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from transformers import DynamicCache
 from sparring.core.speaker import Sampling
 from sparring.inference import engine as module
 from sparring.inference.engine import Engine
+from sparring.inference.kv_cache import KeyValueCache
 from sparring.inference.sequence import Completion, Request
-from tests.inference.test_engine import CONFIGS, exact, letters, network, prompts, replies
+from tests.inference.decoding import CONFIGS, exact, letters, network, prompts, replies
 
 PROMPTS = [(3, *ids, *ids, *range(2, 30)) for ids in prompts(9)]
 REMARK = (7, 8, 9, 10, 11)
@@ -31,37 +32,37 @@ def computed(model) -> list[int]:
 
 
 def conversations(model, sampling: Sampling, turns: int = 3, watch=lambda _: None, stop_ids=(), **settings):
-    """Each prompt gone on with: a reply, a remark, the next reply, which is asked for as soon as there is a remark."""
+    """A conversation from each prompt: a reply, a remark, the next reply, requested at once."""
     engine = Engine(model, stop_ids, letters, **settings)
-    told: dict[tuple[int, int], tuple[Request, Completion]] = {}
-    asked: dict[int, tuple[int, int, Request]] = {}
+    answered: dict[tuple[int, int], tuple[Request, Completion]] = {}
+    open_requests: dict[int, tuple[int, int, Request]] = {}
 
-    def ask(place: int, number: int, ids: tuple[int, ...]) -> None:
-        request = Request(ids, sampling, 10 * place + number)
-        asked[engine.submit(request)] = place, number, request
+    def ask(prompt: int, number: int, ids: tuple[int, ...]) -> None:
+        request = Request(ids, sampling, 10 * prompt + number)
+        open_requests[engine.submit(request)] = prompt, number, request
 
-    for place, ids in enumerate(PROMPTS):
-        ask(place, 0, ids)
+    for prompt, ids in enumerate(PROMPTS):
+        ask(prompt, 0, ids)
     while engine.busy:
         for ticket, sampled in engine.step():
-            place, number, request = asked.pop(ticket)
-            told[place, number] = request, sampled
+            prompt, number, request = open_requests.pop(ticket)
+            answered[prompt, number] = request, sampled
             if number + 1 < turns:
-                ask(place, number + 1, request.ids + sampled.ids + REMARK)
+                ask(prompt, number + 1, request.ids + sampled.ids + REMARK)
         watch(engine)
-    return [told[name] for name in sorted(told)]
+    return [answered[name] for name in sorted(answered)]
 
 
 @pytest.mark.parametrize("slots", [3, 32])
 @pytest.mark.parametrize("name", CONFIGS)
-def test_what_is_drawn_does_not_depend_on_what_was_found(name, slots, monkeypatch):
+def test_replies_are_the_same_with_and_without_reuse(name, slots, monkeypatch):
     model = exact(name)
     for sampling in (Sampling(temperature=0, max_tokens=9), Sampling(max_tokens=12)):
-        found = conversations(model, sampling, slots=slots)
+        reused = conversations(model, sampling, slots=slots)
         monkeypatch.setattr(module, "MIN_SHARED_TOKENS", 10**9)
-        anew = conversations(model, sampling, slots=slots)
+        recomputed = conversations(model, sampling, slots=slots)
         monkeypatch.undo()
-        for (request, ours), (_, theirs) in zip(found, anew, strict=True):
+        for (request, ours), (_, theirs) in zip(reused, recomputed, strict=True):
             assert ours.ids == theirs.ids, request
             assert ours.logprobs == pytest.approx(theirs.logprobs, abs=1e-6)
 
@@ -79,19 +80,20 @@ def test_only_what_is_new_in_a_next_turn_is_computed(slots):
 
 
 @pytest.mark.parametrize("name", ["llama", "mistral"])
-def test_what_the_cache_is_said_to_hold_are_the_keys_of_those_tokens(name, monkeypatch):
+def test_the_ids_of_the_cache_are_those_whose_keys_it_holds(name, monkeypatch):
     monkeypatch.setattr(module, "COMPACTION_SHARE", 1)  # rows that ended stay for some steps
-    model, seen = exact(name), set()
+    model, caches, seen = exact(name), [], set()
+    monkeypatch.setattr(module, "KeyValueCache", lambda: caches.append(KeyValueCache()) or caches[-1])
 
     def watch(engine: Engine) -> None:
-        for place, row in enumerate(engine._cache.ids_BC):
-            ids = row[row >= 0].tolist()
-            if len(ids) and (place, tuple(ids)) not in seen:
-                seen.add((place, tuple(ids)))
+        for row, columns in enumerate(caches[-1].ids_BC):
+            ids = columns[columns >= 0].tolist()
+            if len(ids) and (row, tuple(ids)) not in seen:
+                seen.add((row, tuple(ids)))
                 with torch.no_grad():
                     layers = model(torch.tensor([ids]), past_key_values=DynamicCache()).past_key_values.layers
-                for layer, (keys, _) in zip(layers, engine._cache.tensors.values(), strict=True):
-                    torch.testing.assert_close(keys[place, :, : len(ids)], layer.keys[0])
+                for layer, (keys, _) in zip(layers, caches[-1].tensors.values(), strict=True):
+                    torch.testing.assert_close(keys[row, :, : len(ids)], layer.keys[0])
 
     conversations(model, Sampling(max_tokens=15), watch=watch, stop_ids=range(2, 7), slots=6, cache_tokens=900)
     lengths = {len(ids) for _, ids in seen}
@@ -166,19 +168,19 @@ def test_nothing_computed_by_earlier_weights_is_used(move):
     model = exact()
     engine = Engine(model, (), letters)
     ids = PROMPTS[4]
-    said = turn(engine, ids)
+    first = turn(engine, ids)
     before = engine.stats()
-    turn(engine, ids + said.ids + REMARK)
+    turn(engine, ids + first.ids + REMARK)
     after = engine.stats()
-    assert after.reused_tokens - before.reused_tokens >= len(ids) + len(said.ids) - 2  # while the weights stay
+    assert after.reused_tokens - before.reused_tokens >= len(ids) + len(first.ids) - 2  # while the weights stay
     assert after.prefill_tokens - before.prefill_tokens <= len(REMARK) + 2
     move(model)
-    assert turn(engine, ids + said.ids + REMARK) == turn(
-        Engine(copy.deepcopy(model), (), letters), ids + said.ids + REMARK
+    assert turn(engine, ids + first.ids + REMARK) == turn(
+        Engine(copy.deepcopy(model), (), letters), ids + first.ids + REMARK
     )
 
 
-def test_what_ended_can_be_forgotten():
+def test_ended_replies_can_be_forgotten():
     engine = Engine(network(), (), letters)
     turn(engine, PROMPTS[0])
     assert engine.stats().cache_bytes
@@ -187,26 +189,26 @@ def test_what_ended_can_be_forgotten():
     turn(engine, PROMPTS[0])
 
 
-def test_who_goes_on_comes_before_those_that_wait():
+def test_a_next_turn_is_admitted_before_new_prompts():
     engine = Engine(network(), (), letters, slots=1)
-    said = [engine.submit(Request(ids, Sampling(max_tokens=5), i)) for i, ids in enumerate(PROMPTS[3:6])]
+    tickets = [engine.submit(Request(ids, Sampling(max_tokens=5), i)) for i, ids in enumerate(PROMPTS[3:6])]
     while not (ended := engine.step()):
         pass
-    assert ended[0][0] == said[0]
+    assert ended[0][0] == tickets[0]
     next_turn = engine.submit(Request(PROMPTS[3] + ended[0][1].ids + REMARK, Sampling(max_tokens=5), 9))
     order = []
     while engine.busy:
         order += [ticket for ticket, _ in engine.step()]
-    assert order == [next_turn, *said[1:]]
+    assert order == [next_turn, *tickets[1:]]
 
 
-def test_the_bound_of_the_cache_holds_with_what_is_kept():
+def test_ended_replies_count_towards_the_bound_of_the_cache():
     largest = 0
 
     def watch(engine: Engine) -> None:
         nonlocal largest
         largest = max(largest, engine.stats().cache_rows * engine.stats().cache_columns)
 
-    told = conversations(network(), Sampling(max_tokens=12), watch=watch, cache_tokens=700)
-    assert len(told) == 3 * len(PROMPTS)
+    answered = conversations(network(), Sampling(max_tokens=12), watch=watch, cache_tokens=700)
+    assert len(answered) == 3 * len(PROMPTS)
     assert 300 < largest <= 700

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
@@ -49,16 +50,16 @@ def test_the_tiny_model_is_tiny_and_reads_every_character():
 
 def test_a_reply_carries_its_tokens_and_their_log_probabilities(folder):
     model = load_model(ModelSource(model=str(folder)))
-    found = reply(ModelSpeaker(model, LEARNER, (0,)), max_tokens=24)
-    [part] = found.parts
-    assert model.renderer.decode(part.ids) == found.text
-    assert found.completion_tokens == len(found.logprobs) == len(part.ids) + (found.finish == "stop")
+    ours = reply(ModelSpeaker(model, LEARNER, (0,)), max_tokens=24)
+    [part] = ours.parts
+    assert model.renderer.decode(part.ids) == ours.text
+    assert ours.completion_tokens == len(ours.logprobs) == len(part.ids) + (ours.finish == "stop")
     prompt = model.renderer.prompt(ASKED, LEARNER)
     ids = torch.tensor([[*prompt, *part.ids]])
     with torch.no_grad():
         expected = model.network(ids).logits.log_softmax(-1)
     recomputed = [float(expected[0, len(prompt) + at - 1, token]) for at, token in enumerate(part.ids)]
-    assert list(found.logprobs[: len(part.ids)]) == pytest.approx(recomputed, abs=1e-4)
+    assert list(ours.logprobs[: len(part.ids)]) == pytest.approx(recomputed, abs=1e-4)
 
 
 def test_a_reply_has_the_room_that_is_left_and_a_chat_without_room_is_told(folder):
@@ -87,64 +88,76 @@ def test_samples_differ_and_are_the_same_each_time(folder):
 
 def test_an_open_turn_is_gone_on_with(folder):
     model = load_model(ModelSource(model=str(folder)))
-    begun = prefill(ASKED, LEARNER, (Part("2+2", LEARNER),))
-    assert model.renderer.decode(model.renderer.prompt(begun, LEARNER)).endswith("<assistant>2+2")
-    assert reply(ModelSpeaker(model, LEARNER, (0,)), begun, temperature=0).prompt_tokens > 0
+    opened_chat = prefill(ASKED, LEARNER, (Part("2+2", LEARNER),))
+    assert model.renderer.decode(model.renderer.prompt(opened_chat, LEARNER)).endswith("<assistant>2+2")
+    assert reply(ModelSpeaker(model, LEARNER, (0,)), opened_chat, temperature=0).prompt_tokens > 0
 
 
 def test_what_was_sampled_is_remembered(folder, tmp_path):
     model = load_model(ModelSource(model=str(folder)))
-    first = reply(ModelSpeaker(model, LEARNER, (0,), "w", Journal(tmp_path / "journal.jsonl")))
+
+    def journalled(weights: str):
+        with Journal(tmp_path / "journal.jsonl") as journal:
+            return reply(ModelSpeaker(model, LEARNER, (0,), weights, journal))
+
+    first = journalled("w")
     sampled = model.tokens_sampled
-    again = reply(ModelSpeaker(model, LEARNER, (0,), "w", Journal(tmp_path / "journal.jsonl")))
-    assert (again, model.tokens_sampled) == (first, sampled)
-    reply(ModelSpeaker(model, LEARNER, (0,), "other weights", Journal(tmp_path / "journal.jsonl")))
+    assert (journalled("w"), model.tokens_sampled) == (first, sampled)
+    journalled("other weights")
     assert model.tokens_sampled > sampled
 
 
 def test_a_journal_keeps_its_replies_on_the_disk(tmp_path):
-    journal, replies = Journal(tmp_path / "j"), []
-    for number in range(100):
-        sampled = Completion((number,) * 1000, (-0.1 * number,) * 1000, "stop")
-        journal.put(str(number), sampled)
-        replies.append(weakref.ref(sampled))
-        assert journal.get(str(number // 2)).ids[0] == number // 2  # reading in between moves no writing
-    del sampled
-    assert not any(reply() for reply in replies)
-    assert journal.get("99") == Completion((99,) * 1000, (-0.1 * 99,) * 1000, "stop")
-    assert journal.get("100") is None
+    replies = []
+    with Journal(tmp_path / "j") as journal:
+        for number in range(100):
+            sampled = Completion((number,) * 1000, (-0.1 * number,) * 1000, "stop")
+            journal.put(str(number), sampled)
+            replies.append(weakref.ref(sampled))
+            assert journal.get(str(number // 2)).ids[0] == number // 2  # reading in between moves no writing
+        del sampled
+        assert not any(reply() for reply in replies)
+        assert journal.get("99") == Completion((99,) * 1000, (-0.1 * 99,) * 1000, "stop")
+        assert journal.get("100") is None
 
 
 def test_a_journal_whose_write_failed_goes_on_at_its_end(tmp_path, monkeypatch):
-    journal, replies = Journal(tmp_path / "j"), [Completion((n,), (-1.0,), "stop") for n in range(3)]
-    journal.put("0", replies[0])
-    file, write = journal._file, journal._file.write
+    replies, is_full = [Completion((n,), (-1.0,), "stop") for n in range(3)], []
+    open_file = Path.open
 
-    def fails(line):
-        write(line)
-        raise OSError(28, "full")
+    def opened(path, mode):
+        file = open_file(path, mode)
 
-    monkeypatch.setattr(journal, "_file", Mock(wraps=file, write=fails))
-    with pytest.raises(RunStopped, match="cannot write"):
-        journal.put("1", replies[1])
-    monkeypatch.setattr(journal, "_file", file)
-    journal.put("2", replies[2])
-    assert [journal.get(name) for name in "012"] == [replies[0], None, replies[2]]
+        def write(line):
+            file.write(line)
+            if is_full:
+                raise OSError(28, "full")
+
+        return Mock(wraps=file, write=write)
+
+    monkeypatch.setattr(Path, "open", opened)
+    with Journal(tmp_path / "j") as journal:
+        journal.put("0", replies[0])
+        is_full.append(True)
+        with pytest.raises(RunStopped, match="cannot write"):
+            journal.put("1", replies[1])
+        is_full.clear()
+        journal.put("2", replies[2])
+        assert [journal.get(name) for name in "012"] == [replies[0], None, replies[2]]
 
 
 def test_a_journal_cut_in_mid_line_keeps_what_is_whole(tmp_path):
-    journal = Journal(tmp_path / "j")
-    for name in "ab":
-        journal.put(name, Completion((1, 2), (-0.5, -1.5), "stop"))
-    journal.close()
+    with Journal(tmp_path / "j") as journal:
+        for name in "ab":
+            journal.put(name, Completion((1, 2), (-0.5, -1.5), "stop"))
     text = (tmp_path / "j").read_text()
     (tmp_path / "j").write_text(text[:-10])
-    again = Journal(tmp_path / "j")
-    assert again.get("a") == Completion((1, 2), (-0.5, -1.5), "stop")
-    assert again.get("b") is None
-    again.put("c", Completion((3,), (-1.0,), "length"))
-    again.close()
-    assert Journal(tmp_path / "j").get("c") == Completion((3,), (-1.0,), "length")
+    with Journal(tmp_path / "j") as again:
+        assert again.get("a") == Completion((1, 2), (-0.5, -1.5), "stop")
+        assert again.get("b") is None
+        again.put("c", Completion((3,), (-1.0,), "length"))
+    with Journal(tmp_path / "j") as last:
+        assert last.get("c") == Completion((3,), (-1.0,), "length")
 
 
 # ── thoughts ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -172,13 +185,13 @@ def thinker(words, thinking, prefilled=False):
 @pytest.mark.parametrize("thinking", ["hidden", "kept"])
 @pytest.mark.parametrize(("words", "prefilled"), [("<think>hm</think>4", False), ("hm</think>4", True)])
 def test_an_own_thought_is_told_from_the_words(thinking, words, prefilled):
-    found = reply(thinker(words, thinking, prefilled))
-    assert found.text == "4"
-    assert found.by(LEARNER).full_text == "<think>hm</think>4"
+    ours = reply(thinker(words, thinking, prefilled))
+    assert ours.text == "4"
+    assert ours.by(LEARNER).full_text == "<think>hm</think>4"
     voice = thinker(words, thinking, prefilled)
-    ids = tuple(token for part in found.parts for token in voice.model.renderer.ids(part))
+    ids = tuple(token for part in ours.parts for token in voice.model.renderer.ids(part))
     assert voice.model.renderer.decode(ids) == words  # what the prompt held already is not trained twice
-    chat = ASKED.then(found.by(LEARNER)).say("discussant", "sure?")
+    chat = ASKED.then(ours.by(LEARNER)).say("discussant", "sure?")
     shown = voice.model.renderer.decode(voice.model.renderer.prompt(chat, LEARNER))
     assert ("hm" in shown) == (thinking == "kept")
     assert all("hm" not in turn.text for turn in chat.seen_by("discussant"))
@@ -244,8 +257,8 @@ def test_a_lora_learner_saves_its_adapters_and_is_restored(folder, tmp_path):
 
 def test_local_partners_of_one_model_share_its_weights(folder):
     first, second = Local(str(folder)), Local(str(folder), seed=1)
-    assert first._voice.model is second._voice.model
-    assert not any(p.requires_grad for p in first._voice.model.network.parameters())
+    assert first.language_model is second.language_model
+    assert not any(p.requires_grad for p in first.language_model.network.parameters())
     assert asyncio.run(first.reply(ASKED, Sampling(max_tokens=5))).completion_tokens <= 5
     with pytest.raises(ConfigError, match="untrained"):
         Local("tiny")

@@ -65,9 +65,8 @@ asyncio.run(main())
     texts = {entry["request"]["messages"][0]["content"] for entry in entries(path)}
     assert texts == {f"{k % 2 * run}{k}" for k in range(100) for run in ("one", "two")}
     assert {total.run: total.failed for total in totals(path)} == {"one": 0, "two": 0}
-    connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    connection.close()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 def test_many_open_a_new_ledger_at_once(tmp_path):
@@ -102,54 +101,68 @@ def test_where_two_paid_for_one_call_both_use_the_reply_that_stays(path):
         assert asyncio.run(main(Recorded(slow, one, "critic"), Recorded(quick, two, "critic"))) == ["a 1", "a 1"]
 
 
-def test_what_waits_while_one_commit_is_under_way_goes_with_the_next(path, monkeypatch):
+@pytest.fixture
+def connections(monkeypatch) -> list[sqlite3.Connection]:
+    """The connections that are opened, in their order: the first of a ledger is the one that writes."""
+    opened: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+
+    def recorded(*args, **kwargs) -> sqlite3.Connection:
+        opened.append(connect(*args, **kwargs))
+        return opened[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", recorded)
+    return opened
+
+
+def test_what_waits_while_one_commit_is_under_way_goes_with_the_next(path, connections):
     commits = []
 
     async def main(speaker):
         await asyncio.gather(*(speaker.reply(question(str(k)), PLAIN) for k in range(200)))
 
     with Ledger(path) as ledger:
-        ledger.store._write_connection.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
+        connections[0].set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
         asyncio.run(main(Recorded(Parrot(), ledger, "critic")))
     assert len(list(entries(path))) == 200
     assert len(commits) < 100  # of 200 that leave and 200 that are answered
 
 
-def fill(ledger):
+def fill(connection):
     """Let the ledger's file grow no further."""
-    (pages,) = ledger.store._write_connection.execute("PRAGMA page_count").fetchone()
-    ledger.store._write_connection.execute(f"PRAGMA max_page_count = {pages}")
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages}")
 
 
-def empty(ledger):
-    ledger.store._write_connection.execute("PRAGMA max_page_count = 1000000")
+def empty(connection):
+    connection.execute("PRAGMA max_page_count = 1000000")
 
 
-def test_a_full_disk_is_one_line_and_nothing_leaves(path):
+def test_a_full_disk_is_one_line_and_nothing_leaves(path, connections):
     parrot = Parrot()
     with Ledger(path, budget=Budget(run=Cap(calls=2))) as ledger:
         speaker = Recorded(parrot, ledger, "critic")
         ask(speaker, "a")
-        fill(ledger)
+        fill(connections[0])
         with pytest.raises(RunStopped, match="full") as caught:
             ask(speaker, "b" * 100_000)
         assert "\n" not in str(caught.value)
-        empty(ledger)
+        empty(connections[0])
         assert ask(speaker, "c") == ["c 2"]
     assert parrot.calls == ["a", "c"]
     assert [total.open for total in totals(path)] == [0]
 
 
-def test_a_disk_that_is_full_when_a_reply_comes_loses_nothing(path):
+def test_a_disk_that_is_full_when_a_reply_comes_loses_nothing(path, connections):
     class Long(Parrot):
         async def reply(self, chat, sampling, sample=0):
-            fill(ledger)
+            fill(connections[0])
             return text_reply("b" * 100_000, "partner")
 
     with Ledger(path) as ledger:
         with pytest.raises(RunStopped, match="full"):
             ask(Recorded(Long(), ledger, "critic"), "a")
-        empty(ledger)
+        empty(connections[0])
     assert len(list(entries(path))) == 1
     assert [total.open for total in totals(path)] == [0]
 
@@ -299,9 +312,9 @@ def test_the_key_is_in_no_file_of_the_ledger(path, monkeypatch, caplog):
             return await asyncio.gather(*calls, return_exceptions=True)
 
     with Ledger(path) as ledger:
-        found = asyncio.run(main())
+        results = asyncio.run(main())
         files = list(path.parent.glob("ledger.sqlite*"))
         assert len(files) == 3, "the write-ahead log is looked into as well"
         assert not [file for file in files if CANARY.encode() in file.read_bytes()]
     assert CANARY not in path.read_bytes().decode("latin-1")
-    assert CANARY not in caplog.text + repr(found)
+    assert CANARY not in caplog.text + repr(results)

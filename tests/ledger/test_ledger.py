@@ -76,7 +76,6 @@ def test_the_same_call_under_way_is_one_call_whichever_role_asks(path):
 
     with Ledger(path) as ledger:
         assert {reply.text for reply in asyncio.run(main(ledger))} == {"a 1"}
-        assert not ledger._in_flight
     assert parrot.calls == ["a"]
 
 
@@ -125,8 +124,8 @@ def test_what_a_joined_call_raises_everyone_who_waits_gets(path):
         return await asyncio.gather(*(speaker.reply(question("a"), PLAIN) for _ in range(3)), return_exceptions=True)
 
     with Ledger(path) as ledger:
-        found = asyncio.run(main(Recorded(Parrot(seconds=0.02, failures=1), ledger, "critic")))
-    assert [type(error) for error in found] == [Unavailable] * 3
+        results = asyncio.run(main(Recorded(Parrot(seconds=0.02, failures=1), ledger, "critic")))
+    assert [type(error) for error in results] == [Unavailable] * 3
 
 
 def test_a_reply_is_on_the_disk_before_it_is_used(path):
@@ -238,11 +237,9 @@ def test_totals_add_up_by_role_round_and_model(path):
             ask(Served(Recorded(parrot, ledger, "critic"), "1", 1), "a")
         ask(Served(Recorded(parrot, ledger, "critic"), "1", 1), "a", "b")
         ask(Served(Recorded(parrot, ledger, "editor"), "1", 2), "c")
-    found = [total._replace(seconds=0) for total in totals(path)]
-    assert found == [
-        Total("one", "critic", "1", 1, "parrot", 3, 1, 14, 4, 0, 14.0, 0),
-        Total("one", "editor", "1", 2, "parrot", 1, 0, 7, 2, 0, 7.0, 0),
-    ]
+    critic, editor = totals(path)
+    assert critic == Total("one", "critic", "1", 1, "parrot", 3, 1, 14, 4, 0, 14.0, critic.seconds)
+    assert editor == Total("one", "editor", "1", 2, "parrot", 1, 0, 7, 2, 0, 7.0, editor.seconds)
     assert len(totals(path, "one")) == 2
     assert totals(path, "other") == []
 
@@ -341,9 +338,9 @@ def test_a_speaker_that_does_not_say_when_it_sends_is_held_to_the_cap_all_the_sa
         return await asyncio.gather(*asked, return_exceptions=True)
 
     with Ledger(path, budget=Budget(run=Cap(calls=3))) as ledger:
-        found = asyncio.run(main(Recorded(parrot, ledger, "critic")))
+        results = asyncio.run(main(Recorded(parrot, ledger, "critic")))
     assert len(parrot.calls) == 3
-    assert [type(error) for error in found if isinstance(error, Exception)] == [BudgetReached] * 7
+    assert [type(error) for error in results if isinstance(error, Exception)] == [BudgetReached] * 7
 
 
 def test_a_ledger_in_a_place_where_no_folder_can_be_is_one_line(tmp_path):

@@ -26,16 +26,16 @@ def arithmetic() -> MultistepArithmetic:
 @pytest.fixture
 def problem(arithmetic) -> Problem:
     """((3+7)+5)= with the worked answer 3+7=10, 10+5=15, 15."""
-    found = next(p for p in arithmetic.problems("train") if p.id == "((3+7)+5)=")
-    assert found.rationale == "3+7=10\n10+5=15\n15"
-    return found
+    problem_ = next(p for p in arithmetic.problems("train") if p.id == "((3+7)+5)=")
+    assert problem_.rationale == "3+7=10\n10+5=15\n15"
+    return problem_
 
 
 def play(method, problem, task, learner) -> Episode:
     return asyncio.run(method.interact(problem, task, learner, random.Random(0)))
 
 
-def told(message: Message, weights: bool = False) -> str:
+def worded(message: Message, weights: bool = False) -> str:
     parts = [
         f"[{part.writer}{f' {part.weight:g}' if weights else ''}] {part.text!r}"
         + (f" {len(part.ids)} ids" if part.ids else "")
@@ -44,28 +44,28 @@ def told(message: Message, weights: bool = False) -> str:
     return f"{message.author}: " + "\n    ".join(parts)
 
 
-def chat_told(chat: Chat, weights: bool = False) -> str:
-    return "\n".join(told(message, weights) for message in chat.messages)
+def worded_chat(chat: Chat, weights: bool = False) -> str:
+    return "\n".join(worded(message, weights) for message in chat.messages)
 
 
 def account(episode: Episode, taught: Sequence[Experience]) -> str:
     """The episode and its lessons in words."""
-    lines = ["EPISODE", chat_told(episode.chat)]
+    lines = ["EPISODE", worded_chat(episode.chat)]
     for candidate in episode.candidates:
         lines.append(f"candidate, score {candidate.score}, answer {candidate.answer and candidate.answer.text!r}: ")
-        lines.append("    " + told(candidate.message))
+        lines.append("    " + worded(candidate.message))
     lines += [f"failure: {f.who}: {f.kind}: {f.reason}" for f in episode.failures]
     lines.append(f"notes: {dict(episode.notes)}")
     for piece in taught:
         lines.append("")
         if isinstance(piece, Demonstration):
-            lines += [f"DEMONSTRATION ({piece.group}, learnt by {piece.reader})", chat_told(piece.chat, weights=True)]
+            lines += [f"DEMONSTRATION ({piece.group}, learnt by {piece.reader})", worded_chat(piece.chat, weights=True)]
         else:
             lines += [
                 "PREFERENCE",
-                chat_told(piece.prompt),
-                "chosen " + told(piece.chosen),
-                "rejected " + told(piece.rejected),
+                worded_chat(piece.prompt),
+                "chosen " + worded(piece.chosen),
+                "rejected " + worded(piece.rejected),
             ]
     return "\n".join(lines) + "\n"
 

@@ -39,15 +39,16 @@ def test_stance_rules(rule_attempt_stance, problem, arithmetic, script):
     assert episode.chat.text == stance
 
 
-def test_a_random_stance_keeps_its_share(problem):
-    rng, method = random.Random(0), SAIE(Echo(), adversarial_share=0.25)
-    stances = [method._stance(problem, True, 0, rng) for _ in range(4000)]
-    assert stances.count("adversarial") / 4000 == pytest.approx(0.25, abs=0.03)
+def test_a_random_stance_keeps_its_share(problem, arithmetic, script):
+    method = SAIE(Echo(), adversarial_share=0.25, turns=500)
+    chat = play(method, problem, arithmetic, script([WRONG])).chat
+    stances = [message.text for message in chat.messages if message.author == DISCUSSANT]
+    assert stances.count("adversarial") / 500 == pytest.approx(0.25, abs=0.06)  # three standard deviations
 
 
 def stances(problem, arithmetic, script, turns):
     episode = play(SAIE(Echo(), stance="alternate", turns=turns), problem, arithmetic, script([WRONG]))
-    return [said.text for said in episode.chat.messages if said.author == DISCUSSANT]
+    return [wording.text for wording in episode.chat.messages if wording.author == DISCUSSANT]
 
 
 def test_alternate_goes_between_support_and_attack_by_turns_and_by_visits(problem, arithmetic, script):
@@ -97,8 +98,8 @@ def test_a_reply_cut_at_its_limit_is_no_attempt(problem, arithmetic, script):
 
 
 def test_it_is_used_alone(problem, script):
-    found = asyncio.run(SAIE(Echo()).answer(problem.chat, script([RIGHT]), COMPACT))
-    assert found.response == RIGHT
+    outcome = asyncio.run(SAIE(Echo()).answer(problem.chat, script([RIGHT]), COMPACT))
+    assert outcome.response == RIGHT
 
 
 # ── leakage ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -106,8 +107,8 @@ def test_it_is_used_alone(problem, script):
 
 @pytest.mark.parametrize("told_gold", [True, False])
 def test_leakage_is_measured_of_a_model_whether_or_not_it_was_told(told_gold, problem, arithmetic, script):
-    for said, leaks in (("It is 15.", 1.0), ("Look at the first line.", 0.0)):
-        method = SAIE(ModelDiscussant(Scripted((said,)), told_gold=told_gold))
+    for wording, leaks in (("It is 15.", 1.0), ("Look at the first line.", 0.0)):
+        method = SAIE(ModelDiscussant(Scripted((wording,)), told_gold=told_gold))
         episodes = [play(method, problem, arithmetic, script([attempt])) for attempt in (WRONG, RIGHT)]
         assert [episode.notes["leaked"] for episode in episodes] == [leaks, leaks]
         assert [episode.notes.get("leaked_when_wrong") for episode in episodes] == [leaks, None]

@@ -49,7 +49,7 @@ def test_models_whose_rows_cannot_share_a_cache_say_why(config, reason):
 def test_attention_without_a_mask_for_each_row_is_an_obstacle():
     model = AutoModelForCausalLM.from_config(Qwen3Config(**SHAPE))
     assert obstacle(model) is None
-    model.config._attn_implementation = "flash_attention_2"
+    model.config = Qwen3Config(**SHAPE, attn_implementation="flash_attention_2")
     assert "load the model with 'sdpa'" in obstacle(model)
 
 

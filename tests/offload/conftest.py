@@ -30,6 +30,6 @@ def apart(monkeypatch):
     """Nobody else's turns; and moves between the memory of the CPU and a device that is the CPU are true copies."""
     moved = []
     monkeypatch.setattr(offload, "_TURNS", {})
-    monkeypatch.setattr(local, "_LOADED", {})
+    monkeypatch.setattr(local, "LOADED", {})
     monkeypatch.setattr(offload, "across", lambda tensor, device: moved.append(tensor.numel()) or tensor.clone())
     return moved

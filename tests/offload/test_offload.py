@@ -59,7 +59,7 @@ def test_learner_and_partner_are_never_on_the_device_together(folder, apart, mon
     together_ = discussed(learner(), Local(str(folder)))
     assert apart == []  # both stayed
     found, partner = learner(), Local(str(folder), offload=True)
-    mine, other, steps = found.model, partner._voice.model, []
+    mine, other, steps = found.model, partner.language_model, []
     step = Engine.step
 
     def watched(self):
@@ -80,14 +80,14 @@ def test_training_has_the_device_to_itself_and_moves_change_nothing(folder, apar
         for number in range(2):
             discussed(found, partner, count=4)
             if offload:
-                assert not (found.model.resident.present and partner._voice.model.resident.present)
+                assert not (found.model.resident.present and partner.language_model.resident.present)
                 assert not trainer.moments.present
             training_set = trainer.training_set(PREFERENCES, DPO(), 12, 1, (number,))
             list(trainer.learn(replace(training_set, reference=trainer.reference(training_set))))
             if offload:
                 assert found.model.resident.present
                 assert trainer.moments.present
-                assert not partner._voice.model.resident.present
+                assert not partner.language_model.resident.present
         return trainer
 
     moved = rounds(offload=True)
@@ -130,7 +130,7 @@ def test_a_float32_learner_speaks_while_its_own_weights_are_away(folder, apart):
 
 def test_nobody_waits_for_one_that_failed_or_is_gone(folder, apart, monkeypatch):
     found, partner = learner(), Local(str(folder), offload=True)
-    other = partner._voice.model
+    other = partner.language_model
     with monkeypatch.context() as broken:
         broken.setattr(Engine, "step", lambda self: 1 / 0)
         for asked in (found.speaker(0), partner):
@@ -139,7 +139,7 @@ def test_nobody_waits_for_one_that_failed_or_is_gone(folder, apart, monkeypatch)
     assert len(greedy(found)) > 0
     assert asyncio.run(partner.reply(ASKED, Sampling(max_tokens=4))).completion_tokens > 0
     del partner, other, asked
-    local._LOADED.clear()
+    local.LOADED.clear()
     gc.collect()
     moves = len(apart)
     greedy(found)
@@ -147,7 +147,7 @@ def test_nobody_waits_for_one_that_failed_or_is_gone(folder, apart, monkeypatch)
     assert len(apart) - moves <= len(weights(found)) + 3
 
 
-def test_what_was_interrupted_is_forgotten(folder):
+def test_what_was_interrupted_is_forgotten(folder, apart):
     found = learner(ModelSource(model=str(folder), dtype="bfloat16"))
     expected = greedy(found)
 
@@ -162,7 +162,7 @@ def test_what_was_interrupted_is_forgotten(folder):
         reply = await found.speaker(0).reply(ASKED, Sampling(temperature=0, max_tokens=24))
         for _ in range(9):
             await asyncio.sleep(0)
-        return reply.text, found.model._decoding.done()
+        return reply.text, found.model.turns.acquire("another", offload.Resident(list, torch.device("cpu"), alone=True))
 
     asyncio.run(interrupted())
     found.model.forget_copy()

@@ -129,7 +129,7 @@ def test_adapters_are_used_on_what_they_were_trained_on(nf4, tmp_path):
 def test_a_partner_in_four_bits(nf4, folder, apart):
     partner = Local(str(folder), quantization="nf4", offload=True)
     first = asyncio.run(partner.reply(ASKED, Sampling(temperature=0, max_tokens=24)))
-    frozen = partner._voice.model
+    frozen = partner.language_model
     assert frozen.network.model.layers[0].mlp.up_proj.weight.dtype == torch.uint8
     assert not any(p.requires_grad for p in frozen.network.parameters())
     frozen.resident.leave()
@@ -214,10 +214,12 @@ def test_small_steps_are_not_rounded_away(folder):
     assert trainer.optimizer.state[next(iter(trainer.optimizer.state))]["exp_avg"].dtype == torch.float32
 
 
-def test_full_weights_compute_and_speak_in_bfloat16(folder):
-    found = learner(ModelSource(model=str(folder), dtype="bfloat16"))
+def test_full_weights_compute_and_speak_in_bfloat16(folder, monkeypatch):
+    found, copies = learner(ModelSource(model=str(folder), dtype="bfloat16")), []
+    copied = quantization.in_bfloat16
+    monkeypatch.setattr(quantization, "in_bfloat16", lambda *args: copies.append(copied(*args)) or copies[-1])
     voiced = asyncio.run(found.speaker(0).reply(ASKED, Sampling(max_tokens=24)))
-    spoken = found.model.engine._model
+    [spoken] = copies
     assert {p.dtype for p in spoken.parameters()} == {torch.bfloat16}
     assert spoken.model.rotary_emb.inv_freq.dtype == torch.float32
     assert spoken.lm_head.weight is spoken.model.embed_tokens.weight  # tied as in the original

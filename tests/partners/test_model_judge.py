@@ -25,8 +25,8 @@ def pointwise(*replies: str, **more) -> Scores:
 
 def test_a_pointwise_judge_scores_each_answer_and_sees_nothing_but_answers():
     speaker = Scripted(("Good.\nScore: 9", "Bad.\nScore: 2"))
-    found = run(ModelJudge(speaker, mode="pointwise").score(PROBLEM, answers("15", "16", "15"), random.Random(0)))
-    assert found == Scores((9.0, 2.0, 9.0))
+    scores = run(ModelJudge(speaker, mode="pointwise").score(PROBLEM, answers("15", "16", "15"), random.Random(0)))
+    assert scores == Scores((9.0, 2.0, 9.0))
     assert len(speaker.heard) == 2  # equal answers are asked about once
     for prompt, response in zip(prompts(speaker), ("15", "16"), strict=True):
         assert PROBLEM.chat.text in prompt
@@ -42,16 +42,16 @@ def test_a_pointwise_judge_scores_each_answer_and_sees_nothing_but_answers():
     ],
 )  # fmt: skip
 def test_a_pointwise_verdict_that_is_not_one_number_on_the_scale_is_a_failure_and_no_score(reply):
-    found = pointwise(reply)
-    assert found.values == (None, None)
-    assert [(failure.kind, failure.who) for failure in found.failures] == [("Unreadable", "judge")] * 2
+    scores = pointwise(reply)
+    assert scores.values == (None, None)
+    assert [(failure.kind, failure.who) for failure in scores.failures] == [("Unreadable", "judge")] * 2
 
 
 def test_one_unreadable_score_does_not_spoil_the_others():
     speaker = Scripted(("Score: 9", "??", "?!"), loop=False)  # asked side by side: 9 for one, two tries for the other
-    found = run(ModelJudge(speaker, mode="pointwise").score(PROBLEM, answers("15", "16"), random.Random(0)))
-    assert found.values == (9.0, None)
-    assert len(found.failures) == 1
+    scores = run(ModelJudge(speaker, mode="pointwise").score(PROBLEM, answers("15", "16"), random.Random(0)))
+    assert scores.values == (9.0, None)
+    assert len(scores.failures) == 1
 
 
 @pytest.mark.parametrize("reply", ["Score: 7.5", "**Score: 7.5**", "because …\nscore: 7.5 ", "Score = 7.5"])
@@ -81,20 +81,20 @@ class PairJudge:
 
 def test_a_pairwise_judge_is_asked_about_all_pairs_in_both_orders():
     speaker = PairJudge()
-    found = run(ModelJudge(speaker).score(PROBLEM, answers("x", "xxx", "xx", "x"), random.Random(0)))
+    scores = run(ModelJudge(speaker).score(PROBLEM, answers("x", "xxx", "xx", "x"), random.Random(0)))
     assert len(speaker.asked) == 6  # three distinct answers
-    assert found.values[1] > found.values[2] > found.values[0] == found.values[3]
-    assert not found.failures
+    assert scores.values[1] > scores.values[2] > scores.values[0] == scores.values[3]
+    assert not scores.failures
 
 
 def test_a_swiss_schedule_asks_less_and_knows_best_and_worst_of_a_judge_without_noise():
     speaker, texts = PairJudge(), ["x" * count for count in (3, 0, 5, 7, 1, 2, 6, 4, 3)]
     judge = ModelJudge(speaker, schedule="swiss")
-    found = run(judge.score(PROBLEM, answers(*(text or "-" for text in texts)), random.Random(0)))
+    scores = run(judge.score(PROBLEM, answers(*(text or "-" for text in texts)), random.Random(0)))
     assert len(speaker.asked) == len(set(speaker.asked)) == 32  # 4 rounds of 4 pairs in both orders; all pairs are 56
-    assert found.values.index(max(found.values)) == texts.index("x" * 7)
-    assert found.values.index(min(found.values)) == texts.index("")
-    assert found.values[0] == found.values[8]
+    assert scores.values.index(max(scores.values)) == texts.index("x" * 7)
+    assert scores.values.index(min(scores.values)) == texts.index("")
+    assert scores.values[0] == scores.values[8]
     run(
         ModelJudge(again := PairJudge(), schedule="swiss", swiss_rounds=2).score(
             PROBLEM, answers(*texts[2:8]), random.Random(0)
@@ -117,25 +117,27 @@ def test_a_swiss_schedule_is_drawn_from_the_calls_own_stream():
 @pytest.mark.parametrize("schedule", ["all", "swiss"])
 def test_a_judge_that_always_says_the_same_ties_all(always, count, schedule):
     speaker = Scripted((f"Hm. [[{always}]]",))
-    found = run(
+    scores = run(
         ModelJudge(speaker, schedule=schedule).score(PROBLEM, answers(*map(str, range(count))), random.Random(0))
     )
-    assert found.values == pytest.approx([found.values[0]] * count, abs=1e-9)
+    assert scores.values == pytest.approx([scores.values[0]] * count, abs=1e-9)
 
 
 @pytest.mark.parametrize("reply", ["A", "[[D]]", "[[A]] or [[B]]", "", "[A]", "[[a]]"])
 @pytest.mark.parametrize("schedule", ["all", "swiss"])
 def test_a_pairwise_verdict_that_cannot_be_read_is_a_failure_and_no_score(reply, schedule):
-    found = run(ModelJudge(Scripted((reply,)), schedule=schedule).score(PROBLEM, answers("15", "16"), random.Random(0)))
-    assert found.values == (None, None)
-    assert len(found.failures) == 2
+    scores = run(
+        ModelJudge(Scripted((reply,)), schedule=schedule).score(PROBLEM, answers("15", "16"), random.Random(0))
+    )
+    assert scores.values == (None, None)
+    assert len(scores.failures) == 2
 
 
 def test_equal_answers_need_no_judge_by_pairs():
     speaker = Scripted(("[[A]]",))
-    found = run(ModelJudge(speaker).score(PROBLEM, answers("15", "15"), random.Random(0)))
+    scores = run(ModelJudge(speaker).score(PROBLEM, answers("15", "15"), random.Random(0)))
     assert not speaker.heard
-    assert found.values[0] == found.values[1]
+    assert scores.values[0] == scores.values[1]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +162,7 @@ def test_ten_thousand_replies_never_become_a_score_that_was_not_given():
     scored = 0
     for reply in babble(COUNT):
         try:
-            value = judge._number(reply)
+            value = judge.rating(reply)
         except Unreadable:
             continue
         scored += 1
@@ -176,7 +178,7 @@ def test_ten_thousand_replies_never_become_a_verdict_that_was_not_given():
     for reply in babble(COUNT):
         marks = sum(reply.count(f"[[{letter}]]") for letter in "ABC")
         try:
-            verdict = judge._verdict(reply)
+            verdict = judge.verdict(reply)
         except Unreadable:
             assert marks != 1
             continue

@@ -101,7 +101,7 @@ def test_dpo_equals_trl(policy, tmp_path):
     batch = next(iter(trainer.get_train_dataloader()))
     trainer.model.eval()
     with torch.no_grad():
-        theirs = float(trainer._compute_loss(trainer.model, batch, False))
+        theirs = float(trainer.compute_loss(trainer.model, batch))
         order = torch.tensor([0, 3, 1, 4, 2, 5])  # theirs: all chosen, then all rejected; ours: in turn
         ids, attention, mask = (batch[key][order] for key in ("input_ids", "attention_mask", "completion_mask"))
         logprob_BT = ours(policy, ids, attention, mask)

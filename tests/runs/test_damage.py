@@ -194,17 +194,15 @@ def test_a_reply_that_is_damaged_is_sampled_again_and_the_others_are_kept(line, 
     from sparring.inference.sequence import Completion
 
     one, two = Completion((1, 2), (0.1, 0.2), "stop", True), Completion((3,), (0.5,), "length", True)
-    journal = Journal(tmp_path / "j")
-    journal.put("one", one)
-    journal.close()
+    with Journal(tmp_path / "j") as journal:
+        journal.put("one", one)
     with (tmp_path / "j").open("ab") as file:
         file.write(line)
-    again = Journal(tmp_path / "j")
-    assert (again.get("one"), again.get("two")) == (one, None)
-    again.put("two", two)
-    again.close()
-    last = Journal(tmp_path / "j")
-    assert (last.get("one"), last.get("two")) == (one, two)
+    with Journal(tmp_path / "j") as again:
+        assert (again.get("one"), again.get("two")) == (one, None)
+        again.put("two", two)
+    with Journal(tmp_path / "j") as last:
+        assert (last.get("one"), last.get("two")) == (one, two)
 
 
 def test_what_follows_a_damaged_line_of_metrics_is_put_aside(tmp_path):

@@ -55,15 +55,15 @@ def plain(tmp_path_factory) -> dict[str, bytes]:
     return members(folder / "run.tar.gz")
 
 
-def forged(found: dict[str, bytes], path: Path, changes: dict | None = None, **files: bytes | str) -> Path:
+def forged(contents: dict[str, bytes], path: Path, changes: dict | None = None, **files: bytes | str) -> Path:
     """A bundle with other tables in its recipe, with more files, and a manifest that says there is no code in it."""
-    told = json.loads(found["manifest.json"])
-    found = {**found, **{name: c.encode() if isinstance(c, str) else c for name, c in files.items()}}
+    manifest = json.loads(contents["manifest.json"])
+    contents = {**contents, **{name: c.encode() if isinstance(c, str) else c for name, c in files.items()}}
     if changes:
-        table = tomlkit.parse(found["recipe.toml"].decode()).unwrap()
-        found["recipe.toml"] = tomlkit.dumps({**table, **changes}).encode()
-    told |= {"files": {name: sha256(c) for name, c in found.items() if name != "manifest.json"}, "code": []}
-    return repacked({**found, "manifest.json": json.dumps(told).encode()}, path)
+        table = tomlkit.parse(contents["recipe.toml"].decode()).unwrap()
+        contents["recipe.toml"] = tomlkit.dumps({**table, **changes}).encode()
+    manifest |= {"files": {name: sha256(c) for name, c in contents.items() if name != "manifest.json"}, "code": []}
+    return repacked({**contents, "manifest.json": json.dumps(manifest).encode()}, path)
 
 
 def refusal(path: Path, run: Path, **how) -> str:
@@ -129,10 +129,10 @@ TRAIN = {"files/task.train/rows.jsonl": ROWS}
 def test_code_is_found_in_the_recipe_and_the_files_whatever_the_manifest_says(plain, tmp_path, changes, files, named):
     """The same bundle by hands that lie: `code = []` in its manifest, all sums right."""
     path = forged(plain, tmp_path / "b.tar.gz", changes, **{**TRAIN, **files})
-    told = refusal(path, tmp_path / "run")
-    assert "contains code that its replay would run" in told
-    assert named in told
-    assert told.endswith("read it, then add --trust")
+    message = refusal(path, tmp_path / "run")
+    assert "contains code that its replay would run" in message
+    assert named in message
+    assert message.endswith("read it, then add --trust")
     assert not (tmp_path / RAN).exists()
 
 
@@ -174,9 +174,9 @@ def test_every_place_that_imports_by_a_name_is_known_to_the_search_for_code():
 # ── what comes out of one ───────────────────────────────────────────────────────────────────────────────────
 
 
-def tarred(path: Path, *told: tuple[tarfile.TarInfo, bytes], form: int = tarfile.PAX_FORMAT) -> Path:
+def tarred(path: Path, *pairs: tuple[tarfile.TarInfo, bytes], form: int = tarfile.PAX_FORMAT) -> Path:
     with tarfile.open(path, "w:gz", format=form) as tar:
-        for member, content in told:
+        for member, content in pairs:
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     return path
@@ -197,17 +197,17 @@ def on_disk(folder: Path) -> int:
 def test_a_small_file_never_fills_the_disk(plain, tmp_path, name, monkeypatch):
     most = 0
 
-    def watched(*args, **kwargs):
+    def watched(path):
         nonlocal most
         most = max(most, on_disk(tmp_path))
-        real(*args, **kwargs)
+        return writing(path)
 
-    real = archive._copy
-    monkeypatch.setattr(archive, "_copy", watched)
+    writing = archive.writing
+    monkeypatch.setattr(archive, "writing", watched)
     path = repacked({**plain, name: bytes(300 * 2**20)}, tmp_path / "b.tar.gz")
     assert path.stat().st_size < 2**20
-    told = refusal(path, tmp_path / "run")
-    assert "too many for its size" in told or "bytes; 4,194,304 are allowed" in told
+    message = refusal(path, tmp_path / "run")
+    assert "too many for its size" in message or "bytes; 4,194,304 are allowed" in message
     assert most <= archive.largest(path.stat().st_size) + path.stat().st_size
 
 
@@ -234,10 +234,10 @@ def test_what_is_read_is_counted_whatever_a_header_says(tmp_path):
 )
 def test_a_name_that_leads_elsewhere_or_is_none_is_refused(plain, tmp_path, name):
     path = tarred(tmp_path / "b.tar.gz", (member("manifest.json"), b"{}"), (member(name), b"here"))
-    told = refusal(path, tmp_path / "deep" / "run")
-    assert "a forbidden file name" in told
-    assert told.isprintable()
-    assert not [found for found in tmp_path.rglob("*escaped*") if found.is_file()]
+    message = refusal(path, tmp_path / "deep" / "run")
+    assert "a forbidden file name" in message
+    assert message.isprintable()
+    assert not [file for file in tmp_path.rglob("*escaped*") if file.is_file()]
     assert not Path("/escaped").exists()
 
 
@@ -257,8 +257,8 @@ def test_a_name_that_leads_elsewhere_or_is_none_is_refused(plain, tmp_path, name
 )
 def test_what_is_no_plain_file_is_in_no_bundle(tmp_path, fields):
     path = tarred(tmp_path / "b.tar.gz", (member("manifest.json"), b"{}"), (member("odd", **fields), b"0\n" * 256))
-    told = refusal(path, tmp_path / "run")
-    assert "not a plain file" in told or "not a readable bundle" in told
+    message = refusal(path, tmp_path / "run")
+    assert "not a plain file" in message or "not a readable bundle" in message
 
 
 def test_a_file_that_stands_twice_is_refused(plain, tmp_path):
@@ -275,7 +275,7 @@ def test_a_file_below_a_file_is_refused(plain, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("manifest", "told"),
+    ("manifest", "message"),
     [
         ({"format": 2, "anything": []}, "is a bundle of format '2', but this version reads format 1"),
         ({"format": "x" * 99}, "is a bundle of format"),
@@ -285,9 +285,9 @@ def test_a_file_below_a_file_is_refused(plain, tmp_path):
         ({"run": "x", "files": {}, "weights": {}, "circumstances": {"threads": [1]}}, "its manifest: "),
     ],
 )
-def test_a_manifest_of_another_kind_is_one_line(plain, tmp_path, manifest, told):
+def test_a_manifest_of_another_kind_is_one_line(plain, tmp_path, manifest, message):
     path = repacked({**plain, "manifest.json": json.dumps(manifest).encode()}, tmp_path / "b.tar.gz")
-    assert told in refusal(path, tmp_path / "run")
+    assert message in refusal(path, tmp_path / "run")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[" * 100_000, b"\xff", b"nonsense"])
@@ -317,9 +317,11 @@ def test_a_call_that_is_none_is_one_line(plain, tmp_path, entry):
 
 @pytest.mark.parametrize("threads", [0, -1, "4", 2.5])
 def test_threads_that_are_none_are_one_line(plain, tmp_path, threads):
-    told = json.loads(plain["manifest.json"])
-    told["circumstances"]["threads"] = threads
-    refusal(repacked({**plain, "manifest.json": json.dumps(told).encode()}, tmp_path / "b.tar.gz"), tmp_path / "run")
+    manifest = json.loads(plain["manifest.json"])
+    manifest["circumstances"]["threads"] = threads
+    refusal(
+        repacked({**plain, "manifest.json": json.dumps(manifest).encode()}, tmp_path / "b.tar.gz"), tmp_path / "run"
+    )
 
 
 def complaint(content: bytes, folder: Path) -> str:
@@ -344,9 +346,9 @@ def test_a_bundle_with_any_byte_changed_is_one_line_or_the_same(plain, tmp_path)
         for _ in range(3):
             inside[512 * rng.randrange(len(raw) // 512) + rng.randrange(512)] = rng.randrange(256)
         for name, content in (("out", bytes(changed[:cut])), ("in", gzip.compress(bytes(inside), 1))):
-            told = complaint(content, tmp_path / f"{name}{n}")
-            assert "\n" not in told
-            refused += bool(told)
+            message = complaint(content, tmp_path / f"{name}{n}")
+            assert "\n" not in message
+            refused += bool(message)
     assert refused > 300
 
 

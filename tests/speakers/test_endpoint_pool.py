@@ -1,14 +1,17 @@
 """An endpoint with several hosts, concurrent calls and several event loops, and its settings."""
 
 import asyncio
+import gc
 import socket
 import threading
 import time
+import weakref
 from contextlib import contextmanager
 
 import pytest
 
 from sparring.client import hosts
+from sparring.client.connection import Connections
 from sparring.common.errors import ConfigError, Unavailable
 from sparring.common.schema import build
 from sparring.core import attempts
@@ -100,7 +103,7 @@ def test_a_dead_host_is_set_aside_at_once_and_costs_no_call():
     assert time.monotonic() - start < 2
 
 
-def test_a_host_that_is_well_again_is_asked_again(monkeypatch):
+def test_a_host_that_recovers_is_used_again(monkeypatch):
     monkeypatch.setattr(hosts, "SHORTEST", 0.1)
 
     async def main():
@@ -128,35 +131,42 @@ def test_a_pool_of_dead_hosts_fails_instead_of_waiting():
         assert time.monotonic() - start < 3
 
 
-def test_one_speaker_serves_one_event_loop_after_another_and_leaves_no_connection_open():
+def test_one_speaker_serves_one_event_loop_after_another_and_leaves_no_connection_open(monkeypatch):
+    class Kept(Connections):
+        """What garbage collection would close is not what the speaker closes."""
+
+        async def current(self):
+            connection = await super().current()
+            kept.append((connection, asyncio.get_running_loop()))
+            return connection
+
     def serve():
         async def main():
             async with serving() as server:
                 servers.append(server)
                 up.set()
-                await asyncio.to_thread(asked.wait, 30)
+                await asyncio.to_thread(done.wait, 30)
                 await asyncio.sleep(0.05)
                 left.append(server.connected)
 
         asyncio.run(main())
 
-    servers, left, up, asked = [], [], threading.Event(), threading.Event()
+    monkeypatch.setattr(endpoint, "Connections", Kept)
+    servers, left, kept, up, done = [], [], [], threading.Event(), threading.Event()
     thread = threading.Thread(target=serve)
     thread.start()
     up.wait(30)
     speaker = Endpoint("m", servers[0].url)
-    kept = []  # what garbage collection would close is not what the speaker closes
     for k in range(3):
-        assert asyncio.run(_asked_and_kept(speaker, k, kept)).text == "fine"
-    asked.set()
+        assert asyncio.run(speaker.reply(question(str(k)), Sampling())).text == "fine"
+    done.set()
     thread.join()
     assert left == [0]
-    assert not speaker._state.connections._open
-
-
-async def _asked_and_kept(speaker, k, kept):
-    kept.append(await speaker._state.connections.current())
-    return await speaker.reply(question(str(k)), Sampling())
+    assert len({loop for _, loop in kept}) == 3
+    loops = [weakref.ref(loop) for _, loop in kept]
+    kept.clear()
+    gc.collect()
+    assert not any(loop() for loop in loops)  # the speaker holds no loop that has ended
 
 
 @pytest.mark.parametrize(

@@ -321,7 +321,10 @@ class Typist:
         os.write(self._end, text.encode())
 
     def out(self) -> tuple[str, str]:
-        return self.program.communicate(timeout=30)
+        try:
+            return self.program.communicate(timeout=30)
+        finally:
+            os.close(self._end)
 
 
 def test_at_a_real_terminal_two_roles_are_one_person_and_the_loop_goes_on():

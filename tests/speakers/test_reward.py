@@ -63,9 +63,9 @@ def test_a_batch_of_many_is_as_many_batches_of_one_and_both_are_the_models_own_s
 
 def test_what_is_asked_together_is_scored_together_within_the_limit(folder, monkeypatch):
     reward = Reward(folder, device="cpu", batch_tokens=200)
-    lengths = [len(reward._scorer.ids(chat)) for chat in chats()]
-    batches, compute = [], reward._scorer.scores
-    monkeypatch.setattr(reward._scorer, "scores", lambda rows: batches.append([*map(len, rows)]) or compute(rows))
+    lengths = [len(reward.scorer.ids(chat)) for chat in chats()]
+    batches, compute = [], reward.scorer.scores
+    monkeypatch.setattr(reward.scorer, "scores", lambda rows: batches.append([*map(len, rows)]) or compute(rows))
     scores(reward, chats())
     assert sorted(length for batch in batches for length in batch) == sorted(lengths)
     assert all(len(batch) * max(batch) <= 200 or len(batch) == 1 for batch in batches)
@@ -74,8 +74,8 @@ def test_what_is_asked_together_is_scored_together_within_the_limit(folder, monk
 
 def test_who_asks_a_few_passes_of_the_event_loop_later_is_scored_with_the_others(folder, monkeypatch):
     reward = Reward(folder, device="cpu")
-    batches, compute = [], reward._scorer.scores
-    monkeypatch.setattr(reward._scorer, "scores", lambda rows: batches.append(len(rows)) or compute(rows))
+    batches, compute = [], reward.scorer.scores
+    monkeypatch.setattr(reward.scorer, "scores", lambda rows: batches.append(len(rows)) or compute(rows))
 
     async def later(chat: Chat, passes: int) -> None:
         for _ in range(passes):
@@ -107,7 +107,7 @@ def test_a_call_is_known_by_model_revision_and_chat_with_the_learner_as_the_assi
 
 
 def test_judges_with_the_same_settings_share_the_model(folder):
-    assert Reward(folder, device="cpu")._scorer is Reward(folder, device="cpu")._scorer
+    assert Reward(folder, device="cpu").scorer is Reward(folder, device="cpu").scorer
 
 
 def test_a_template_that_takes_no_system_message_gets_its_words_with_the_question(tmp_path):
@@ -115,7 +115,7 @@ def test_a_template_that_takes_no_system_message_gets_its_words_with_the_questio
     refusing = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
     rest = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}<end>{% endfor %}"
     (tmp_path / "chat_template.jinja").write_text(refusing + rest)
-    scorer = Reward(folder, device="cpu")._scorer
+    scorer = Reward(folder, device="cpu").scorer
     assert scorer.ids(chats()[0]) == scorer.ids(question("Be brief.\n\nIs it so?").say(LEARNER, "Yes."))
     (tmp_path / "strict").mkdir()
     strict = save_reward_model(tmp_path / "strict")
@@ -129,7 +129,7 @@ def test_a_template_that_takes_no_system_message_gets_its_words_with_the_questio
 
 def test_what_is_too_long_is_a_typed_failure_and_never_cut(folder):
     reward = Reward(folder, device="cpu")
-    room = 256 - len(reward._scorer.ids(chats([""])[0]))
+    room = 256 - len(reward.scorer.ids(chats([""])[0]))
     assert scores(reward, chats(["x" * room]))
     with pytest.raises(TooLong, match="question and response have 257 tokens; the reward model takes 256"):
         scores(reward, chats(["x" * (room + 1)]))
@@ -147,7 +147,7 @@ def test_a_score_that_is_no_number_is_no_reply(tmp_path):
 def test_whoever_waits_is_told_what_went_wrong_and_the_next_is_served(folder, monkeypatch):
     reward = Reward(folder, device="cpu")
     with monkeypatch.context() as patch:
-        patch.setattr(reward._scorer, "scores", lambda rows: 1 / 0)
+        patch.setattr(reward.scorer, "scores", lambda rows: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             scores(reward, chats()[:1])
     assert scores(reward, chats()[:1])
@@ -225,17 +225,17 @@ def test_a_folder_has_no_revision_and_no_pinned_code(tmp_path):
 
 @pytest.mark.parametrize("trusted", [True, False])
 def test_code_is_trusted_only_where_the_partner_says_so_and_all_of_it_is_pinned(trusted, monkeypatch):
-    told = []
+    calls = []
 
     def loading(name, **how):
-        told.append(how)
+        calls.append(how)
         raise OSError("not today\nnor tomorrow")
 
     monkeypatch.setattr("transformers.AutoConfig.from_pretrained", loading)
     monkeypatch.setattr("sparring.models.hub._hub_problem", lambda model: None)  # the hub has it
     with pytest.raises(ConfigError, match="model = 'owner/model' cannot be loaded: not today; give"):
-        Reward("owner/model", COMMIT, trust_remote_code=trusted)._scorer  # noqa: B018 (loads)
-    assert told == [{"trust_remote_code": trusted, "revision": COMMIT, "code_revision": COMMIT}]
+        Reward("owner/model", COMMIT, trust_remote_code=trusted).scorer  # noqa: B018 (loads)
+    assert calls == [{"trust_remote_code": trusted, "revision": COMMIT, "code_revision": COMMIT}]
 
 
 def test_code_in_a_folder_is_not_run(tmp_path):

@@ -24,29 +24,12 @@ from sparring.models.renderer import TrainingRow
 from sparring.training.linear_logprobs import Head
 from sparring.training.logprobs import TokenLogProbs
 from sparring.training.prefix_sharing import shared_prefixes
+from tests.small_models import GPT2, SHAPE, VOCABULARY
 
-VOCABULARY = 50
-SHAPE = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "intermediate_size": 48,
-    "head_dim": 8,
-    "max_position_embeddings": 64,
-    "initializer_range": 0.3,
-    "bos_token_id": None,
-    "eos_token_id": None,
-    "pad_token_id": 0,
-}
-GPT2 = {"vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "initializer_range": 0.3}
 CONFIGS = {
     "llama": LlamaConfig(**SHAPE),
     "qwen3": Qwen3Config(**SHAPE, tie_word_embeddings=True),
-    "gpt2": GPT2Config(
-        **GPT2, bos_token_id=None, eos_token_id=None, pad_token_id=0, attn_pdrop=0, resid_pdrop=0, embd_pdrop=0
-    ),
+    "gpt2": GPT2Config(**GPT2, attn_pdrop=0, resid_pdrop=0, embd_pdrop=0),
     "gemma2": Gemma2Config(**SHAPE, sliding_window=5, final_logit_softcapping=3.0, attn_implementation="eager"),
     "granite": GraniteConfig(**SHAPE, logits_scaling=4.0),
     "cohere": CohereConfig(**SHAPE, logit_scale=0.25),
@@ -74,13 +57,13 @@ def rows() -> tuple[Tensor, Tensor, Tensor]:
     return ids, (columns < lengths).long(), trained
 
 
-def plainly(model, ids: Tensor, attention: Tensor, trained: Tensor) -> Tensor:
+def row_by_row(model, ids: Tensor, attention: Tensor, trained: Tensor) -> Tensor:
     """The same, row by row without padding, by all logits of the model's own forward pass."""
     result = []
     for row, length, picked in zip(ids, attention.sum(1).tolist(), trained, strict=True):
         logprobs = model(input_ids=row[None, :length]).logits[0].log_softmax(-1)[:-1]
-        found = logprobs.gather(-1, row[1:length, None])[:, 0] * picked[1:length]
-        result.append(torch.nn.functional.pad(found, (1, len(row) - length)))
+        trained_logprobs = logprobs.gather(-1, row[1:length, None])[:, 0] * picked[1:length]
+        result.append(torch.nn.functional.pad(trained_logprobs, (1, len(row) - length)))
     return torch.stack(result)
 
 
@@ -99,7 +82,7 @@ def gradients(model, logprobs: Tensor) -> dict[str, Tensor]:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_values_and_gradients_are_those_of_all_logits(name, chunk):
     model = network(name)
-    ours, expected = TokenLogProbs(model, chunk)(*rows()), plainly(model, *rows())
+    ours, expected = TokenLogProbs(model, chunk)(*rows()), row_by_row(model, *rows())
     torch.testing.assert_close(ours, expected, rtol=1e-6, atol=1e-6)
     got, wanted = gradients(model, ours), gradients(model, expected)
     assert got.keys() == wanted.keys()
@@ -122,9 +105,9 @@ def test_with_nothing_trained_the_zero_is_connected(chunk):
     model, (ids, attention, trained) = network(), rows()
     logprobs = TokenLogProbs(model, chunk)(ids, attention, torch.zeros_like(trained))
     assert not logprobs.any()
-    found = gradients(model, logprobs)
-    assert found.keys() == dict(model.named_parameters()).keys()
-    assert not any(gradient.any() for gradient in found.values())
+    ours = gradients(model, logprobs)
+    assert ours.keys() == dict(model.named_parameters()).keys()
+    assert not any(gradient.any() for gradient in ours.values())
 
 
 def test_rows_of_one_token_train_nothing():
@@ -143,7 +126,7 @@ def test_other_padding_and_order_of_rows_change_nothing():
     torch.testing.assert_close(module(ids[1:2, :9], attention[1:2, :9], trained[1:2, :9]), whole[1:2, :9])
 
 
-def test_what_cannot_be_trained_is_refused():
+def test_padding_and_first_tokens_cannot_be_trained():
     module, (ids, attention, trained) = TokenLogProbs(network()), rows()
     for row, column in ((0, 0), (1, 9)):  # a first token; padding
         wrong = trained.clone()
@@ -158,7 +141,7 @@ def test_half_precision_is_scored_in_single():
     model = network().bfloat16()
     ours = TokenLogProbs(model)(*rows())
     assert ours.dtype == torch.float32
-    torch.testing.assert_close(ours, plainly(model.float(), *rows()), atol=0.2, rtol=0)
+    torch.testing.assert_close(ours, row_by_row(model.float(), *rows()), atol=0.2, rtol=0)
 
 
 class Products(TorchDispatchMode):
@@ -170,49 +153,49 @@ class Products(TorchDispatchMode):
         self.largest = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        found = function(*args, **(kwargs or {}))
-        shape = getattr(found, "shape", ())
+        result = function(*args, **(kwargs or {}))
+        shape = getattr(result, "shape", ())
         if len(shape) > 1 and shape[-1] == VOCABULARY and shape[0] != SHAPE["hidden_size"]:
-            self.largest = max(self.largest, found.numel())
+            self.largest = max(self.largest, result.numel())
             if function.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm):
-                self.sizes.append(found.numel())
-        return found
+                self.sizes.append(result.numel())
+        return result
 
 
 @pytest.mark.parametrize(
     ("expected", "passes"), [(None, 2), (3 * weights(), 1), (weights().square(), 2)], ids=["unknown", "right", "wrong"]
 )
-def test_logits_come_in_chunks_and_once_where_the_gradient_was_foretold(expected, passes):
+def test_logits_come_in_chunks_and_once_if_the_gradient_is_known(expected, passes):
     model = network()
     module = TokenLogProbs(model, chunk=3 * VOCABULARY)
     with Products() as products:
-        found = gradients(model, module(*rows(), expected))  # of a sum weighted by `weights`
+        ours = gradients(model, module(*rows(), expected))  # of a sum weighted by `weights`
     assert products.largest == 3 * VOCABULARY
     assert sum(products.sizes) == passes * int(rows()[2].sum()) * VOCABULARY
-    for key, gradient in gradients(model, plainly(model, *rows())).items():
-        torch.testing.assert_close(found[key], gradient, rtol=1e-6, atol=1e-6, msg=lambda m, key=key: f"{key}: {m}")
+    for key, gradient in gradients(model, row_by_row(model, *rows())).items():
+        torch.testing.assert_close(ours[key], gradient, rtol=1e-6, atol=1e-6, msg=lambda m, key=key: f"{key}: {m}")
 
 
 def test_logits_of_one_chunk_wait_for_the_backward_pass():
     model = network("granite")
     module = TokenLogProbs(model, chunk=60 * VOCABULARY)
     with Products() as products:
-        found = gradients(model, module(*rows()))
+        ours = gradients(model, module(*rows()))
     assert sum(products.sizes) == int(rows()[2].sum()) * VOCABULARY
-    for key, gradient in gradients(model, plainly(model, *rows())).items():
-        torch.testing.assert_close(found[key], gradient, rtol=1e-6, atol=1e-6, msg=lambda m, key=key: f"{key}: {m}")
+    for key, gradient in gradients(model, row_by_row(model, *rows())).items():
+        torch.testing.assert_close(ours[key], gradient, rtol=1e-6, atol=1e-6, msg=lambda m, key=key: f"{key}: {m}")
 
 
-def test_a_head_that_stands_still_needs_its_logits_once():
+def test_a_frozen_head_computes_its_logits_once():
     model = network()
     expected = gradients(model, TokenLogProbs(model)(*rows()))
     model.lm_head.weight.requires_grad_(False)
     module = TokenLogProbs(model, chunk=3 * VOCABULARY)
     with Products() as products:
-        found = gradients(model, module(*rows()))
+        ours = gradients(model, module(*rows()))
     assert sum(products.sizes) == int(rows()[2].sum()) * VOCABULARY
-    assert found.keys() == expected.keys() - {"lm_head.weight"}
-    for key, gradient in found.items():
+    assert ours.keys() == expected.keys() - {"lm_head.weight"}
+    for key, gradient in ours.items():
         torch.testing.assert_close(gradient, expected[key], rtol=1e-6, atol=1e-6, msg=lambda m, key=key: f"{key}: {m}")
 
 
@@ -240,12 +223,12 @@ def test_under_autocast_weights_in_single_precision_get_gradients_in_single_prec
     with torch.autocast("cpu", torch.bfloat16):
         ours = Head(weight).logprobs(states, ids, 2**20, by if expects else None)
     assert ours.dtype == torch.float32
-    found = torch.autograd.grad((ours * by).sum(), weight)[0]
-    assert found.dtype == torch.float32
-    assert 0 < (found - exact).abs().max() < 0.02 * exact.abs().max()
+    gradient = torch.autograd.grad((ours * by).sum(), weight)[0]
+    assert gradient.dtype == torch.float32
+    assert 0 < (gradient - exact).abs().max() < 0.02 * exact.abs().max()
 
 
-def test_a_head_that_does_more_than_is_known_is_refused():
+def test_a_head_that_changes_its_logits_is_refused():
     model = network()
     plain = type(model).forward
 
@@ -275,7 +258,7 @@ def forked() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen3", "granite", "cohere", "lora"])
-def test_rows_that_share_a_prompt_are_one_that_forks(name):
+def test_rows_that_share_a_prompt_become_one_row_that_forks(name):
     model = network(name)
     ids, attention, trained, common = forked()
     assert forkable(model)
@@ -293,7 +276,7 @@ def test_rows_that_share_a_prompt_are_one_that_forks(name):
         torch.testing.assert_close(got[key], gradient, rtol=0, atol=scale, msg=lambda m, key=key: f"{key}: {m}")
 
 
-def test_layers_that_see_a_window_only_do_not_fork():
+def test_models_with_attention_windows_do_not_fork():
     assert not forkable(network("gemma2"))
 
 
@@ -301,7 +284,7 @@ def row(prompt: int, reply: int, last: int) -> TrainingRow:
     return TrainingRow((*range(1, prompt + 1), *[last] * reply), (0.0,) * prompt + (1.0,) * reply)
 
 
-def test_forking_is_for_prompts_that_are_a_good_part_of_rows_that_are_not_long():
+def test_only_short_rows_with_long_common_prompts_fork():
     assert shared_prefixes([row(100, 110, 7), row(100, 50, 8), row(30, 20, 7), row(30, 20, 8)]) == [100, 30]
     assert shared_prefixes([row(100, 110, 7), row(100, 110, 7)]) == [
         100,

@@ -28,7 +28,7 @@ from sparring.core import attempts
 from sparring.core.attempts import REPLIED, Attempt, Recordable, Tokens, clean
 from sparring.core.chat import Chat
 from sparring.core.speaker import Reply, Sampling
-from sparring.ledger.accounts import totals
+from sparring.ledger.accounts import Total, totals
 from sparring.ledger.budget import Budget, Meter, Spent
 from sparring.ledger.schema import Entry
 from sparring.ledger.store import Store
@@ -65,13 +65,18 @@ class Ledger:
         the run in reports."""
         self.path, self.run, self.mode = path, run, mode
         self.store = None if mode == "off" else Store(path, read_only=mode == "replay")
+        earlier: list[Total] = []
         if self.store is not None:
-            self.store.name(run, name or run)
-        earlier = [
-            (total.phase, total.round, Spent(total.calls, total.prompt_tokens + total.completion_tokens, total.cost))
-            for total in (totals(path, run) if self.store else [])
-        ]
-        self.meter = Meter(budget or Budget(), earlier)
+            try:
+                self.store.name(run, name or run)
+                earlier = totals(path, run)
+            except BaseException:
+                self.store.close()
+                raise
+        self.meter = Meter(
+            budget or Budget(),
+            [(t.phase, t.round, Spent(t.calls, t.prompt_tokens + t.completion_tokens, t.cost)) for t in earlier],
+        )
         self._used_path, self._used_keys = used, set[bytes]()
         self._in_flight: dict[tuple[asyncio.AbstractEventLoop, bytes], tuple[_Call, asyncio.Task[Reply]]] = {}
         self._preparing: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}

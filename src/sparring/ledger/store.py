@@ -78,7 +78,12 @@ class Store:
     def __init__(self, path: Path, read_only: bool = False) -> None:
         self.path = path
         self._write_connection = None if read_only else open_for_writing(path)
-        self._read_connection = open_for_reading(path)
+        try:
+            self._read_connection = open_for_reading(path)
+        except BaseException:
+            if self._write_connection is not None:
+                self._write_connection.close()
+            raise
         self._pending = _Changes()
         self._next_commit: Future[None] | None = None  # the commit that will include what is pending
         self._lock = Lock()

@@ -80,14 +80,14 @@ class ModelJudge:
     async def _score_each(self, problem: Problem, answers: Sequence[Answer]) -> Scores:
         async def score(answer: Answer) -> float:
             prompt = fill(self.prompt or POINTWISE, question=_question(problem), response=answer.text)
-            return await ask(self.speaker, prompt, self._number, self._sampling)
+            return await ask(self.speaker, prompt, self.rating, self._sampling)
 
         return await one_by_one(score, answers)
 
     async def _score_pairs(self, problem: Problem, answers: Sequence[Answer], rng: random.Random) -> Scores:
         async def compare(first: Answer, second: Answer) -> Verdict:
             prompt = fill(self.prompt or PAIRWISE, question=_question(problem), a=first.text, b=second.text)
-            return await ask(self.speaker, prompt, self._verdict, self._sampling)
+            return await ask(self.speaker, prompt, self.verdict, self._sampling)
 
         if self.schedule == "swiss":
             return await by_swiss(compare, answers, rng, self.swiss_rounds, self.prior)
@@ -97,13 +97,15 @@ class ModelJudge:
     def _sampling(self) -> Sampling:
         return Sampling(self.temperature, max_tokens=self.max_tokens)
 
-    def _number(self, reply: str) -> float:
+    def rating(self, reply: str) -> float:
+        """Return the score that `reply` gives, on the scale; raises Unreadable."""
         score = read_score(text := self._only(_SCORE, reply))
         if not self.lowest <= score <= self.highest:
             raise Unreadable(f"the score {text} is not between {self.lowest:g} and {self.highest:g}")
         return score
 
-    def _verdict(self, reply: str) -> Verdict:
+    def verdict(self, reply: str) -> Verdict:
+        """Return the verdict that `reply` gives on a pair; raises Unreadable."""
         verdict = self._only(r"\[\[([ABC])\]\]", reply)
         if verdict not in _VERDICTS:
             raise Unreadable(f"the verdict {verdict!r} is not A, B or C")

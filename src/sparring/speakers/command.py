@@ -78,7 +78,7 @@ class Command:
             await attempts.admit()
             start = time.monotonic()
             try:
-                reply = text_reply(_read(await self._run(stdin)), PARTNER)
+                reply = text_reply(read_output(await self._run(stdin)), PARTNER)
             except Trouble as trouble:
                 attempts.report(Attempt(trouble.outcome, time.monotonic() - start, error=trouble.error))
                 raise Unavailable(f"{shlex.join(self.command)}: {trouble}") from None
@@ -112,8 +112,8 @@ class Command:
         finally:
             if not process.has_ended.is_set():
                 process.kill()
-                transport.close()
-                await process.has_ended.wait()
+            transport.close()
+            await process.has_ended.wait()
         return process.output(transport.get_returncode())
 
 
@@ -180,7 +180,7 @@ def _input(chat: Chat, sampling: Sampling, sample: int) -> dict[str, Any]:
     return {"messages": attempts.as_messages(chat, PARTNER), "sample": sample, **asdict(sampling)}
 
 
-def _read(output: bytes) -> str:
+def read_output(output: bytes) -> str:
     """Return the text in `output`; raises Trouble if `output` is not `{"text": "…"}`."""
     try:
         reply = json.loads(output.decode())

@@ -47,11 +47,15 @@ class Local(ModelSettings):
         check_model(self.model)
 
     @cached_property
+    def language_model(self) -> LanguageModel:
+        """The frozen model, loaded at the first use; equal settings share it."""
+        return _shared(ModelSource(**{name: getattr(self, name) for name in keys(ModelSettings)}), self.offload)
+
+    @cached_property
     def _voice(self) -> ModelSpeaker:
         from sparring.inference.model_speaker import ModelSpeaker  # noqa: PLC0415 - slow to start, and a recipe is read without it
 
-        source = ModelSource(**{name: getattr(self, name) for name in keys(ModelSettings)})
-        return ModelSpeaker(_shared(source, self.offload), PARTNER, ("local", self.seed))
+        return ModelSpeaker(self.language_model, PARTNER, ("local", self.seed))
 
     def request(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Mapping[str, Any]:
         """Return everything that determines a reply (see `attempts.Recordable`)."""
@@ -65,15 +69,15 @@ class Local(ModelSettings):
         return await self._voice.reply(chat, sampling, sample)
 
 
-_LOADED: dict[str, LanguageModel] = {}
+LOADED: dict[str, LanguageModel] = {}  # by source: they stay loaded until the process ends
 
 
 def _shared(source: ModelSource, offload: bool) -> LanguageModel:
     name = repr((source, offload))
-    if name not in _LOADED:
+    if name not in LOADED:
         from sparring.inference.model import load_model  # noqa: PLC0415 - slow to start, and a recipe is read without it
 
         model = load_model(source, offload=offload)
         model.network.requires_grad_(False)
-        _LOADED[name] = model
-    return _LOADED[name]
+        LOADED[name] = model
+    return LOADED[name]

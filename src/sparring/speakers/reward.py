@@ -79,7 +79,8 @@ class Reward:
         return kwargs
 
     @cached_property
-    def _scorer(self) -> Scorer:
+    def scorer(self) -> Scorer:
+        """The loaded model and its queue; equal settings share it."""
         from sparring.inference.reward_model import load_reward_model  # noqa: PLC0415 - slow to start, and a recipe is read without it
 
         name = repr(self)
@@ -104,8 +105,8 @@ class Reward:
                 'by = "reward": a reward model scores responses and cannot reply to a prompt; it can only be a judge; '
                 'use it as [phase.judge] with by = "reward"'
             )
-        ids = self._scorer.ids(chat)
-        score = await self._scorer.score(ids)
+        ids = self.scorer.ids(chat)
+        score = await self.scorer.score(ids)
         if not math.isfinite(score):
             raise Unavailable(f"{self.model}: the score is {score}")
         return replace(text_reply(repr(score), PARTNER), prompt_tokens=len(ids))

@@ -143,7 +143,7 @@ class RationaleWriter:
             sample = number - self.tries if is_hinted else number
             prompt = (self.hint_prompt or HINT_PROMPT) if is_hinted else (self.prompt or RATIONALE_PROMPT)
             chat = _with_prompt(problem, fill(prompt, question=problem.chat.text, gold=problem.gold or ""))
-            result = await ask_speaker(speaker, chat, sampling, sample, lambda reply: _parse_rationale(task, reply))
+            result = await ask_speaker(speaker, chat, sampling, sample, lambda reply: parse_rationale(task, reply))
             tries.append(_judge(task, problem, result, is_hinted))
             if tries[-1].rationale is not None:
                 break
@@ -156,7 +156,7 @@ def _with_prompt(problem: Problem, prompt: str) -> Chat:
     return Chat((*earlier, message(USER, prompt)))
 
 
-def _parse_rationale(task: Task, reply: str) -> str:
+def parse_rationale(task: Task, reply: str) -> str:
     """Return `reply` as a rationale; Unreadable if it has no step before its answer."""
     steps = task.layout.split(reply)
     if len(steps) < 2:
@@ -169,12 +169,12 @@ def _judge(task: Task, problem: Problem, result: str | Failure, is_hinted: bool)
         return _Try(result)
     if not task.is_right(problem, result):
         return _Try("wrong")
-    if is_hinted and _relies_on_hint(task, problem, result):
+    if is_hinted and relies_on_hint(task, problem, result):
         return _Try("leaning on the hint")
     return _Try("right", result)
 
 
-def _relies_on_hint(task: Task, problem: Problem, rationale: str) -> bool:
+def relies_on_hint(task: Task, problem: Problem, rationale: str) -> bool:
     """Whether `rationale` only restates the answer from its prompt."""
     first, *others = task.layout.split(rationale)
     working = rationale[: others[-1].start]
