@@ -238,7 +238,8 @@ def load_model(source: ModelSource, seed: int = 0, *, trained: bool = False, off
         with loading(source.model):
             check_causal(network)
     if encoder_decoder.has_encoder(network.config):
-        encoder_decoder.prepare(network, tokenizer, seed, all_weights_trained=trains_all_weights)
+        encoder_decoder.check_source(source)
+        encoder_decoder.complete(network, tokenizer, seed, all_weights_trained=trains_all_weights)
     if source.lora is not None:  # PEFT keeps adapters in float32, whatever the dtype of the model
         network = _with_adapters(network, source.lora, seed)
     return LanguageModel(network, tokenizer, source, device_of(source), dtype_of(source), offload=offload)

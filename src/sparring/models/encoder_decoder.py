@@ -23,6 +23,7 @@ from sparring.common.errors import ConfigError
 from sparring.common.seeds import stream
 from sparring.models import hub
 from sparring.models.renderer import START
+from sparring.models.source import ModelSource
 
 # Turns as plain text, for models without a chat template. A question alone stays as it is, because instruction-tuned
 # encoder–decoders were trained on bare instructions.
@@ -46,12 +47,23 @@ def loader(model: str) -> Any:
     return AutoModelForSeq2SeqLM if has_encoder(config) else AutoModelForCausalLM
 
 
+def check_source(source: ModelSource) -> None:
+    """Raise ConfigError if `source` sets a key that does not apply to an encoder–decoder."""
+    for key in ("cache_tokens", "cache_gib"):
+        if (bound := getattr(source, key)) is not None:
+            raise ConfigError(
+                f"{key} does not apply to model = {source.model!r}, an encoder–decoder: its replies share no cache "
+                f"(got {bound:g}); remove it, and lower slots to save memory"
+            )
+
+
 def start_id(network: PreTrainedModel) -> int:
     """Return the token that the decoder of `network` begins with; ConfigError without one."""
     settings = (network.config, network.generation_config)
     found = next((found for it in settings if (found := getattr(it, "decoder_start_token_id", None)) is not None), None)
     if found is None:
-        raise ConfigError("its configuration names no token to start the decoder; set decoder_start_token_id")
+        where = f"the configuration of {network.name_or_path!r}"
+        raise ConfigError(f"{where} names no token to start the decoder; set decoder_start_token_id there")
     return int(found)
 
 
@@ -92,7 +104,7 @@ def _begins(ids_BT: Tensor) -> Tensor:
 # ── the tokenizer ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def prepare(network: PreTrainedModel, tokenizer: Tokenizer, seed: int, *, all_weights_trained: bool) -> None:
+def complete(network: PreTrainedModel, tokenizer: Tokenizer, seed: int, *, all_weights_trained: bool) -> None:
     """Give the tokenizer of an encoder–decoder what a chat needs, if it lacks it: a template, and a newline.
 
     T5's tokenizer writes a newline as a space. If all weights are trained, a new token stands for it, whose embedding

@@ -157,6 +157,15 @@ def _probe(model: Any, rows: list[list[int]]) -> Tensor:
     return torch.tensor(rows, device=model.device)
 
 
+def switch_off_dropout(model: Any) -> None:
+    """Switch dropout off in a `model` that is in training mode.
+
+    Layers that recompute their activations stay in that mode, because they do so in no other.
+    """
+    for module in model.modules():
+        module.training = bool(getattr(module, "gradient_checkpointing", False))
+
+
 @contextmanager
 def evaluating(model: Any) -> Iterator[None]:
     """Switch dropout off inside the block; restore each module's mode afterwards."""
