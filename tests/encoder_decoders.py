@@ -61,9 +61,11 @@ def network(kind: str = "flan", size: int = len(tiny_tokenizer()), **more) -> Pr
     return T5ForConditionalGeneration(T5Config(**{**ids, **shape, **own, **more})).eval()
 
 
-def saved(folder: Path, tokenizer: PreTrainedTokenizerBase | None = None, **more) -> Path:
-    """A folder with a small model and its tokenizer."""
+def saved(folder: Path, tokenizer: PreTrainedTokenizerBase | None = None, scale: float = 1.0, **more) -> Path:
+    """A folder with a small model, its embeddings multiplied by `scale`, and its tokenizer."""
     tokenizer = tokenizer or bytewise()
-    network(**{"size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id, **more}).save_pretrained(folder)
+    found = network(**{"size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id, **more})
+    found.get_input_embeddings().weight.data *= scale  # by default they are so large that learning takes long
+    found.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

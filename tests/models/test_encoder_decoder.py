@@ -260,6 +260,19 @@ def test_weight_0_gives_no_gradient():
     assert renderer().rows(alone, LEARNER) == []
 
 
+def test_it_learns_to_answer_each_question_as_it_was_shown(tmp_path):
+    learner = Learner.load(ModelSource(str(saved(tmp_path / "t5", scale=0.1))))
+    answers = {"a": "12", "b": "345", "c": "6"}
+    shown = [
+        Demonstration(asked, question(asked).then(message(LEARNER, answer, weight=1.0)))
+        for asked, answer in answers.items()
+    ]
+    trainer = Trainer(learner, TrainerSettings(learning_rate=1e-2))
+    list(trainer.learn(trainer.training_set(shown, Likelihood(), 3, 60, (0,))))
+    replies = sampled(learner, Sampling(temperature=0, max_tokens=8), [question(asked) for asked in answers])
+    assert [(reply.text, reply.finish) for reply in replies] == [(answer, "stop") for answer in answers.values()]
+
+
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_dpo_at_the_reference_is_ln_2_and_then_falls_with_dropout_too(dropout):
     trainer = Trainer(Learner(model(dropout_rate=dropout)), TrainerSettings(learning_rate=1e-2, batch_size=8))

@@ -134,7 +134,7 @@ def check_causal(model: Any) -> None:
     tolerance = torch.finfo(model.dtype).eps ** 0.5
     if bool((one - other).abs().max() > tolerance * one.abs().max()):
         kind = type(inner(model)).__name__
-        raise ConfigError(f"{kind} is an encoder: it sees later tokens; choose a causal language model")
+        raise ConfigError(f"{kind} is an encoder: it sees later tokens; choose a model that writes text")
 
 
 def check_head(model: Any) -> None:
