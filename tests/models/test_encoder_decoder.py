@@ -18,7 +18,7 @@ from sparring.core.objective import DPO, Likelihood
 from sparring.core.speaker import Sampling, prefill
 from sparring.inference.model import LanguageModel, load_model
 from sparring.models.encoder_decoder import PLAIN_TEMPLATE, complete, divided, start_id
-from sparring.models.introspection import check_head, hidden, logits
+from sparring.models.introspection import cache_bytes, check_head, hidden, logits
 from sparring.models.renderer import START, Renderer
 from sparring.models.source import Lora, ModelSource
 from sparring.training.learner import Learner
@@ -129,6 +129,10 @@ def test_states_and_head_give_the_logits_of_the_whole_model_row_by_row(kind):
         decoder = torch.tensor([[start_id(found), *row[begin + 1 :]]])
         expected = found(input_ids=torch.tensor([row[:begin]]), decoder_input_ids=decoder).logits[0]
         torch.testing.assert_close(ours[index, begin : len(row)], expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_token_takes_its_keys_and_values_in_every_layer_of_the_decoder():
+    assert cache_bytes(network()) == 2 * 2 * 32 * 4  # layers, keys and values, numbers, bytes
 
 
 def test_a_model_without_a_start_and_a_bound_of_a_cache_it_has_not_are_refused_by_name(tmp_path):

@@ -75,7 +75,8 @@ class Renderer:
         self._accepts_system = self._accepts([{"role": SYSTEM, "content": "s"}, {"role": "user", "content": "u"}])
         self.stop_id = self._find_stop_id()
         self.stop_ids = frozenset({self.stop_id, *self._eos_ids()})
-        self._after_context = (int(tokenizer.eos_token_id), START) if encoded else ()
+        end = self.stop_id if tokenizer.eos_token_id is None else int(tokenizer.eos_token_id)
+        self._after_context = (end, START) if encoded else ()
 
     # ── chats ───────────────────────────────────────────────────────────────────────────────────────────────
 
