@@ -106,8 +106,8 @@ def test_a_broken_chat_template_is_one_line(odd, template):
     refused("talk", odd, says=("chat template", str(odd), "give one with chat_template ="))
 
 
-@pytest.mark.parametrize("kind", [BertForMaskedLM, BertModel, T5ForConditionalGeneration])
-def test_what_is_no_causal_model_is_one_line(kind, tmp_path):
+@pytest.mark.parametrize("kind", [BertForMaskedLM, BertModel, T5ForConditionalGeneration])  # the last without a start
+def test_what_writes_no_text_is_one_line(kind, tmp_path):
     size = len(tiny_tokenizer())
     config = (
         T5Config(vocab_size=size, d_model=32, d_kv=16, d_ff=64, num_layers=2, num_heads=2)

@@ -30,6 +30,7 @@ from sparring.training.checkpoint import Position, State, Usage
 from sparring.training.learner import Learner
 from sparring.training.settings import TrainerSettings
 from sparring.training.trainer import Trainer
+from tests.encoder_decoders import saved
 from tests.offload.learners import (
     ASKED,
     DEMONSTRATIONS,
@@ -105,6 +106,19 @@ def test_adapters_of_four_bit_weights_are_folded_into_whole_ones(nf4, tmp_path):
         )
         difference = float((merged(ids).logits - expected).abs().max())
     assert difference < 1e-4 * float((base - expected).abs().max())
+
+
+def test_an_encoder_decoder_in_four_bits_learns_and_is_folded_into_a_whole_one(nf4, tmp_path):
+    folder = saved(tmp_path / "t5", scale=0.3, d_model=64, d_kv=16, d_ff=128)
+    found = learner(replace(nf4, model=str(folder)))
+    before = weights(found)
+    taught(found, steps=2, gradient_checkpointing=True)
+    moved = {name for name, weight in weights(found).items() if not torch.equal(weight, before[name])}
+    assert moved
+    assert all("lora_" in name for name in moved)
+    checkpoint.save(tmp_path / "trained", found, Usage("sft", quantization="nf4"))
+    merge.merge(tmp_path / "trained", tmp_path / "merged")
+    assert greedy(Learner(load_learner(tmp_path / "merged").model)) == greedy(found)
 
 
 def test_adapters_are_used_on_what_they_were_trained_on(nf4, tmp_path):

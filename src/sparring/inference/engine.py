@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from sparring.common.errors import ConfigError
-from sparring.inference.fallback import generate
+from sparring.inference.fallback import batches, generate
 from sparring.inference.kv_cache import KeyValueCache, Move, order_in_bands, span_attention
 from sparring.inference.sequence import Completion, Request, RunningBatch, RunningSequence
 from sparring.inference.stats import EngineStats
@@ -356,14 +356,15 @@ class Engine:
     def _generate(self) -> list[tuple[int, Completion]]:
         """Complete the next waiting requests by `model.generate`."""
         ended: list[tuple[int, Completion]] = []
-        batch = RunningBatch(self._dequeue([]), self._device)
+        for rows in batches(self._dequeue([])):
+            batch = RunningBatch(rows, self._device)
 
-        def take(logits_BV: Tensor) -> tuple[Tensor, list[bool]]:
-            ended.extend(self._append_tokens(batch, logits_BV))
-            return batch.ids_B, [row.ended for row in batch.rows]
+            def take(logits_BV: Tensor, batch: RunningBatch = batch) -> tuple[Tensor, list[bool]]:
+                ended.extend(self._append_tokens(batch, logits_BV))
+                return batch.ids_B, [row.ended for row in batch.rows]
 
-        max_tokens = max(row.request.sampling.max_tokens for row in batch.rows)
-        generate(self._model, [row.request.ids for row in batch.rows], max_tokens, self._pad_id, take)
+            max_tokens = max(row.request.sampling.max_tokens for row in rows)
+            generate(self._model, [row.request.ids for row in rows], max_tokens, self._pad_id, take)
         return ended
 
 

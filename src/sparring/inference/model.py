@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from sparring.common.errors import ConfigError
@@ -25,7 +25,7 @@ from sparring.common.extras import need_bitsandbytes
 from sparring.common.seeds import stream
 from sparring.inference.engine import Engine
 from sparring.inference.sequence import Completion, Request
-from sparring.models import hub, quantization
+from sparring.models import encoder_decoder, hub, quantization
 from sparring.models.introspection import check_causal
 from sparring.models.offload import Resident, turns
 from sparring.models.renderer import Renderer
@@ -68,7 +68,7 @@ def dtype_of(source: ModelSource) -> torch.dtype:
 
 
 class LanguageModel:
-    """A causal language model, the renderer of its chats, and its queue of requests.
+    """A language model, the renderer of its chats, and its queue of requests.
 
     `device` and `dtype`: where and in which number format it computes; by default those of its weights. `offload`: the
     weights rest in CPU memory and take turns on the device with other models (`offload.Turns`).
@@ -90,7 +90,12 @@ class LanguageModel:
         self.dtype: torch.dtype = dtype or network.dtype
         self.turns = turns(self.device)
         self.resident = self.turns.join(Resident(partial(quantization.tensors, network), self.device, alone=offload))
-        self.renderer = Renderer(tokenizer, _template_kwargs(tokenizer, source), source.thinking == "kept")
+        self.renderer = Renderer(
+            tokenizer,
+            _template_kwargs(tokenizer, source),
+            keeps_thoughts=source.thinking == "kept",
+            encoded=encoder_decoder.has_encoder(network.config),
+        )
         self.tokens_sampled = 0
         # The weights that sampling needs on the device; None until `engine` has made their copy in bfloat16.
         self.sampling_weights: Resident | None = None if self.mixed else self.resident
@@ -232,6 +237,9 @@ def load_model(source: ModelSource, seed: int = 0, *, trained: bool = False, off
     if source.model != "tiny":
         with loading(source.model):
             check_causal(network)
+    if encoder_decoder.has_encoder(network.config):
+        encoder_decoder.check_source(source)
+        encoder_decoder.complete(network, tokenizer, seed, all_weights_trained=trains_all_weights)
     if source.lora is not None:  # PEFT keeps adapters in float32, whatever the dtype of the model
         network = _with_adapters(network, source.lora, seed)
     return LanguageModel(network, tokenizer, source, device_of(source), dtype_of(source), offload=offload)
@@ -263,7 +271,7 @@ def _pretrained(
     weights_from = base_of(path) if is_adapters(path) else name
     with loading(source.model):
         tokenizer = AutoTokenizer.from_pretrained(name, **hub.how(name))
-        network, report = AutoModelForCausalLM.from_pretrained(
+        network, report = encoder_decoder.loader(weights_from).from_pretrained(
             name,
             dtype=dtype,
             output_loading_info=True,
@@ -304,7 +312,7 @@ def _with_adapters(network: PreTrainedModel, lora: Lora, seed: int) -> PreTraine
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=list(lora.targets) if lora.targets else "all-linear",
-        task_type="CAUSAL_LM",
+        task_type="SEQ_2_SEQ_LM" if encoder_decoder.has_encoder(network.config) else "CAUSAL_LM",
     )
     try:
         with torch.random.fork_rng():

@@ -1,4 +1,4 @@
-"""Properties of a Hugging Face causal language model: its body, its head, its attention windows and its cache.
+"""Properties of a Hugging Face language model: its body, its head, its attention windows and its cache.
 
 Only what transformers does not expose in one way for all models. Adapters around the model are unwrapped.
 """
@@ -16,10 +16,12 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from sparring.common.errors import ConfigError
+from sparring.models.encoder_decoder import decoder_states, divided, has_encoder
+from sparring.models.renderer import START
 
 
 def inner(model: Any) -> Any:
-    """Return the causal language model without the adapters that may wrap it."""
+    """Return the language model without the adapters that may wrap it."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
@@ -35,6 +37,10 @@ def windows(config: Any) -> list[int | None]:
 
 def obstacle(model: Any) -> str | None:
     """Return why rows of different lengths cannot share a cache of `model`; None if they can."""
+    return "the model has an encoder" if has_encoder(model.config) else _decoder_obstacle(model)
+
+
+def _decoder_obstacle(model: Any) -> str | None:
     config = model.config.get_text_config(decoder=True)
     kinds = {type(layer) for layer in DynamicCache(config=config).layers}
     if getattr(model, "_is_stateful", False) or kinds - {DynamicLayer, DynamicSlidingWindowLayer}:
@@ -53,8 +59,8 @@ def obstacle(model: Any) -> str | None:
 def cache_bytes(model: Any) -> int:
     """Return the bytes of one token in the key-value cache of `model`; 0 if its state does not grow with the text."""
     with torch.no_grad(), evaluating(model):
-        cache = model(input_ids=torch.tensor([[1]], device=model.device), use_cache=True).get("past_key_values")
-    layers = getattr(cache, "layers", ())
+        cache = model(**inputs(model, _probe(model, [[1]])), use_cache=True).get("past_key_values")
+    layers = getattr(getattr(cache, "self_attention_cache", cache), "layers", ())
     tensors = [getattr(layer, kind, None) for layer in layers for kind in ("keys", "values")]
     return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
@@ -81,11 +87,18 @@ def hidden(model: Any, ids_BT: Tensor, positions_BT: Tensor | None = None, mask_
 
     Positions and a mask (true where a token attends to another) require a `forkable` model.
     """
-    inputs: dict[str, Tensor] = {"attention_mask": torch.ones_like(ids_BT)}
+    if has_encoder(model.config):
+        return decoder_states(inner(model), ids_BT)
+    sight: dict[str, Tensor] = {"attention_mask": torch.ones_like(ids_BT)}
     if positions_BT is not None and mask_B1TT is not None:
-        inputs = {"attention_mask": mask_B1TT, "position_ids": positions_BT}
-    states: Tensor = inner(model).get_decoder()(input_ids=ids_BT, use_cache=False, **inputs).last_hidden_state
+        sight = {"attention_mask": mask_B1TT, "position_ids": positions_BT}
+    states: Tensor = inner(model).get_decoder()(input_ids=ids_BT, use_cache=False, **sight).last_hidden_state
     return states
+
+
+def inputs(model: Any, ids_BT: Tensor) -> dict[str, Tensor]:
+    """Return the arguments with which the forward pass of `model` reads whole rows of ids."""
+    return divided(inner(model), ids_BT) if has_encoder(model.config) else {"input_ids": ids_BT}
 
 
 def forkable(model: Any) -> bool:
@@ -99,6 +112,8 @@ def logit_scaling(model: Any) -> tuple[float, float | None]:
     config = model.config.get_text_config(decoder=True)
     scale = float(getattr(config, "logit_scale", None) or 1)  # Cohere
     divisor = float(getattr(config, "logits_scaling", None) or 1)  # Granite
+    if getattr(config, "scale_decoder_outputs", False):  # T5, but not its version 1.1 or Flan-T5
+        divisor = config.d_model**0.5
     return scale / divisor, getattr(config, "final_logit_softcapping", None)  # Gemma
 
 
@@ -113,23 +128,42 @@ def logits(model: Any, hidden_ND: Tensor) -> Tensor:
 
 def check_causal(model: Any) -> None:
     """Raise ConfigError if the logits at a token depend on the next token, as an encoder's do."""
-    ids = torch.tensor([[1, 2], [1, 3]], device=model.device)
+    ids = _probe(model, [[1, 2], [1, 3]])
     with torch.no_grad(), evaluating(model):
-        one, other = model(input_ids=ids, use_cache=False).logits[:, 0].float()
+        one, other = model(**inputs(model, ids), use_cache=False).logits[:, 0].float()
     tolerance = torch.finfo(model.dtype).eps ** 0.5
     if bool((one - other).abs().max() > tolerance * one.abs().max()):
         kind = type(inner(model)).__name__
-        raise ConfigError(f"{kind} is an encoder: it sees later tokens; choose a causal language model")
+        raise ConfigError(f"{kind} is an encoder: it sees later tokens; choose a model that writes text")
 
 
 def check_head(model: Any) -> None:
     """Raise ConfigError if body and head, called one by one, do not give the logits of the whole `model`."""
-    ids = torch.tensor([[1, 2]], device=model.device)  # not 0, which is often padding and embedded as zeros
+    ids = _probe(model, [[1, 2]])
     with torch.no_grad(), evaluating(model):
-        expected, ours = model(input_ids=ids, use_cache=False).logits, logits(model, hidden(model, ids))
+        expected, ours = model(**inputs(model, ids), use_cache=False).logits, logits(model, hidden(model, ids))
+    ours = ours[:, -expected.shape[1] :]  # without the encoder's tokens
     if expected.shape != ours.shape or bool((expected - ours).abs().max() > 1e-2 * expected.abs().max()):
         kind = type(inner(model)).__name__
         raise ConfigError(f"{kind} changes its logits in an unsupported way; choose another model")
+
+
+def _probe(model: Any, rows: list[list[int]]) -> Tensor:
+    """Rows of ids to try a model on, without 0, which is often padding and embedded as zeros.
+
+    For an encoder–decoder, START takes the place of the first id, after a token for the encoder.
+    """
+    rows = [[1, START, *row[1:]] for row in rows] if has_encoder(model.config) else rows
+    return torch.tensor(rows, device=model.device)
+
+
+def switch_off_dropout(model: Any) -> None:
+    """Switch dropout off in a `model` that is in training mode.
+
+    Layers that recompute their activations stay in that mode, because they do so in no other.
+    """
+    for module in model.modules():
+        module.training = bool(getattr(module, "gradient_checkpointing", False))
 
 
 @contextmanager

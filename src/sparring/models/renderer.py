@@ -11,6 +11,9 @@ is rendered with placeholders for the reader's own turns, which also keeps it fr
 So weights lie on exact token boundaries, the prompt's ids are a prefix of the training row's, and the tokens that were
 sampled are the tokens that are trained.
 
+For an encoder–decoder, the pieces before the turn to be written are what the encoder reads. They end with an
+end-of-sequence token and START; the turn itself follows, for the decoder (`encoder_decoder`).
+
 Not here: padding and batches (`training.collate`).
 """
 
@@ -28,6 +31,7 @@ from transformers import PreTrainedTokenizerBase
 from sparring.common.errors import ConfigError
 from sparring.core.chat import SYSTEM, Chat, Part, Turn
 
+START = -1  # no token has this id; it stands for the token that a decoder beside an encoder begins with
 CACHED_TEXTS = 4096  # texts whose ids, and chats whose renderings, are cached
 _OWN_TEMPLATE = 'give one with chat_template = "path/to/template.jinja" under [learner]'
 # The pictures of the control characters STX and ETX: they occur in no template, and no template strips them.
@@ -50,7 +54,7 @@ class TrainingRow:
 class Renderer:
     """Writes chats as one model expects them: with its tokenizer, its chat template and the template's settings.
 
-    `keeps_thoughts`: the reader sees the thoughts of its own earlier turns.
+    `keeps_thoughts`: the reader sees the thoughts of its own earlier turns. `encoded`: an encoder reads the context.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Renderer:
         tokenizer: PreTrainedTokenizerBase,
         template_kwargs: Mapping[str, Any] | None = None,
         keeps_thoughts: bool = False,
+        encoded: bool = False,
     ) -> None:
         if not tokenizer.chat_template:
             raise ConfigError(f"the tokenizer of {tokenizer.name_or_path!r} has no chat template; {_OWN_TEMPLATE}")
@@ -70,6 +75,8 @@ class Renderer:
         self._accepts_system = self._accepts([{"role": SYSTEM, "content": "s"}, {"role": "user", "content": "u"}])
         self.stop_id = self._find_stop_id()
         self.stop_ids = frozenset({self.stop_id, *self._eos_ids()})
+        end = self.stop_id if tokenizer.eos_token_id is None else int(tokenizer.eos_token_id)
+        self._after_context = (end, START) if encoded else ()
 
     # ── chats ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -104,7 +111,8 @@ class Renderer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of `ids`, with special tokens and spacing unchanged."""
-        text = self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        tokens = [token for token in ids if token != START]
+        text = self.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return text if isinstance(text, str) else "".join(text)
 
     # ── turns ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -143,7 +151,7 @@ class Renderer:
         for index, piece in enumerate(pieces):
             is_turn = index % 2 == 1
             ids += self._turn_ids(turns[int(piece)]) if is_turn else self._tokenise(piece)
-        return self._with_one_bos(ids)
+        return self._with_one_bos(ids) + self._after_context
 
     # ── the template ────────────────────────────────────────────────────────────────────────────────────────
 

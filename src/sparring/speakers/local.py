@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Local(ModelSettings):
-    """A causal language model by folder or hub id; its settings are named as the learner's.
+    """A language model by folder or hub id; its settings are named as the learner's.
 
     `offload`: keep its weights on the device only while it decodes, and the learner's off the device meanwhile.
     """

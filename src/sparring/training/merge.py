@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel
 
 from sparring.common.errors import ConfigError
 from sparring.common.extras import need_bitsandbytes
 from sparring.common.files import writing
 from sparring.inference.model import loading
 from sparring.models import hub, quantization
+from sparring.models.encoder_decoder import loader
 from sparring.models.source import base_of, check_model, is_adapters, quantization_of
 from sparring.training import checkpoint
 
@@ -46,11 +47,12 @@ def _base(folder: Path) -> PreTrainedModel:
     """
     base = base_of(folder)
     how, trained_under = hub.how(base), quantization_of(folder)
+    kind = loader(base)
     if trained_under is None:
-        network: PreTrainedModel = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, **how)
+        network: PreTrainedModel = kind.from_pretrained(base, dtype=torch.float32, **how)
         return network
     need_bitsandbytes(f"{folder}, adapters that were trained with quantization = {trained_under!r},")
     settings = quantization.nf4(torch.float32)
-    quantized = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, quantization_config=settings, **how)
+    quantized = kind.from_pretrained(base, dtype=torch.float32, quantization_config=settings, **how)
     dequantized: PreTrainedModel = quantized.dequantize()
     return dequantized

@@ -23,7 +23,7 @@ from sparring.common.seeds import Name, digest, named_rng, stream
 from sparring.core.experience import Experience
 from sparring.core.objective import DPO, Likelihood, Objective
 from sparring.models import quantization
-from sparring.models.introspection import forkable
+from sparring.models.introspection import forkable, switch_off_dropout
 from sparring.models.offload import Resident
 from sparring.models.renderer import TrainingRow
 from sparring.training.allocator import keep_freed
@@ -260,6 +260,8 @@ class Trainer:
         """Add up the gradient of a step; return its loss, its other measures and the number of tokens read."""
         divisor = sum(training_set.loss.size(training_set.pieces[index]) for index in indices)
         self.module.train()
+        if training_set.loss.needs_reference:  # which was computed without dropout
+            switch_off_dropout(self.module)
         total, tokens = torch.zeros((), device=self.learner.model.device), 0
         measures: dict[str, torch.Tensor] = {}
         for group in self._micro_batches(training_set, indices):
