@@ -143,7 +143,7 @@ BOUNDED = {
     "tasks.table:_pattern": "the data's: whether it is a pattern",
     "parsing.answers:_mark": "makes _ANSWER and _CHOICE",
     "config.recipe:with_settings": "reads a setting of the command line",
-    "runs.bundle._HUB_ID": "reads a recipe", "common.records._HUB_NAME": "reads a recipe", "tasks.gsm8k._HUB_ID": "reads a recipe",
+    "runs.bundle._HUB_ID": "reads a recipe", "common.records._HUB_NAME": "reads a recipe", "common.records._HUB_ID": "reads a recipe",
     "speakers.reward._COMMIT": "reads a recipe", "core.attempts._WITHHELD": "reads a recipe", "core.prompt._BLANK": "reads a recipe's prompt",
 }  # fmt: skip
 # In the midst of a function, and tried by the reader that is named.
