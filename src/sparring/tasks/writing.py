@@ -187,17 +187,17 @@ def _skeleton(text: str, wishes: Sequence[Wish]) -> str:
     return " / ".join(lines)
 
 
-Form = tuple[str, list[Wish], list[Wish]]  # a text, wishes that make the form, and others that the text meets
+_Form = tuple[str, list[Wish], list[Wish]]  # a text, wishes that make the form, and others that the text meets
 
 
-def _note(rng: random.Random) -> Form:
+def _note(rng: random.Random) -> _Form:
     text = " ".join(_sentence(rng) for _ in range(rng.randint(1, 4)))
     length = [Wish("sentences", read_text(text).sentences), _bound(text)]
     rng.shuffle(length)
     return text, length[:1], length[1:] + _common(text, rng) + _ends(text)
 
 
-def _list(rng: random.Random) -> Form:
+def _list(rng: random.Random) -> _Form:
     count, adjectives = rng.randint(3, 6), rng.choice((1, 2))
     drawn = [" ".join([*rng.sample(ADJECTIVES, adjectives), noun]).capitalize() for noun in rng.sample(NOUNS, count)]
     lines = sorted(drawn, key=str.casefold) if rng.random() < 0.6 else drawn
@@ -206,7 +206,7 @@ def _list(rng: random.Random) -> Form:
     return text, [Wish("lines", count)], wishes + _common(text, rng)
 
 
-def _verse(rng: random.Random) -> Form:
+def _verse(rng: random.Random) -> _Form:
     if rng.random() < 0.5:
         spelt = rng.choice([noun for noun in NOUNS if len(noun) <= 5 and set(noun) <= {n[0].lower() for n in NAMES}])
         starts = [rng.choice([name for name in NAMES if name[0].lower() == letter]) for letter in spelt]
@@ -220,7 +220,7 @@ def _verse(rng: random.Random) -> Form:
     return text, [wish], [Wish("lines", len(lines)), _bound(text), *_common(text, rng)]
 
 
-def _notice(rng: random.Random) -> Form:
+def _notice(rng: random.Random) -> _Form:
     title = f"{rng.choice(ADJECTIVES)} {rng.choice(NOUNS)}".upper()
     text = f"{title}\n{' '.join(_sentence(rng) for _ in range(rng.randint(1, 3)))}"
     return text, [Wish("title")], [_bound(text), *_common(text, rng), _ends(text)[1]]
