@@ -51,6 +51,7 @@ from sparring.synthesis.instructions import parse_list
 from sparring.tasks import gsm8k, multistep_arithmetic
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
 from sparring.tasks.word_sorting import WordSorting
+from sparring.tasks.writing import Writing
 from tests.fault_server import completion
 from tests.partners.speaking import ATTEMPT, FAULT, PROBLEM, TASK, run, thinking
 from tests.partners.speaking import answers as to_judge
@@ -145,6 +146,7 @@ BOUNDED = {
     "config.recipe:with_settings": "reads a setting of the command line",
     "runs.bundle._HUB_ID": "reads a recipe", "common.records._HUB_NAME": "reads a recipe", "common.records._HUB_ID": "reads a recipe",
     "speakers.reward._COMMIT": "reads a recipe", "core.attempts._WITHHELD": "reads a recipe", "core.prompt._BLANK": "reads a recipe's prompt",
+    "tasks.mmlu._LETTER": "sees the spaces at the start, a letter and the rest of a line",
 }  # fmt: skip
 # In the midst of a function, and tried by the reader that is named.
 INLINE = {
@@ -230,6 +232,7 @@ def test_an_expression_takes_time_in_proportion(name):
 EASY = MultistepArithmetic(train=5, development=5, test=5)
 PAPER = MultistepArithmetic("paper", train=5, development=5, test=5)
 PICKED, SORTED = WordSorting(train=5, development=5, test=5), WordSorting("paper", train=5, development=5, test=5)
+WRITTEN, OPEN = Writing(train=1, development=0, test=0), Writing("open", train=8, development=0, test=0)
 GRADE = gsm8k.Gsm8k("rows")
 WORKED = "She has 3+4=<<3+4=7>>7 pens.\nTwice is <<7*2=14>>14.\n#### 14"
 PENS = gsm8k._problem(Record("row 1", {"question": "Ann has 3 pens and buys 4. How many?", "answer": WORKED}))
@@ -314,6 +317,8 @@ READERS: dict[str, Callable[[str], Any]] = {
     "sorting": lambda text: sorting.read_sorting(text, VOCABULARY),
     "stated": lambda text: sorting.stated(text, VOCABULARY),
     "named": lambda text: sorting.named(text, ["ant", "bee"]),
+    "written, easy": lambda text: WRITTEN.grade(WRITTEN.problems("train")[0], text),
+    "written, open": lambda text: [OPEN.grade(problem, text) for problem in OPEN.problems("train")],
     "grade right": lambda text: GRADE.is_right(PENS, text),
     "grade hint": lambda text: GRADE.hint(PENS, text, random.Random(0)),
     "grade claim": lambda text: GRADE.false_claim(PENS, text, random.Random(0)),

@@ -104,6 +104,7 @@ _CONFIRMED = re.compile(
     r"(?P<doubt>\b(?i:if|whether|not|neither|nor)\s(?i:option\s|choice\s)?)?(?:\((?P<letter>[A-Z])\)|(?<![\w'’(])(?P<plain>[A-Z])(?![\w'’)]))"
     r"(?:(?<=\))[^.\n]{0,80}?)?\sis\s(?:the\s)?(?:most\s)?(?:correct|right|best)\b"
 )
+_DENIED_AFTER = re.compile("では(?:ない|ありません)|じゃない|아니|아닙니다")
 _ARTICLE = re.compile(r"(?:an?|the) (?=\S)")
 _CJK = "[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
 _SEAM = re.compile(f"(?<=[A-Za-z0-9])(?={_CJK})|(?<={_CJK})(?=[A-Za-z0-9])")  # these scripts put no space there
@@ -161,6 +162,8 @@ def _line_choice(line: str, options: dict[str, str], whole: bool = False) -> set
 
 def _stated_choice(words: str, options: dict[str, str]) -> set[str]:
     """Return the letters named in `words` that were stated as the answer, where weaker evidence suffices."""
+    if _DENIED_AFTER.search(words):
+        return set()
     if letters := _line_choice(words, options):
         return letters
     if DENIED.match(words):

@@ -9,6 +9,7 @@ Auxiliary training rows come from other data sets and have no subject, so their 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from sparring.core.prompt import fill
 from sparring.core.task import Problem
 
 AUXILIARY = "auxiliary"  # the bin of rows without a subject
+_LETTER = re.compile(r"\s*\(?([A-Z])[).]?[ \t]*\n")
 _SPLITS = {
     "shots": ("dev",),
     "test": ("test",),
@@ -53,6 +55,14 @@ class MMLU(MultipleChoice):
     development: Annotated[int, Ge(0)] | None = None
     test: Annotated[int, Ge(0)] | None = None
     rationales: str | None = None
+
+    def is_right(self, problem: Problem, response: str) -> bool:
+        """Return whether `response` chooses the gold option; only its first line is read if that is a letter alone.
+
+        The prompt asks for that, and models without a chat template go on with another question.
+        """
+        letter = _LETTER.match(response)
+        return super().is_right(problem, letter[1] if letter else response)
 
     def _load(self) -> tuple[dict[str, list[Problem]], tuple[str, ...]]:
         sizes = {split: getattr(self, split) for split in _SPLITS}
