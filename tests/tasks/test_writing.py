@@ -167,7 +167,9 @@ def test_open_problems_have_four_categories_and_say_what_is_asked():
 
 
 def test_mistakes_in_the_settings_are_one_line():
-    with pytest.raises(ConfigError, match=r"unknown range of writing 'opne' \(did you mean 'open'\?\); choose from easy, open"):
+    with pytest.raises(
+        ConfigError, match=r"unknown range of writing 'opne' \(did you mean 'open'\?\); choose from easy, open"
+    ):
         Writing("opne")
     with pytest.raises(ConfigError, match="train = -1; give 0 or more problems"):
         Writing(train=-1)

@@ -34,6 +34,7 @@ EASY_WORDS, EASY_WISHES, OPEN_WISHES = (2, 4), (2, 3), (2, 5)  # counts
 LEAST = 6  # words of an open text
 SOUND = {"easy": 1.0, "open": 0.8}  # the soundness that counts as full: open texts may hold names and rare words
 FUNCTION_SHARE = 0.1  # of the words of open prose; English prose has about 0.4
+_JOINT = re.compile("['’-]")
 _PLAN = re.compile(r"\A(?:plan: [^\n]*\n)+")
 
 
@@ -267,7 +268,7 @@ def _ends(text: str) -> list[Wish]:
 
 def _is_wordlike(word: str) -> bool:
     """Return whether every two letters in a row of `word` stand so in a word of the list (ours)."""
-    pieces = re.split("['’-]", word)
+    pieces = _JOINT.split(word)
     return word.isdigit() or all(set(pairwise(f" {piece} ")) <= _letter_pairs() for piece in pieces)
 
 
