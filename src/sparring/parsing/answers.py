@@ -125,9 +125,14 @@ def chosen(response: str, texts: Sequence[str] = ()) -> str | None:
         if letters := read(bare(words), options):
             return letters.pop() if len(letters) == 1 else None
     lines = [bare(line) for line in response.splitlines() if line.strip()]
+    is_several = len(lines) > 1
+    is_list = is_several and len(set().union(*(_line_choice(line, options, whole=True) for line in lines))) > 1
     for line in lines[-1:] + lines[:1]:
-        # Among several lines only a line that is nothing but the choice counts: others may discuss an option.
-        if letters := _line_choice(line, options, whole=len(lines) > 1):
+        # Among several lines only a line that is nothing but the choice counts: others may discuss an option. Where
+        # options are listed, it must be a letter alone.
+        if is_list and len(line.strip("()[].:")) > 1:
+            continue
+        if letters := _line_choice(line, options, whole=is_several):
             return letters.pop() if len(letters) == 1 else None
     return _confirmed(lines, options)
 
