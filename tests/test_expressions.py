@@ -30,12 +30,13 @@ BOUNDED = {
     "partners.model_judge:_only": "the user's, on 20,000 characters; ours is tried as _SCORE, and with the judge",
     "partners.model_judge:__post_init__": "the recipe's: whether it is a pattern",
     "tasks.table:_pattern": "the data's: whether it is a pattern",
-    "parsing.answers:_mark": "makes _ANSWER and _CHOICE",
+    "parsing.statements:make_mark": "makes ANSWER and _CHOICE",
     "config.recipe:with_settings": "reads a setting of the command line",
     "runs.bundle._HUB_ID": "reads a recipe", "common.records._HUB_NAME": "reads a recipe",
-    "tasks.gsm8k._HUB_ID": "reads a recipe",
+    "common.records._HUB_ID": "reads a recipe",
     "speakers.reward._COMMIT": "reads a recipe", "core.attempts._WITHHELD": "reads a recipe",
     "core.prompt._BLANK": "reads a recipe's prompt",
+    "tasks.mmlu._LETTER": "sees the spaces at the start, a letter and the rest of a line",
 }  # fmt: skip
 # In the midst of a function, and tried by the reader that is named.
 INLINE = {
@@ -65,7 +66,7 @@ def used() -> tuple[dict[str, set[str]], set[str]]:
                 constant = (
                     getattr(importlib.import_module(f"sparring.{module}"), target.id, None) if calls_re(node) else None
                 )
-                if isinstance(constant, re.Pattern) or target.id in ("_ANSWER", "_CHOICE", "_SCORE"):
+                if isinstance(constant, re.Pattern) or target.id in ("ANSWER", "_CHOICE", "_SCORE"):
                     named[f"{module}.{target.id}"] = set()
         for inner in ast.walk(tree):
             if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef) and calls_re(inner):

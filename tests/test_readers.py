@@ -35,6 +35,7 @@ from sparring.tasks import multistep_arithmetic
 from sparring.tasks.gsm8k import Gsm8k
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
 from sparring.tasks.word_sorting import WordSorting
+from sparring.tasks.writing import Writing
 from tests.fault_server import completion
 from tests.hostile_texts import ALL_SHAPES, SHAPES, check_growth, hostile, seconds, slowest
 from tests.partners.speaking import ATTEMPT, FAULT, PROBLEM, TASK, at_once, thinking
@@ -42,6 +43,7 @@ from tests.partners.speaking import ATTEMPT, FAULT, PROBLEM, TASK, at_once, thin
 EASY = MultistepArithmetic(train=5, development=5, test=5)
 PAPER = MultistepArithmetic("paper", train=5, development=5, test=5)
 PICKED, SORTED = WordSorting(train=5, development=5, test=5), WordSorting("paper", train=5, development=5, test=5)
+WRITTEN, OPEN = Writing(train=1, development=0, test=0), Writing("open", train=8, development=0, test=0)
 WORKED = "She has 3+4=<<3+4=7>>7 pens.\nTwice is <<7*2=14>>14.\n#### 14"
 
 
@@ -135,6 +137,8 @@ READERS: dict[str, Callable[[str], Any]] = {
     "sorting": lambda text: sorting.read_sorting(text, VOCABULARY),
     "stated": lambda text: sorting.stated(text, VOCABULARY),
     "named": lambda text: sorting.named(text, ["ant", "bee"]),
+    "written, easy": lambda text: WRITTEN.grade(WRITTEN.problems("train")[0], text),
+    "written, open": lambda text: [OPEN.grade(problem, text) for problem in OPEN.problems("train")],
     "grade right": lambda text: GRADE.is_right(PENS, text),
     "grade hint": lambda text: GRADE.hint(PENS, text, random.Random(0)),
     "grade claim": lambda text: GRADE.false_claim(PENS, text, random.Random(0)),

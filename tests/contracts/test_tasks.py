@@ -15,7 +15,7 @@ from sparring.common.registry import first_sentence
 from sparring.common.schema import plain
 from sparring.config.factory import TASKS, make_task, name_of
 from sparring.config.recipe import Recipe
-from sparring.core.task import Checks, Claims, Endless, Solves, Task, offers
+from sparring.core.task import Checks, Claims, Endless, Grades, Solves, Task, offers
 from sparring.runs.bundle import Packing
 
 SPLITS = ("train", "development", "test")
@@ -25,8 +25,12 @@ CASES = (
     "multistep_arithmetic-paper",
     "word_sorting-easy",
     "word_sorting-paper",
+    "writing-easy",
+    "writing-open",
     "gsm8k-file",
     "table-file",
+    "commonsense_qa-file",
+    "mmlu-file",
 )
 
 
@@ -42,6 +46,25 @@ def table_row(n: int) -> dict:
     return {"prompt": f"What is {n} + {n}?", "answer": str(2 * n), "rationale": f"Twice {n}.\nThe answer is {2 * n}."}
 
 
+def choice_row(n: int) -> dict:
+    return {"question": f"What is {n} and {n}?", "choices": [str(2 * n + k) for k in (1, 0, 2, 3)]}
+
+
+def csqa_row(n: int) -> dict:
+    row = choice_row(n)
+    return {**row, "choices": {"label": list("ABCD"), "text": row["choices"]}, "answerKey": "B"}
+
+
+def mmlu_row(n: int) -> dict:
+    return {**choice_row(n), "subject": ("sums", "")[n < 60], "answer": 1}
+
+
+def choice_rationale(n: int) -> dict:
+    listed = zip("ABCD", choice_row(n)["choices"], strict=True)
+    prompt = "\n".join([choice_row(n)["question"], *(f"{letter}. {text}" for letter, text in listed)])
+    return {"prompt": prompt, "answer": "B", "rationale": f"Twice {n}.\nThe answer is B."}
+
+
 def written(path: Path, rows: list[dict]) -> str:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
@@ -54,7 +77,24 @@ def tasks(tmp_path_factory) -> dict[str, Task]:
     written(folder / "train.jsonl", [gsm8k_row(n) for n in range(80)])
     written(folder / "test.jsonl", [gsm8k_row(n) for n in range(80, 100)])
     rows = written(folder / "rows.jsonl", [table_row(n) for n in range(100)])
+    csqa, mmlu = folder / "csqa", folder / "mmlu"
+    for subfolder in (csqa, mmlu):
+        subfolder.mkdir()
+    written(csqa / "train.jsonl", [csqa_row(n) for n in range(80)])
+    written(csqa / "dev.jsonl", [csqa_row(n) for n in range(80, 100)])
+    for split, numbers in (
+        ("auxiliary_train", range(60)),
+        ("validation", range(60, 80)),
+        ("test", range(80, 100)),
+        ("dev", range(100, 105)),
+    ):
+        written(mmlu / f"{split}.jsonl", [mmlu_row(n) for n in numbers])
+    reasons = written(folder / "reasons.jsonl", [choice_rationale(n) for n in range(80)])
+    asked = [{**choice_rationale(n), "prompt": f"{choice_rationale(n)['prompt']}\nAnswer:"} for n in range(60)]
+    asked_reasons = written(folder / "asked_reasons.jsonl", asked)
     tables = {
+        "commonsense_qa-file": {"source": str(csqa), "development": 20, "rationales": reasons},
+        "mmlu-file": {"source": str(mmlu), "rationales": asked_reasons},
         "gsm8k-file": {"source": str(folder), "development": 20},
         "table-file": {"train": rows, "development_size": 20, "test_size": 20, "right": "number"},
     }
@@ -79,8 +119,17 @@ def everything(task: Task) -> list:
     return [problem for split in SPLITS for problem in task.problems(split)]
 
 
-def test_the_catalogue_holds_five_tasks_and_all_are_tried():
-    assert list(TASKS) == ["gsm8k", "instructions", "multistep_arithmetic", "table", "word_sorting"]
+def test_the_catalogue_holds_eight_tasks_and_all_are_tried():
+    assert list(TASKS) == [
+        "commonsense_qa",
+        "gsm8k",
+        "instructions",
+        "mmlu",
+        "multistep_arithmetic",
+        "table",
+        "word_sorting",
+        "writing",
+    ]
     # instructions have no right answers to be tried here: tests/tasks/test_instructions.py
     assert {case.partition("-")[0] for case in CASES} | {"instructions"} == set(TASKS)
 
@@ -104,7 +153,7 @@ def test_it_gives_what_was_asked_for(task):
 def test_gold_is_right_and_nothing_is_wrong(task):
     for problem in everything(task):
         assert task.is_right(problem, problem.gold), problem
-        assert task.is_right(problem, problem.rationale), problem
+        assert problem.rationale is None or task.is_right(problem, problem.rationale), problem
         assert not task.is_right(problem, "")
         assert not task.is_right(problem, " \n\t ")
 
@@ -112,8 +161,22 @@ def test_gold_is_right_and_nothing_is_wrong(task):
 def test_another_problems_gold_is_wrong(task):
     problems = task.problems("train")
     for mine, other in pairwise(problems):
-        if mine.gold != other.gold:
+        if mine.gold != other.gold and not isinstance(task, Grades):  # many texts are right there
             assert not task.is_right(mine, other.gold)
+
+
+def test_a_grade_is_full_for_what_is_right_alone_and_nothing_for_nothing(tasks):
+    grading = [task for task in tasks.values() if isinstance(task, Grades)]
+    assert len(grading) == 2
+    for task in grading:
+        problems = everything(task)
+        grades = [task.grade(mine, other.gold) for mine, other in pairwise(problems)]
+        assert all(0 <= grade <= 1 for grade in grades)
+        assert len(set(grades)) > 5
+        for (mine, other), grade in zip(pairwise(problems), grades, strict=True):
+            assert task.is_right(mine, other.gold) == (grade == 1)
+            assert task.grade(mine, mine.gold) == 1
+            assert task.grade(mine, " ") == 0
 
 
 def test_ids_are_unique_and_the_splits_apart(task):
@@ -135,7 +198,7 @@ def test_what_it_offers_is_there(task):
 
 def test_rationales_have_steps_and_every_problem_a_bin(task):
     for problem in everything(task):
-        assert task.layout.split(problem.rationale)
+        assert problem.rationale is None or task.layout.split(problem.rationale)
         assert problem.bin
 
 
@@ -181,7 +244,7 @@ def test_hints_and_claims_are_words_and_follow_from_their_draw(tasks):
 
 def test_endless_problems_begin_with_the_training_split_and_are_never_held_out(tasks):
     endless = [task for task in tasks.values() if isinstance(task, Endless)]
-    assert len(endless) == 4
+    assert len(endless) == 6
     for task in endless:
         found = [problem.id for problem in islice(task.endless(), 300)]
         assert len(set(found)) == 300

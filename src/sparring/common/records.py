@@ -28,6 +28,7 @@ from sparring.common.seeds import digest
 
 HUB = "hub:"
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+(?:/[\w.-]+)?")
 _HUB_NAME = re.compile(r"(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:/(?P<configuration>[^/:]+))?(?::(?P<split>.+))?")
 
 
@@ -222,6 +223,47 @@ READERS: dict[str, Callable[[Path], Iterator[tuple[int, Any]]]] = {
     ".csv": _csv,
     ".parquet": _parquet,
 }
+
+
+# ---- published data sets
+
+
+def split_sources(
+    source: str,
+    splits: Mapping[str, Sequence[str]],
+    optional: Mapping[str, str],
+    configuration: str | None = None,
+) -> dict[str, list[str]]:
+    """Return the sources of each of `splits` of a published data set; ConfigError names a split that has none.
+
+    `source` is a hub id (`owner/name`, `owner/name/configuration`), a folder, or one file of the first split. `splits`
+    gives the words with which the names of a split's files may begin; the first is the split's name on the hub.
+    `optional` gives the settings to do without a split. `configuration` is the hub's default one.
+    """
+    path = Path(source)
+    if path.is_dir():
+        files = [file for file in sorted(path.iterdir()) if file.suffix.lower() in READERS]
+        found = {
+            split: [str(file) for file in files if file.name.startswith(tuple(words))]
+            for split, words in splits.items()
+        }
+    elif path.suffix.lower() in READERS and not path.exists():
+        raise ConfigError(f"there is no file {source}; give a file, a folder or a hub id")
+    elif path.exists():
+        found = {split: [source] if number == 0 else [] for number, split in enumerate(splits)}
+    else:
+        name = source.removeprefix(HUB)
+        if not _HUB_ID.fullmatch(name):
+            raise ConfigError(f"there is no file or folder {source}, and it is not a hub id; give owner/name")
+        if configuration and name.count("/") == 1:
+            name = f"{name}/{configuration}"
+        found = {split: [f"{HUB}{name}:{words[0]}"] for split, words in splits.items()}
+    for split, sources in found.items():
+        if not sources:
+            files_named = " and ".join(f"{words[0]}*.jsonl" for words in splits.values())
+            without = f", or set {optional[split]} to do without" if split in optional else ""
+            raise ConfigError(f"{source} has no {split} rows; give a folder with {files_named}{without}")
+    return found
 
 
 # ---- splitting

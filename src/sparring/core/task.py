@@ -1,8 +1,8 @@
 """Tasks: their problems, and everything that a program can compute about an attempt.
 
 Every task has problems in three disjoint splits and recognises a right response. Each further ability is a small
-protocol (`Checks`, `Solves`, `Claims`, `Endless`), which partners that are programs require. `offers` lists a task's
-abilities before a run starts.
+protocol (`Grades`, `Checks`, `Solves`, `Claims`, `Endless`), which partners that are programs require. `offers` lists a
+task's abilities before a run starts.
 """
 
 from __future__ import annotations
@@ -47,8 +47,11 @@ class Problem:
     def reasoning(self) -> str:
         """The rationale without its last step if that only states `gold` ("#### 18", "So the answer is 18.", "18").
 
-        The whole rationale if it has one step; "" if there is none.
+        A last part that is `gold`, of one line or several, is left out too. The whole rationale if it has one step; ""
+        if there is none.
         """
+        if self.gold and (self.rationale or "").endswith(f"\n{self.gold}"):
+            return (self.rationale or "").removesuffix(self.gold).rstrip()
         steps = NUMBERED.split(self.rationale or "")
         if len(steps) < 2 or not _only_states(self.gold or "", steps[-1].text):
             return self.rationale or ""
@@ -94,6 +97,15 @@ class Endless(Protocol):
 
     def endless(self) -> Iterator[Problem]:
         """Yield distinct training problems without end, none of another split; the training split comes first."""
+        ...
+
+
+@runtime_checkable
+class Grades(Protocol):
+    """A task that can tell how good a response is, such as one that many responses meet in part."""
+
+    def grade(self, problem: Problem, response: str) -> float:
+        """Return a grade from 0 to 1: 1 if `response` is right, 0 if it is empty."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""A judge that compares the final answers with the gold answer."""
+"""A judge that has the task grade the answers, or compare them with the gold answer."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from typing import Annotated, ClassVar, Literal
 from annotated_types import Interval
 
 from sparring.core.partner import Scores, Verdict, by_pairs
-from sparring.core.task import Offer, Problem, Task
+from sparring.core.task import Grades, Offer, Problem, Task
 from sparring.parsing.thought import Answer
 
 
 @dataclass(frozen=True)
 class TaskJudge:
-    """Scores 1 for right and 0 for wrong, answer by answer or by pairs; errs in a fraction `wrong` of its calls."""
+    """Scores by the task's grade, or 1 for right and 0 for wrong, answer by answer or by pairs.
+
+    It errs in a fraction `wrong` of its calls: it turns a grade or a verdict round.
+    """
 
     name: ClassVar[str] = "task_judge"
     by: ClassVar[str] = "task"
@@ -28,13 +31,19 @@ class TaskJudge:
 
     async def score(self, problem: Problem, answers: Sequence[Answer], rng: random.Random) -> Scores:
         """Return a score for each answer."""
-        is_right = {answer: self.task.is_right(problem, answer.text) for answer in answers}
+        grades = {answer: self._grade(problem, answer) for answer in answers}
         if self.mode == "pointwise":
-            return Scores(tuple(float(is_right[answer] != (rng.random() < self.wrong)) for answer in answers))
+            errs = [rng.random() < self.wrong for _ in answers]
+            return Scores(tuple(1 - grades[a] if err else grades[a] for a, err in zip(answers, errs, strict=True)))
 
         async def compare(first: Answer, second: Answer) -> Verdict:
-            if is_right[first] == is_right[second]:
+            if grades[first] == grades[second]:
                 return "tie"
-            return "first" if is_right[first] != (rng.random() < self.wrong) else "second"
+            return "first" if (grades[first] > grades[second]) != (rng.random() < self.wrong) else "second"
 
         return await by_pairs(compare, answers)
+
+    def _grade(self, problem: Problem, answer: Answer) -> float:
+        if isinstance(self.task, Grades):
+            return self.task.grade(problem, answer.text)
+        return float(self.task.is_right(problem, answer.text))

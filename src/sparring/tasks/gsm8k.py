@@ -14,13 +14,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Annotated, ClassVar
 
 from annotated_types import Ge
 
 from sparring.common.errors import ConfigError
-from sparring.common.records import HUB, READERS, Record, draw_split, read_records, without_duplicates
+from sparring.common.records import Record, draw_split, read_records, split_sources, without_duplicates
 from sparring.common.schema import FilePath
 from sparring.common.seeds import digest
 from sparring.core.chat import question
@@ -31,7 +30,6 @@ from sparring.parsing.steps import LINES, StepFormat
 _GOLD = re.compile(r"####[ \t]*(-?[\d.,]*\d)[ \t]*")
 _ANNOTATED = re.compile(r"<<[^<>]*>>(?P<shown>-?[\d.,]*\d)?")
 _NUMBER = re.compile(r"(?:(?<![\w)])-)?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)")
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+(?:/[\w.-]+)?")
 _SLIPS = (-10, -5, -3, -2, -1, 1, 2, 3, 5, 10)  # in units of the last digit: small enough to be plausible
 
 
@@ -88,9 +86,13 @@ class Gsm8k(RowTask):
         return f"I think that this step is wrong. It should be: {changed}"
 
     def _load(self) -> tuple[dict[str, list[Problem]], tuple[str, ...]]:
-        trained, tested = self._sources()
-        rows = {"test": [_problem(row) for source in tested for row in read_records(source)][: self.test]}
-        rows["train"] = [_problem(row) for source in trained for row in read_records(source)]
+        wanted = {"train": ("train",), "test": ("test",)}
+        if self.test == 0:
+            del wanted["test"]
+        sources = split_sources(self.source, wanted, {"test": "test = 0"}, "main")
+        rows = {"test": [_problem(row) for source in sources.get("test", ()) for row in read_records(source)]}
+        rows["test"] = rows["test"][: self.test]
+        rows["train"] = [_problem(row) for source in sources["train"] for row in read_records(source)]
         splits, notes = without_duplicates(rows)
         if len(splits["train"]) <= self.development:
             raise ConfigError(
@@ -100,32 +102,6 @@ class Gsm8k(RowTask):
         splits["development"], rest = draw_split(splits["train"], self.development, self.seed, "development")
         splits["train"] = rest[: self.train]
         return splits, notes
-
-    def _sources(self) -> tuple[list[str], list[str]]:
-        """Return the sources of the training rows and of the test rows (none for `test = 0`)."""
-        path = Path(self.source)
-        if path.is_dir():
-            files = [file for file in sorted(path.iterdir()) if file.suffix.lower() in READERS]
-            trained, tested = (
-                [str(file) for file in files if file.name.startswith(split)] for split in ("train", "test")
-            )
-        elif path.suffix.lower() in READERS and not path.exists():
-            raise ConfigError(f"there is no file {self.source}; give a file, a folder or a hub id")
-        elif path.exists():
-            trained, tested = [self.source], []
-        else:
-            name = self.source.removeprefix(HUB)
-            if not _HUB_ID.fullmatch(name):
-                raise ConfigError(f"there is no file or folder {self.source}, and it is not a hub id; give owner/name")
-            name = name if name.count("/") == 2 else f"{name}/main"
-            trained, tested = [f"{HUB}{name}:train"], [f"{HUB}{name}:test"]
-        missing = "train" if not trained else "test" if not tested and self.test != 0 else None
-        if missing:
-            raise ConfigError(
-                f"{self.source} has no {missing} rows; give a folder with train*.jsonl and test*.jsonl"
-                + (", or set test = 0 to do without" if missing == "test" else "")
-            )
-        return trained, tested if self.test != 0 else []
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any, ClassVar
@@ -23,6 +23,7 @@ from sparring.common.records import Record, Size, Sources, check_text
 from sparring.common.schema import FilePath, ScriptFunction
 from sparring.common.seeds import digest
 from sparring.core.chat import LEARNER, SYSTEM, USER, Chat, message, question
+from sparring.core.multiple_choice import Options, read_options
 from sparring.core.task import Problem, RowTask
 from sparring.parsing import answers, steps
 from sparring.parsing.steps import FINAL, LINES, StepFormat
@@ -160,14 +161,14 @@ class Table(RowTask):
         value = row.cell(column)
         return _conversation(row, column, value) if isinstance(value, list) else (question(row.text(column)), None)
 
-    def _options(self, row: Record) -> _Options | None:
+    def _options(self, row: Record) -> Options | None:
         column = _column(row, self.choices_column, "choices")
         value = row.cell(column) if column else None
         if column is None or value is None:
             return None
         if self._function is None and self.right not in (None, "choice"):
             raise row.error(f"right = {self.right!r} cannot be combined with choices; remove it, or name a function")
-        return _read_options(row, column, value)
+        return read_options(row, column)
 
     def _rationale(self, row: Record, reply: str | None) -> str | None:
         column = _column(row, self.rationale_column, "rationale")
@@ -176,7 +177,7 @@ class Table(RowTask):
             raise row.error(f"two rationales, in {column} and after the last question; remove one")
         return written if reply is None else reply
 
-    def _gold(self, row: Record, options: _Options | None) -> str | None:
+    def _gold(self, row: Record, options: Options | None) -> str | None:
         column = _column(row, self.answer_column, "answer")
         gold = row.plain(column) if column else None
         if column is None or gold is None:
@@ -223,60 +224,6 @@ _JUDGES: dict[str, Callable[[str, str], bool]] = {
     "regex": answers.regex,
 }
 _RULES = ("choice", *_JUDGES)
-
-
-# ---- choices
-
-
-@dataclass(frozen=True)
-class _Options:
-    """The choices of a row; `labels` are the data set's own and are not shown."""
-
-    labels: Sequence[str]
-    texts: Sequence[str]
-
-    @property
-    def listed(self) -> str:
-        return "\n".join(f"{letter}. {text}" for letter, text in zip(answers.LETTERS, self.texts, strict=False))
-
-    def letter(self, row: Record, column: str, gold: str) -> str:
-        """Return the letter of the choice that `gold` names; ConfigError if it names none or several."""
-        value = row.cell(column)
-        is_index = isinstance(value, int | float) and not isinstance(value, bool)
-        indices = self._at(gold) if is_index else self._named(gold)
-        if len(indices) == 1:
-            return answers.LETTERS[indices.pop()]
-        reason = "names two of" if indices else "is not among"
-        listed = self.listed.replace("\n", ", ")[:100]
-        raise row.error(f"{column} is {gold[:40]!r}, which {reason} the choices {listed} (an index counts from 0)")
-
-    def _at(self, index: str) -> set[int]:
-        return {position for position in range(len(self.texts)) if str(position) == index}
-
-    def _named(self, gold: str) -> set[int]:
-        label = gold.strip("()[].: ").casefold()
-        named = {index for index, own_label in enumerate(self.labels) if own_label.casefold() == label}
-        named |= {index for index, text in enumerate(self.texts) if text.strip() == gold}
-        if named or any(text.strip().isdecimal() for text in self.texts):
-            return named
-        return self._at(gold)  # in CSV, an index is text
-
-
-def _read_options(row: Record, column: str, value: Any) -> _Options:
-    if isinstance(value, Mapping) and {"label", "text"} <= set(value) and len(value["label"]) == len(value["text"]):
-        value = [{"label": a, "text": b} for a, b in zip(value["label"], value["text"], strict=True)]
-    if not isinstance(value, list) or not 2 <= len(value) <= len(answers.LETTERS):
-        raise row.error(f"{column} is not a list of 2 to {len(answers.LETTERS)} choices: {str(value)[:60]}")
-    labelled = all(isinstance(option, Mapping) and {"label", "text"} <= set(option) for option in value)
-    labels = [str(option["label"]) for option in value] if labelled else answers.LETTERS[: len(value)]
-    texts = [option["text"] for option in value] if labelled else value
-    return _Options(
-        labels,
-        [
-            str(text) if isinstance(text, int | float) else check_text(row, f"{column}, choice {number}", text)
-            for number, text in enumerate(texts, start=1)
-        ],
-    )
 
 
 # ---- conversations
