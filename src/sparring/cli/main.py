@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from sparring.cli import bundle, demo, estimate, evaluate, ledger, merge, replay, talk, train, write
+from sparring.cli import bundle, demo, estimate, evaluate, exam, ledger, merge, replay, talk, train, write
 from sparring.cli import list as list_
 from sparring.cli.entry import INTERRUPTED
 from sparring.cli.shared import say
@@ -52,6 +52,7 @@ for verb in (
     evaluate.evaluate,
     talk.talk,
     estimate.estimate,
+    exam.exam,
     ledger.ledger,
     write.write,
     merge.merge,

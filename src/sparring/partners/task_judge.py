@@ -28,13 +28,18 @@ class TaskJudge:
 
     async def score(self, problem: Problem, answers: Sequence[Answer], rng: random.Random) -> Scores:
         """Return a score for each answer."""
-        is_right = {answer: self.task.is_right(problem, answer.text) for answer in answers}
         if self.mode == "pointwise":
+            is_right = {answer: self.task.is_right(problem, answer.text) for answer in answers}
             return Scores(tuple(float(is_right[answer] != (rng.random() < self.wrong)) for answer in answers))
 
         async def compare(first: Answer, second: Answer) -> Verdict:
-            if is_right[first] == is_right[second]:
-                return "tie"
-            return "first" if is_right[first] != (rng.random() < self.wrong) else "second"
+            return await self.compare(problem, first, second, rng)
 
         return await by_pairs(compare, answers)
+
+    async def compare(self, problem: Problem, first: Answer, second: Answer, rng: random.Random) -> Verdict:
+        """Return the right one of two answers, or a tie."""
+        is_first_right, is_second_right = (self.task.is_right(problem, answer.text) for answer in (first, second))
+        if is_first_right == is_second_right:
+            return "tie"
+        return "first" if is_first_right != (rng.random() < self.wrong) else "second"

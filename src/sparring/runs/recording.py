@@ -88,11 +88,15 @@ def recorded(recipe: Recipe, folder: Path, run: str) -> Iterator[tuple[tuple[Pha
     if not any(recordable_partners(phase.method) for phase in recipe.phases):
         yield recipe.phases, None
         return
-    settings = recipe.ledger
-    path = ledger_path(settings.path, folder)
-    name = folder.resolve().name
-    with Ledger(path, run, settings.mode, recipe.budget, used=folder / USED, name=name) as ledger:
+    with open_ledger(recipe, folder, run) as ledger:
         yield tuple(replace(phase, method=_on_ledger(phase.method, ledger)) for phase in recipe.phases), ledger
+
+
+def open_ledger(recipe: Recipe, folder: Path, run: str) -> Ledger:
+    """Open the ledger of the run with the id `run` in `folder`, by the settings and the budget of `recipe`."""
+    settings, name = recipe.ledger, folder.resolve().name
+    path = ledger_path(settings.path, folder)
+    return Ledger(path, run, settings.mode, recipe.budget, used=folder / USED, name=name)
 
 
 def ledger_path(path: str | None, folder: Path) -> Path:
@@ -117,21 +121,36 @@ def check_partners(recipe: Recipe) -> None:
     """Raise ConfigError if a requirement of a partner is missing; a replay calls no partner."""
     for phase in recipe.phases if recipe.ledger.mode != "replay" else ():
         for partner in recordable_partners(phase.method).values():
-            if isinstance(partner.speaker, Prepared):
-                partner.speaker.ready()
+            check_partner(partner)
+
+
+def check_partner(partner: Any) -> None:
+    """Raise ConfigError if a requirement of the partner's speaker is missing."""
+    speaker = getattr(partner, "speaker", None)
+    if isinstance(speaker, Prepared):
+        speaker.ready()
 
 
 def recordable_partners(method: Method) -> dict[str, Any]:
     """Return the partners of a method whose calls can be recorded, by field name."""
     partners = {name: getattr(method, name) for name in role_fields(type(method))}
-    return {name: p for name, p in partners.items() if isinstance(getattr(p, "speaker", None), Recordable)}
+    return {name: partner for name, partner in partners.items() if is_recordable(partner)}
+
+
+def is_recordable(partner: Any) -> bool:
+    """Tell whether the calls of `partner` can be recorded."""
+    return isinstance(getattr(partner, "speaker", None), Recordable)
+
+
+def on_ledger(partner: Any, ledger: Ledger, role: str) -> Any:
+    """Copy `partner`, which must be recordable, so that its calls in `role` go through `ledger`."""
+    return replace(partner, speaker=Recorded(partner.speaker, ledger, role))
 
 
 def _on_ledger(method: Method, ledger: Ledger) -> Method:
     """Copy `method` so that its partners' calls go through `ledger`."""
     kinds = role_fields(type(method))
     changed = {
-        name: replace(partner, speaker=Recorded(partner.speaker, ledger, ROLES[kinds[name]]))
-        for name, partner in recordable_partners(method).items()
+        name: on_ledger(partner, ledger, ROLES[kinds[name]]) for name, partner in recordable_partners(method).items()
     }
     return replace(method, **changed) if changed else method  # type: ignore[type-var]  # every method is a dataclass
