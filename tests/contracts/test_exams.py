@@ -26,7 +26,7 @@ def case(request):
     return CASES[request.param]
 
 
-def examined(role: str, settings: dict, task, probes, wrong: float = 0.0, seed: int = 0) -> list[Graded]:
+def examined(role: str, settings: dict, task, probes, *, wrong: float = 0.0, seed: int = 0) -> list[Graded]:
     """What the task's program for `role` makes of `probes`."""
     exam, partner = EXAMS[role](), PARTNERS[f"task_{role}"](task=task, wrong=wrong, **settings)
 

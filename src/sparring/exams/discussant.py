@@ -36,15 +36,17 @@ _CLAIM = re.compile(
     r"""
     \b(?: step\ \(?(?P<label>\d+(?:\.\d+)*|final\ response)\)? [^.!?;\n]{0,80}?
         | (?:answer|solution|result|response)\b (?:\ \w+){0,2}? )
-    (?P<says>\ (?:is|are|was|were|looks|seems|isn't|has|have|contains)\b [^.!?;,\n]{0,60}) (?!\w)
+    (?P<says>\ (?:is|are|was|were|looks|seems|isn['’]t|has|have|contains)\b [^.!?;,\n]{0,60}) (?!\w)
     (?P<end>[^.!?\n]{0,200} \?)?
     """,
     re.IGNORECASE | re.VERBOSE,
 )
 _WRONG = re.compile(
-    r"\b(?:wrong|incorrect|mistaken?|false|errors?|off|miscalculated|n[o']t\ (?:\w+\ )?(?:right|correct|true))\b", re.I
+    r"\b(?:wrong|incorrect|mistaken?|false|errors?|off|miscalculated)\b"
+    r"|(?:\bnot|n['’]t) (?:\w+ )?(?:right|correct|true)\b",
+    re.IGNORECASE,
 )
-_NEGATED = re.compile(r"\b(?:no|not|nothing|without)\ (?:\w+\ )?(?:wrong|incorrect|mistakes?|false|errors?)\b", re.I)
+_NEGATED = re.compile(r"\b(?:no|not|nothing|without) (?:\w+ )?(?:wrong|incorrect|mistakes?|false|errors?)\b", re.I)
 _RIGHT = re.compile(r"\b(?:right|correct|true|accurate|no|not|nothing|without)\b", re.I)
 
 
