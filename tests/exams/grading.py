@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from typing import Any
 
 from sparring.common.errors import ConversationError, Failure
 from sparring.core.exam import Graded, Measure
@@ -26,7 +27,8 @@ def grade(exam, partner, probes, task) -> list[Graded]:
 
 def figures(name: str, partner, count: int = 40, task_name: str = "arithmetic-paper", **settings) -> dict[str, float]:
     """The value of each measure; None where nothing could be computed."""
-    exam, task = EXAMS[name](**settings), TASKS[task_name]
+    exam: Any = EXAMS[name](**settings)
+    task: Any = TASKS[task_name]
     probes = exam.probes(task, task.problems("train"), count, 0)
     found: list[Measure] = exam.measures(grade(exam, partner, probes, task))
     return {measure.name: measure.value if measure.n else None for measure in found}

@@ -7,7 +7,7 @@ import time
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparring.parsing.equalities import equalities
@@ -71,6 +71,7 @@ def value(text: str) -> Fraction:
     return eval(re.sub(r"\d+", r"F(\g<0>)", text), {"F": Fraction})
 
 
+@settings(deadline=None)
 @given(terms, st.integers(-3, 3))
 def test_any_calculation_has_the_value_that_python_gives_it(text, error):
     try:

@@ -23,18 +23,12 @@ def exam(
         typer.Option(help="Examine the partners of one role only."),
     ] = None,
     calls: Annotated[int, typer.Option(min=1, help="About so many calls of each partner.")] = 100,
-    run: Annotated[
-        Path | None, typer.Option(help="Folder for the ledger and the results; needed for a partner that is a model.")
-    ] = None,
+    run: Annotated[Path | None, typer.Option(help="Folder for the ledger; needed if a partner is a model.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Change a key of the recipe: key.path=value, as for train.")
     ] = None,
     preferences: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Rows {input, output_1, output_2, label} (LLMBar): how far judges agree with these experts.",
-        ),
+        str | None, typer.Option(metavar="FILE", help="Experts' preferences in LLMBar's format, for judges.")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="JSON file for the measures and every single reply.")] = None,
     resume: Annotated[
@@ -43,16 +37,11 @@ def exam(
 ) -> None:
     """Examine a recipe's partners against what can be computed, before they are paid to train.
 
-    A critic gets right answers, and answers with a fault at a known step.
-
-    An editor must put such answers right, and keep the steps before the fault.
-
+    A critic gets right answers, and answers with a fault at a known step. An editor must put such answers right.
     A discussant's supportive remarks must be true, its adversarial ones false.
-
     A judge gets pairs of a right and a wrong answer, in both orders and padded.
 
-    The first row is the score: a program of the task has 100 %. The learner is not loaded, and test problems are not
-    used.
+    The first row is the score: a program of the task has 100 %. No learner is loaded, and no test problem is used.
     """
     from sparring.common.files import write_json
     from sparring.common.terminal import Terminal
@@ -61,10 +50,8 @@ def exam(
 
     if output is not None:
         write_json(output, [])  # fails now, not after the exam, if the path cannot be written
-    reports = examine(
-        Recipe.read(recipe, settings or []), run, role=role, calls=calls, preferences=preferences, resume=resume
-    )
-    console = Terminal()
+    parsed, console = Recipe.read(recipe, settings or []), Terminal()
+    reports = examine(parsed, run, role=role, calls=calls, preferences=preferences, resume=resume)
     for report in reports:
         console.print(_heading(report))
         console.print(_table(report.measures))
