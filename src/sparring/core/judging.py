@@ -10,7 +10,7 @@ import random
 from dataclasses import dataclass
 from statistics import fmean
 
-from sparring.common.errors import ConversationError
+from sparring.common.errors import ConversationError, Unavailable, Unreadable
 from sparring.core.partner import Compares, Judge, Scores, Verdict
 from sparring.core.task import Problem
 from sparring.parsing.thought import NONE
@@ -56,8 +56,9 @@ async def judge_pair(judge: Judge, problem: Problem, one: str, other: str, rng: 
 def _by_score(scores: Scores) -> PairVerdict:
     mine, others = scores.values
     if mine is None and others is None:
-        reasons = [failure.reason for failure in scores.failures] or ["no score"]
-        raise ConversationError(reasons[0])
+        failure = next(iter(scores.failures), None)
+        kind = Unavailable if failure is not None and failure.kind == Unavailable.__name__ else Unreadable
+        raise kind(failure.reason if failure is not None else "the judge gave no score")
     words = " against ".join("no score" if value is None else f"{value:g}" for value in (mine, others))
     if mine is None or others is None:
         return PairVerdict(0.0, words, unusable=0.5)

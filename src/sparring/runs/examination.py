@@ -22,7 +22,15 @@ from rich.console import Console
 from rich.progress import Progress
 
 from sparring.common.concurrency import bounded_gather, run_sync
-from sparring.common.errors import ConfigError, ConversationError, Failure, RunStopped, SparringError, nearest
+from sparring.common.errors import (
+    ConfigError,
+    ConversationError,
+    Failure,
+    RunStopped,
+    SparringError,
+    Unavailable,
+    nearest,
+)
 from sparring.common.files import write_json, write_whole
 from sparring.common.registry import Catalogue
 from sparring.common.seeds import digest, named_rng
@@ -50,7 +58,7 @@ from sparring.speakers.human import Human
 
 RESULTS = "exam.json"
 EXAMS = Catalogue("sparring.exams", "exam")
-HOPELESS = 10  # replies; if so many fail and none succeeds, the exam stops
+HOPELESS = 10  # calls; if so many get no reply and none gets one, the exam stops
 
 
 @dataclass(frozen=True)
@@ -303,11 +311,11 @@ async def _grade(exam: Exam, partner: Any, recipe: Recipe, probe: Probe, rng: ra
 
 
 def _check_hope(candidate: Candidacy, failures: Sequence[Failure], done: int) -> None:
-    """Raise RunStopped if so far no reply could be used."""
-    if len(failures) == done >= HOPELESS:
+    """Raise RunStopped if so far no call got a reply; replies that cannot be used are a result of the exam."""
+    if done >= HOPELESS and sum(failure.kind == Unavailable.__name__ for failure in failures) == done:
         raise RunStopped(
-            f"the first {done} replies of the {candidate.role} ({candidate.model}) all failed, the last one: "
-            f"{failures[-1].kind}: {failures[-1].reason[:200]}; correct the cause, and continue with --resume"
+            f"the {candidate.role} ({candidate.model}) gave no reply to the first {done} calls "
+            f"({failures[-1].reason[:200]}); correct the cause, and continue with --resume"
         )
 
 
