@@ -28,7 +28,9 @@ def test_a_partner_that_is_wrong_half_the_time_shows(tmp_path):
     said = sparring_("exam", "saie", *SMALL, "--set", "phase.saie.discussant.wrong=1.0", "--run", tmp_path / "exam")
     assert said.code == 0, said
     assert ["score", "0.0%"] in [line.split()[:2] for line in said.out.splitlines()]
-    assert (tmp_path / "exam" / "exam.json").exists()
+    (told,) = json.loads((tmp_path / "exam" / "exam.json").read_text())
+    named = next(measure for measure in told["measures"] if measure["name"] == "wrong step named")
+    assert (named["n"], named["value"], named["low"]) == (0, None, None)  # easy remarks name no step: no figure
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ import random
 
 from sparring.core.planting import plant, right_answer
 from sparring.parsing.equalities import equalities
+from sparring.parsing.steps import Fault
 from sparring.tasks.gsm8k import Gsm8k
 from sparring.tasks.table import Table
 from tests.contracts.test_tasks import gsm8k_row, written
-from tests.tasks.test_first_error import TASKS, all_tasks
+from tests.tasks.test_first_error import EASY, TASKS, all_tasks
 
 
 @all_tasks
@@ -71,3 +72,25 @@ def test_the_same_stream_plants_the_same_fault():
     problem = task.problems("train")[3]
     assert plant(task, problem, random.Random(5)) == plant(task, problem, random.Random(5))
     assert len({json.dumps(plant(task, problem, random.Random(seed)).answer) for seed in range(9)}) > 3
+
+
+class Backwards:
+    """A checker that reports the last wrong step first, so that a wrong end hides an earlier fault."""
+
+    layout = EASY.layout
+    is_right = staticmethod(EASY.is_right)
+
+    def problems(self, split):
+        return EASY.problems(split)
+
+    def first_error(self, problem, answer):
+        pairs = zip(self.layout.split(answer), self.layout.split(problem.rationale), strict=True)
+        wrong = [step for step, right in pairs if step.text != right.text]
+        return Fault(wrong[-1].label, wrong[-1].text) if wrong else None
+
+
+def test_a_fault_that_the_changed_end_hides_is_not_planted():
+    task = Backwards()
+    for seed, problem in enumerate(task.problems("train")[:40]):
+        planted = plant(task, problem, random.Random(seed))
+        assert task.first_error(problem, planted.answer) == planted.fault

@@ -17,7 +17,7 @@ from tests.exams.test_judge import Longest, Places
 ROWS = [
     {"input": "Say a.", "output_1": "a", "output_2": "a, of course", "label": 1},
     {"input": "Say more.", "output_1": "a", "output_2": "a and b", "label": 2},
-    {"input": "Say b.", "output_1": "not b, no", "output_2": "b", "label": 2},
+    {"input": "Say b.", "output_1": "b", "output_2": "not b, no", "label": 1},
     {"input": "Say c.", "output_1": "c", "output_2": "d", "label": 1},
 ]
 

@@ -93,6 +93,10 @@ class Measure:
     n: int
     unknown: int = 0
 
+    def plain(self) -> dict[str, Any]:
+        """Return the measure as plain data, without figures where nothing could be computed."""
+        return {**vars(self), **({} if self.n else dict.fromkeys(("value", "low", "high")))}
+
 
 class Exam(Protocol):
     """Examines partners of one role."""

@@ -39,9 +39,9 @@ def right_answer(problem: Problem) -> str | None:
 
 
 def plant(task: Task, problem: Problem, rng: random.Random) -> Planted | None:
-    """Return the right answer to `problem` with a fault at a random step; None if no step can be changed."""
+    """Return the right answer to `problem` with a fault at a random step; None if there is no such answer or place."""
     answer = right_answer(problem)
-    if answer is None:
+    if answer is None or problem.gold is None:
         return None
     steps = list(task.layout.split(answer))
     words = _words(problem, answer)

@@ -107,7 +107,7 @@ class Report:
             "partner": self.candidate.model,
             "named_in": self.candidate.name,
             "calls": self.calls,
-            "measures": [vars(measure) for measure in self.measures],
+            "measures": [measure.plain() for measure in self.measures],
             "latency": {"median": self.latency[0], "p95": self.latency[1]},
             "price_per_hundred_calls": self.price,
             "items": [graded.plain() for graded in self.graded],
