@@ -201,7 +201,7 @@ def test_its_hints_are_found_true_and_its_false_claims_false(tasks):
     claiming = [task for task in tasks.values() if isinstance(task, Claims)]
     assert len(claiming) == 5
     for task in claiming:
-        for number, problem in enumerate(everything(task)):
+        for number, problem in enumerate(everything(task)[::3]):
             rng = random.Random(number)
             for answer in (problem.rationale, plant(task, problem, rng).answer):
                 assert is_true(task, problem, answer, task.hint(problem, answer, rng)) is True
