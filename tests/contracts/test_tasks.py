@@ -15,7 +15,9 @@ from sparring.common.registry import first_sentence
 from sparring.common.schema import plain
 from sparring.config.factory import TASKS, make_task, name_of
 from sparring.config.recipe import Recipe
+from sparring.core.planting import plant
 from sparring.core.task import Checks, Claims, Endless, Grades, Solves, Task, offers
+from sparring.core.truth import is_true
 from sparring.runs.bundle import Packing
 
 SPLITS = ("train", "development", "test")
@@ -263,3 +265,14 @@ def test_no_answer_makes_it_stumble(task, answer):
     if isinstance(task, Claims):
         assert task.hint(problem, answer, random.Random(0))
         assert task.false_claim(problem, answer, random.Random(0))
+
+
+def test_its_hints_are_found_true_and_its_false_claims_false(tasks):
+    claiming = [task for task in tasks.values() if isinstance(task, Claims)]
+    assert len(claiming) == 5
+    for task in claiming:
+        for number, problem in enumerate(everything(task)[::3]):
+            rng = random.Random(number)
+            for answer in (problem.rationale, plant(task, problem, rng).answer):
+                assert is_true(task, problem, answer, task.hint(problem, answer, rng)) is True
+                assert is_true(task, problem, answer, task.false_claim(problem, answer, rng)) is False

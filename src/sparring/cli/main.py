@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from sparring.cli import bundle, compare, demo, estimate, evaluate, ledger, merge, replay, talk, train, write
+from sparring.cli import bundle, compare, demo, estimate, evaluate, exam, ledger, merge, replay, talk, train, write
 from sparring.cli import list as list_
 from sparring.cli.entry import INTERRUPTED
 from sparring.cli.shared import say
@@ -53,6 +53,7 @@ for verb in (
     compare.compare,
     talk.talk,
     estimate.estimate,
+    exam.exam,
     ledger.ledger,
     write.write,
     merge.merge,

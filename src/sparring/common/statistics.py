@@ -35,7 +35,7 @@ def mean_of(values: Sequence[float]) -> Mean:
     return Mean(math.fsum(values) / len(values), *bootstrap(values), len(values))
 
 
-def wilson(right: int, total: int, z: float = 1.959963984540054) -> tuple[float, float]:
+def wilson(right: float, total: int, z: float = 1.959963984540054) -> tuple[float, float]:
     """Return the 95 % interval of a proportion (Wilson 1927); (0, 1) if `total` is 0."""
     if total == 0:
         return 0.0, 1.0

@@ -82,6 +82,20 @@ class Judge(Protocol):
         ...
 
 
+@runtime_checkable
+class Compares(Protocol):
+    """A judge that can compare two answers in the order given; in the `mode` "pairwise" it does so to score them."""
+
+    @property
+    def mode(self) -> str:
+        """Either "pointwise" or "pairwise"."""
+        ...
+
+    async def compare(self, problem: Problem, first: Answer, second: Answer, rng: random.Random) -> Verdict:
+        """Return which of two answers to `problem` is better."""
+        ...
+
+
 _NUMBER = re.compile(r"[+-]?(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:e[+-]?[0-9]++)?", re.IGNORECASE)
 
 

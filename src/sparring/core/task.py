@@ -2,7 +2,7 @@
 
 Every task has problems in three disjoint splits and recognises a right response. Each further ability is a small
 protocol (`Grades`, `Checks`, `Solves`, `Claims`, `Endless`), which partners that are programs require. `offers` lists a
-task's abilities before a run starts.
+task's abilities before a run starts. With `Verifies`, an exam can check remarks in the task's own terms.
 """
 
 from __future__ import annotations
@@ -137,6 +137,15 @@ class Claims(Protocol):
 
     def false_claim(self, problem: Problem, answer: str, rng: random.Random) -> str:
         """Return a false but plausible remark about one step."""
+        ...
+
+
+@runtime_checkable
+class Verifies(Protocol):
+    """A task that can check remarks."""
+
+    def is_true(self, problem: Problem, answer: str, remark: str) -> bool | None:
+        """Return whether `remark` on `answer` is true; None if that cannot be computed."""
         ...
 
 

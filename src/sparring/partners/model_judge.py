@@ -84,10 +84,14 @@ class ModelJudge:
 
         return await one_by_one(score, answers)
 
+    async def compare(self, problem: Problem, first: Answer, second: Answer, rng: random.Random) -> Verdict:
+        """Return the verdict on one pair in one order; `mode` must be "pairwise"."""
+        prompt = fill(self.prompt or PAIRWISE, question=_question(problem), a=first.text, b=second.text)
+        return await ask(self.speaker, prompt, self.verdict, self._sampling)
+
     async def _score_pairs(self, problem: Problem, answers: Sequence[Answer], rng: random.Random) -> Scores:
         async def compare(first: Answer, second: Answer) -> Verdict:
-            prompt = fill(self.prompt or PAIRWISE, question=_question(problem), a=first.text, b=second.text)
-            return await ask(self.speaker, prompt, self.verdict, self._sampling)
+            return await self.compare(problem, first, second, rng)
 
         if self.schedule == "swiss":
             return await by_swiss(compare, answers, rng, self.swiss_rounds, self.prior)

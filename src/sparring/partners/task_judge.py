@@ -31,17 +31,22 @@ class TaskJudge:
 
     async def score(self, problem: Problem, answers: Sequence[Answer], rng: random.Random) -> Scores:
         """Return a score for each answer."""
-        grades = {answer: self._grade(problem, answer) for answer in answers}
         if self.mode == "pointwise":
+            grades = {answer: self._grade(problem, answer) for answer in answers}
             errs = [rng.random() < self.wrong for _ in answers]
             return Scores(tuple(1 - grades[a] if err else grades[a] for a, err in zip(answers, errs, strict=True)))
 
         async def compare(first: Answer, second: Answer) -> Verdict:
-            if grades[first] == grades[second]:
-                return "tie"
-            return "first" if (grades[first] > grades[second]) != (rng.random() < self.wrong) else "second"
+            return await self.compare(problem, first, second, rng)
 
         return await by_pairs(compare, answers)
+
+    async def compare(self, problem: Problem, first: Answer, second: Answer, rng: random.Random) -> Verdict:
+        """Return the better of two answers, or a tie."""
+        difference = self._grade(problem, first) - self._grade(problem, second)
+        if difference == 0:
+            return "tie"
+        return "first" if (difference > 0) != (rng.random() < self.wrong) else "second"
 
     def _grade(self, problem: Problem, answer: Answer) -> float:
         if isinstance(self.task, Grades):

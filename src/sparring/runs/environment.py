@@ -6,13 +6,13 @@ import platform
 from importlib.metadata import version
 from typing import Any
 
-import torch
-
 _PACKAGES = ("sparring", "torch", "transformers", "tokenizers", "accelerate", "peft", "datasets")
 
 
 def environment() -> dict[str, Any]:
     """Return the threads, platform and package versions of this process as plain data."""
+    import torch  # noqa: PLC0415 - slow to start, and the folder of a run is checked without it
+
     machine = [platform.system(), platform.machine(), torch.backends.cpu.get_cpu_capability()]
     if torch.cuda.is_available():
         machine.append(torch.cuda.get_device_name())

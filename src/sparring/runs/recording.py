@@ -120,21 +120,37 @@ def check_partners(recipe: Recipe) -> None:
     """Raise ConfigError if a requirement of a partner is missing; a replay calls no partner."""
     for phase in recipe.phases if recipe.ledger.mode != "replay" else ():
         for partner in recordable_partners(phase.method).values():
-            if isinstance(partner.speaker, Prepared):
-                partner.speaker.ready()
+            check_partner(partner)
+
+
+def check_partner(partner: Any) -> None:
+    """Raise ConfigError if a requirement of the partner's speaker is missing."""
+    speaker = getattr(partner, "speaker", None)
+    if isinstance(speaker, Prepared):
+        speaker.ready()
 
 
 def recordable_partners(owner: Any) -> dict[str, Any]:
     """Return the partners of a method or protocol whose calls can be recorded, by field name."""
     partners = {name: getattr(owner, name) for name in role_fields(type(owner))}
-    return {name: p for name, p in partners.items() if isinstance(getattr(p, "speaker", None), Recordable)}
+    return {name: partner for name, partner in partners.items() if is_recordable(partner)}
+
+
+def is_recordable(partner: Any) -> bool:
+    """Tell whether the calls of `partner` can be recorded."""
+    return isinstance(getattr(partner, "speaker", None), Recordable)
+
+
+def partner_on_ledger(partner: Any, ledger: Ledger, role: str) -> Any:
+    """Copy `partner`, which must be recordable, so that its calls in `role` go through `ledger`."""
+    return replace(partner, speaker=Recorded(partner.speaker, ledger, role))
 
 
 def on_ledger(owner: _Owner, ledger: Ledger) -> _Owner:
     """Copy a method or protocol so that its partners' calls go through `ledger`."""
     kinds = role_fields(type(owner))
     changed = {
-        name: replace(partner, speaker=Recorded(partner.speaker, ledger, ROLES[kinds[name]]))
+        name: partner_on_ledger(partner, ledger, ROLES[kinds[name]])
         for name, partner in recordable_partners(owner).items()
     }
     return replace(owner, **changed) if changed else owner  # type: ignore[type-var]  # each is a dataclass

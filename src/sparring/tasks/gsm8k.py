@@ -85,6 +85,12 @@ class Gsm8k(RowTask):
         changed = step.text[:start] + _slip(step.text[start:end], rng) + step.text[end:]
         return f"I think that this step is wrong. It should be: {changed}"
 
+    def is_true(self, problem: Problem, answer: str, remark: str) -> bool | None:
+        """Compare `remark` with the longest step of the solution whose words it repeats; `…` is any number."""
+        steps = sorted(_steps(problem), key=lambda step: -len(step.text))
+        said = next((said for step in steps if (said := list(step.said_in(remark)))), [])
+        return all(said) if said else None
+
     def _load(self) -> tuple[dict[str, list[Problem]], tuple[str, ...]]:
         wanted = {"train": ("train",), "test": ("test",)}
         if self.test == 0:
@@ -118,6 +124,14 @@ class _Step:
     def is_in(self, answer: str) -> bool:
         """Return whether `answer` contains the computed numbers; without any, whether it contains the text."""
         return self.values <= _numbers(answer) if self.values else _without_spaces(self.text) in _without_spaces(answer)
+
+    def said_in(self, text: str) -> Iterator[bool]:
+        """Yield for each place of `text` that has the words of this step whether its numbers are those of the step."""
+        pattern = r"(…|-?[\d.,]*\d)".join(map(re.escape, _NUMBER.split(self.text.strip())))
+        numbers = [answers.read_number(number) for number in _NUMBER.findall(self.text)]
+        for match in re.finditer(pattern, text) if numbers else ():
+            shown = zip(match.groups(), numbers, strict=True)
+            yield all(digits == "…" or answers.read_number(digits) == number for digits, number in shown)
 
     def without(self, secret: Fraction) -> str:
         """Return its text; if it computes the number `secret`, replace that number by `…`."""

@@ -23,7 +23,7 @@ from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge
 
-from sparring.common.errors import ConfigError
+from sparring.common.errors import ConfigError, Unreadable
 from sparring.core.chat import question
 from sparring.core.task import Pool, Problem, Split
 from sparring.parsing.arithmetic.derivation import Derivation, Slip, parse_question
@@ -49,6 +49,7 @@ MAX_ANSWER_CHARACTERS = 20_000  # characters of an answer that are read
 
 _NAMES = "ABCDEFGH"
 _LABEL = re.compile(r"^[ \t]*\((\d+)(?:\.\d+)*\)", re.MULTILINE)
+_EQUATION = re.compile(r"the equation (has|is) ([^.\n]*)")
 _THOUGHT = re.compile(r"^(Thought|Step) (\d+):", re.MULTILINE)
 
 
@@ -150,6 +151,22 @@ class MultistepArithmetic:
         chosen = rng.choice(_operations(problem))
         return self._remark(answer, f"{operation(chosen)} = {_wrong(chosen, rng)}")
 
+    def is_true(self, problem: Problem, answer: str, remark: str) -> bool | None:
+        """Check what `remark` says of the equation and of the names that `answer` gives to its parts."""
+        meaning = self._follow(problem, answer)[0].meaning
+        verdicts = []
+        for says, text in _EQUATION.findall(remark):
+            shown = _read(text)
+            if says == "has":
+                verdicts.append(text.strip() in problem.chat.text)
+            elif shown is not None and names(shown) <= meaning.keys():
+                verdicts.append(form(shown, meaning).mark == parse_question(problem.chat.text)[1].mark)
+        for statement in statements(remark, 0, len(remark), frozenset(meaning)):
+            name = statement.sides[0].expression if len(statement.sides) == 2 else None
+            if isinstance(name, str) and name in meaning and statement.value is not None:
+                verdicts.append(meaning[name].value == statement.value)
+        return all(verdicts) if verdicts else None
+
     def _remark(self, answer: str, equation: str, label: str = "") -> str:
         """Word `equation` as a remark on step `label` of `answer`, by default the step with its left side."""
         if self.range == "easy":
@@ -212,6 +229,13 @@ def _span(answer: str, step: Step) -> tuple[int, int]:
     """Return the span of `step` in `answer` without its label."""
     end = step.start + len(answer[step.start : step.end].rstrip())
     return end - len(step.text), end
+
+
+def _read(text: str) -> Expression | None:
+    try:
+        return parse(text)
+    except Unreadable:
+        return None
 
 
 def _operations(problem: Problem) -> list[Operation]:
