@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import string
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Protocol
 
@@ -35,14 +36,20 @@ class TaskEditor:
         return self._with_slip(problem, solution, rng) if rng.random() < self.wrong else solution
 
     def _with_slip(self, problem: Problem, solution: str, rng: random.Random) -> str:
-        """Replace one character of the last step of `solution` so that the answer is wrong."""
+        """Replace one character of the last step of `solution` so that the answer is wrong: a digit, else the letter of
+        an option, else a small letter."""
         last_step = self.task.layout.split(solution)[-1].text
         start = solution.rindex(last_step)
-        indices = [start + match.start() for match in re.finditer(r"\d", last_step)]
-        alphabet = "0123456789"
-        if not indices:
-            indices = [start + match.start() for match in re.finditer(r"[a-z]", last_step)]
-            alphabet = "abcdefghijklmnopqrstuvwxyz"
+        indices, alphabet = next(
+            (indices, alphabet)
+            for pattern, alphabet in (
+                (r"\d", string.digits),
+                (r"(?<=\()[A-Z](?=\))", "ABC"),
+                ("[a-z]", string.ascii_lowercase),
+                ("", ""),
+            )
+            if (indices := [start + match.start() for match in re.finditer(pattern, last_step)])
+        )
         slips = [(index, character) for index in indices for character in alphabet if character != solution[index]]
         rng.shuffle(slips)
         changed = (solution[:index] + character + solution[index + 1 :] for index, character in slips)

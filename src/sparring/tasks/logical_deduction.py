@@ -1,0 +1,459 @@
+"""Logical deduction, from BIG-bench: a few objects in a fixed order, clues, and the question of who has one place.
+
+The *paper* range has BIG-bench's questions on three and five objects (seen, the bins of the training split) and seven
+(unseen), as in TriPosT (arXiv 2310.13522). The worked answers are ours: they copy the clues in signs, place one object
+after another by the fewest clues that suffice, and state the order. The *easy* range is ours, for character-level
+learners: three or four letters, clues in signs.
+
+    h<z z<f 2? (A) z (B) f (C) h      h=1
+                                      z=2
+                                      f=3
+                                      (A)
+
+A statement is true if it follows from the clues; one that cites clues has to follow from these and the steps before.
+The order of the steps and their wording are free. `sparring.parsing.ordering` reads the statements.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import combinations
+from typing import ClassVar, NamedTuple
+
+from sparring.common.errors import ConfigError
+from sparring.common.seeds import digest
+from sparring.core.chat import question
+from sparring.core.multiple_choice import SEEN, UNSEEN, Mistake, MultipleChoice, Untrue, with_options
+from sparring.core.task import Problem, Split
+from sparring.parsing import answers
+from sparring.parsing.ordering import MOST_OBJECTS, RANKS, Claim, Reader, Unfounded
+from sparring.parsing.steps import FINAL, Step
+
+FEWEST, PAPER, EASY = 3, (3, 5, 7), (3, 4)  # numbers of objects
+PLACE_CLUES = 0.35  # ours: share of the clues that give a place
+LETTERS = "fghijkmnpqrstuvwxyz"  # the easy range's objects: no letter of an option, and no two that look alike
+ASK = "The following paragraphs each describe a set of {} objects arranged in a fixed order. The statements are "
+ASK += "logically consistent within each paragraph. {}"
+COUNTS = ("", "one", "two", "three", "four", "five", "six", "seven")
+
+
+class Scene(NamedTuple):
+    """How one kind of BIG-bench's questions is worded. `low` and `high` say a place counted from either end."""
+
+    opening: str
+    objects: Sequence[str]
+    before: str
+    after: str
+    ends: tuple[str, str]  # the words of the worked answer
+    low: tuple[str, str]  # of the first place, and of another one
+    high: tuple[str, str]
+    article: bool = True
+
+
+_BIRDS = "blue jay, quail, falcon, robin, crow, owl, raven, cardinal, hummingbird, hawk"
+_COLOURS = "black, blue, brown, gray, green, orange, purple, red, white, yellow"
+_GOLFERS = "Ada, Amy, Ana, Dan, Eli, Eve, Joe, Mel, Mya, Rob"
+_VEHICLES = "bus, convertible, hatchback, limousine, minivan, motorcycle, sedan, station wagon, tractor, truck"
+_FRUITS = "apples, cantaloupes, kiwis, loquats, mangoes, oranges, peaches, pears, plums, watermelons"
+_ROW = ("is to the left of", "is to the right of", ("left", "right"), ("is the leftmost", "is the {} from the left"))
+_ROW_END = ("is the rightmost", "is the {} from the right")
+SCENES = (
+    Scene(
+        "On a branch, there are {} birds: {}.",
+        _BIRDS.split(", "),
+        *_ROW,
+        _ROW_END,
+    ),
+    Scene(
+        "On a shelf, there are {} books: {}.",
+        [f"{colour} book" for colour in _COLOURS.split(", ")],
+        *_ROW,
+        _ROW_END,
+    ),
+    Scene(
+        "In a golf tournament, there were {} golfers: {}.",
+        _GOLFERS.split(", "),
+        "finished above",
+        "finished below",
+        ("first", "last"),
+        ("finished first", "finished {}"),
+        ("finished last", "finished {}-to-last"),
+        article=False,
+    ),
+    Scene(
+        "In an antique car show, there are {} vehicles: {}.",
+        _VEHICLES.split(", "),
+        "is older than",
+        "is newer than",
+        ("oldest", "newest"),
+        ("is the oldest", "is the {}-oldest"),
+        ("is the newest", "is the {}-newest"),
+    ),
+    Scene(
+        "A fruit stand sells {} fruits: {}.",
+        _FRUITS.split(", "),
+        "are less expensive than",
+        "are more expensive than",
+        ("cheapest", "most expensive"),
+        ("are the cheapest", "are the {}-cheapest"),
+        ("are the most expensive", "are the {}-most expensive"),
+        article=False,
+    ),
+)
+_ENDS = {
+    word: SCENES[scene].ends
+    for scene, words in ((0, ("left", "right")), (2, ("finish",)), (3, ("old", "new")), (4, ("cheap", "expensive")))
+    for word in words
+}
+_END_WORDS = re.compile("|".join(_ENDS))
+_LISTED = re.compile(r":\s*(?P<objects>[^.:]+)\.\s*(?P<clues>.+)", re.DOTALL)
+_ARTICLE = re.compile(r"^(?:an?|the)\s+", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class LogicalDeduction(MultipleChoice):
+    """The order of a few objects, from clues (BIG-bench), or an easy range of it for tiny learners.
+
+    `range` is `easy` (3 or 4 letters) or `paper`. In the paper's range, training problems have `seen_objects` objects;
+    development and test problems also have 3, 5 and 7. `file` is a file of BIG-bench or BIG-bench-hard, or several. Its
+    rows make all splits; those with another number of objects than the seen ones are never training problems. `None`
+    stands for 1500, 200 and 1000 generated problems, or for a tenth of a file each and its other rows.
+    """
+
+    name: ClassVar[str] = "logical_deduction"
+
+    seen_objects: tuple[int, ...] = (3, 5)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.seen_objects or not set(self.seen_objects) <= set(range_of_objects()):
+            allowed = ", ".join(map(str, range_of_objects()))
+            raise ConfigError(f"seen_objects = {list(self.seen_objects)}; choose from {allowed}")
+
+    def solve(self, problem: Problem, kept: str) -> str:
+        """Return `kept` and the remaining steps; ConfigError for a question that the program cannot read."""
+        if problem.rationale is None:
+            raise ConfigError(f"no program can read the question {problem.chat.text[:60]!r}; ask a model to solve it")
+        board, steps = _Board(problem), self.layout.split(kept)
+        board.follow(steps)
+        is_answered = bool(steps) and self.is_right(problem, kept) and answers.final(kept) == f"({problem.gold})"
+        if self.range == "easy":
+            left = [] if is_answered else [*board.picks(), f"({problem.gold})"]
+        else:
+            left = [] if is_answered else [*board.sentences(), f"So the answer is ({problem.gold})."]
+            is_numbered = not steps or kept[steps[0].start : steps[0].end].strip() != steps[0].text
+            labels = _labels(steps, len(left)) if is_numbered else [""] * len(left)
+            left = [label + sentence for label, sentence in zip(labels, left, strict=True)]
+        gap = "\n" if left and kept and not kept.endswith("\n") else ""
+        return kept + gap + "\n".join(left)
+
+    def hint(self, problem: Problem, answer: str, rng: random.Random) -> str:
+        """Return a true statement on the objects of the first mistake, or on two objects: not the place in question."""
+        mistake = self._first_mistake(problem, answer) if problem.rationale else None
+        board = _Board(problem)
+        about = board.named(mistake.untrue.truth or mistake.step.text) if mistake else []
+        return self._remark(board.true_link(rng, about), mistake.step.label if mistake else "")
+
+    def false_claim(self, problem: Problem, answer: str, rng: random.Random) -> str:
+        """Return a false order of two objects, worded like a hint."""
+        board, steps = _Board(problem), self.layout.split(answer)
+        step = rng.choice(steps) if steps else None
+        one, _, other = board.true_link(rng, board.named(step.text) if step else []).partition(board.sign)
+        return self._remark(f"{other}{board.sign}{one}", step.label if step else "")
+
+    def _remark(self, statement: str, label: str) -> str:
+        if self.range == "easy":
+            return f"check: {statement}"
+        return f"Check step ({label}): {statement}." if label else f"Check this: {statement}."
+
+    def _false_step(self, problem: Problem, steps: Sequence[Step]) -> Mistake | None:
+        return _Board(problem).follow(steps)
+
+    # ---- problems
+
+    def _draw(self, rng: random.Random, split: Split) -> Problem:
+        if self.range == "easy":
+            return self._easy(rng)
+        counts = self.seen_objects if split == "train" else sorted({*self.seen_objects, *PAPER})
+        scene, count = rng.choice(SCENES), rng.choice(counts)
+        names = rng.sample(scene.objects, count)
+        clues, order = _drawn_clues(rng, count)
+        asked = rng.randint(1, count)
+        listed = [_with_article(name) if scene.article else name for name in names]
+        opening = scene.opening.format(COUNTS[count], f"{', '.join(listed[:-1])}, and {listed[-1]}")
+        sentences = [f"{_clue_sentence(scene, names, clue, rng)}." for clue in clues]
+        options = [_sentence(scene, name, _place(scene, asked, count)) for name in names]
+        problem = self._understood(ASK.format(COUNTS[count], " ".join([opening, *sentences])), options)
+        assert problem is not None
+        assert problem.gold == answers.LETTERS[order[asked - 1]]
+        return problem
+
+    def _easy(self, rng: random.Random) -> Problem:
+        count = rng.choice(EASY)
+        names = rng.sample(LETTERS, count)
+        clues, order = _drawn_clues(rng, count)
+        asked = rng.randint(1, count)
+        written = [f"{names[a]}<{names[b]}" if b is not None else f"{names[a]}={place}" for a, b, place in clues]
+        listed = " ".join(f"({letter}) {name}" for letter, name in zip(answers.LETTERS, names, strict=False))
+        text = f"{' '.join(written)} {asked}? {listed}"
+        data = {"options": names, "names": names, "clues": written, "asked": asked}
+        gold = answers.LETTERS[order[asked - 1]]
+        identity = digest(*sorted(written), *sorted(names), asked)[:16]
+        return self._solved(Problem(identity, question(text), gold, bin=f"{count} objects", data=data))
+
+    def _understood(self, asked: str, options: Sequence[str]) -> Problem | None:
+        match = _LISTED.search(asked)
+        listed = re.split(r",\s*(?:and\s+)?|\s+and\s+", match["objects"]) if match else []
+        names = [_ARTICLE.sub("", name.strip()) for name in listed if name.strip()]
+        if match is None or not FEWEST <= len(names) <= MOST_OBJECTS or len(set(names)) < len(names):
+            return None
+        reader, sentences = _reader(tuple(names)), re.split(r"(?<=\.)\s+", match["clues"].strip())
+        clues, choices = _each_one(reader, sentences), _each_one(reader, options)
+        ends = _END_WORDS.search(match["clues"].lower())
+        if clues is None or choices is None or not ends or any("≠" in clue.written for clue in clues):
+            return None
+        known = reader.world.every
+        for clue in clues:
+            known &= clue.mask
+        true = [index for index, choice in enumerate(choices) if known and reader.world.follows(choice.mask, known)]
+        if len(true) != 1:
+            return None
+        data = {
+            "options": list(options),
+            "names": names,
+            "clues": [clue.written for clue in clues],
+            "ends": list(_ENDS[ends[0]]),
+        }
+        text = with_options(asked, options)
+        novelty = SEEN if len(names) in self.seen_objects else UNSEEN
+        gold = answers.LETTERS[true[0]]
+        identity = digest(*sorted(sentences), *sorted(names), *sorted(options))[:16]
+        return self._solved(Problem(identity, question(text), gold, bin=f"{novelty}{len(names)} objects", data=data))
+
+    def _solved(self, problem: Problem) -> Problem:
+        solvable = replace(problem, rationale="")
+        return replace(problem, rationale=self.solve(solvable, ""))
+
+
+def range_of_objects() -> Sequence[int]:
+    """Return the numbers of objects that a question may have."""
+    return range(FEWEST, MOST_OBJECTS + 1)
+
+
+@lru_cache(maxsize=4096)
+def _reader(names: tuple[str, ...]) -> Reader:
+    return Reader(names)
+
+
+def _each_one(reader: Reader, sentences: Sequence[str]) -> list[Claim] | None:
+    """Return the one claim of each sentence; None if a sentence has none, or more."""
+    found = [reader.claims(sentence) for sentence in sentences]
+    single = [claims[0] for claims in found if len(claims) == 1 and isinstance(claims[0], Claim)]
+    return single if len(single) == len(sentences) else None
+
+
+# ---- generated clues
+
+_Clue = tuple[int, int | None, int]  # an object, the one that it comes before or None, its place
+
+
+def _drawn_clues(rng: random.Random, count: int) -> tuple[list[_Clue], list[int]]:
+    """Draw an order and clues that determine it, none of them superfluous; objects are numbers."""
+    order = rng.sample(range(count), count)
+    world = _reader(tuple(map(str, range(count)))).world
+    places: list[_Clue] = [(a, None, place) for place, a in enumerate(order, start=1)]
+    pairs: list[_Clue] = [(a, b, 0) for a, b in combinations(order, 2)]
+    masks = {clue: world.at[clue[0], clue[2]] for clue in places}
+    masks |= {clue: world.before[clue[0], clue[1]] for clue in pairs if clue[1] is not None}
+    rng.shuffle(places)
+    rng.shuffle(pairs)
+    clues: list[_Clue] = []
+    known = world.every
+    while known & (known - 1):  # more than one arrangement is left
+        source = places if places and rng.random() < PLACE_CLUES else pairs or places
+        clue = source.pop()
+        if not world.follows(masks[clue], known):
+            clues.append(clue)
+            known &= masks[clue]
+    for clue in list(clues):
+        others = world.every
+        for other in clues:
+            others &= masks[other] if other != clue else world.every
+        if world.follows(masks[clue], others):
+            clues.remove(clue)
+    return rng.sample(clues, len(clues)), order
+
+
+def _with_article(name: str) -> str:
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+def _sentence(scene: Scene, name: str, rest: str) -> str:
+    return f"The {name} {rest}" if scene.article or scene.ends[0] == "cheapest" else f"{name} {rest}"
+
+
+def _clue_sentence(scene: Scene, names: Sequence[str], clue: _Clue, rng: random.Random) -> str:
+    a, b, place = clue
+    if b is None:
+        return _sentence(scene, names[a], _place(scene, place, len(names)))
+    a, b, link = rng.choice([(a, b, scene.before), (b, a, scene.after)])
+    return _sentence(scene, names[a], f"{link} {'' if names[b][0].isupper() else 'the '}{names[b]}")
+
+
+def _place(scene: Scene, place: int, count: int) -> str:
+    """Return the words for a place, counted from the nearer end."""
+    distance = min(place, count + 1 - place)
+    words = scene.low if distance == place else scene.high
+    return words[distance > 1].format(RANKS[distance - 1])
+
+
+# ---- following and continuing an answer
+
+
+class _Board:
+    """What the steps of an answer have stated; it checks the next statement, or writes the missing ones."""
+
+    def __init__(self, problem: Problem) -> None:
+        data: Mapping[str, list[str]] = problem.data
+        self.problem, self.names = problem, data["names"]
+        self.reader = _reader(tuple(self.names))
+        self.world = self.reader.world
+        self.sign = " < " if "ends" in data else "<"
+        self.clues = [claim for clue in data["clues"] for claim in self.reader.claims(clue) if isinstance(claim, Claim)]
+        self.known = self.world.every  # what all clues say
+        for clue in self.clues:
+            self.known &= clue.mask
+        self.stated = self.world.every  # what the steps so far say
+        self.copied: set[int] = set()
+        self.places: dict[int, int] = {}
+        self.is_begun = self.is_deduced = self.is_ordered = self.is_concluded = False
+
+    def follow(self, steps: Sequence[Step]) -> Mistake | None:
+        """Take `steps` up to the first false statement; return it, if any."""
+        for step in steps:
+            self.is_begun = True
+            for claim in self.reader.claims(step.text):
+                try:
+                    self.take(claim)
+                except Untrue as untrue:
+                    return Mistake(step, untrue)
+            conclusion = self.problem.data["options"][answers.LETTERS.index(self.problem.gold or "A")]
+            self.is_concluded = self.is_concluded or step.text.rstrip(".").endswith(conclusion)
+        return None
+
+    def take(self, claim: Claim | Unfounded) -> None:
+        """Accept a statement, or raise Untrue."""
+        if isinstance(claim, Unfounded):
+            raise Untrue(claim.span, claim.reason)
+        for number in claim.cited:
+            if not 0 <= number < len(self.clues):
+                raise Untrue(claim.span, f"there are {len(self.clues)} clues")
+        if claim.is_copy and not self.world.follows(claim.mask, self.clues[claim.cited[0]].mask):
+            number = claim.cited[0]
+            truth = self.clues[number].written
+            raise Untrue(claim.span, f"clue {number + 1} says {truth}", truth)
+        if not self.world.follows(claim.mask, self.known):
+            raise Untrue(claim.span, f"by the clues, {self.truth(claim)}", self.truth(claim))
+        basis = self.stated
+        for number in claim.cited:
+            basis &= self.clues[number].mask
+        if claim.cited and not self.world.follows(claim.mask, basis):
+            numbers = ", ".join(str(number + 1) for number in claim.cited)
+            raise Untrue(claim.span, f"it does not follow from clue {numbers} and the steps before", claim.written)
+        self.stated &= claim.mask
+        self.places |= claim.places
+        if claim.is_copy:
+            self.copied.add(claim.cited[0])
+        else:
+            self.is_deduced = self.is_deduced or bool(claim.places)
+        self.is_ordered = self.is_ordered or len(claim.places) == len(self.names)
+
+    def truth(self, claim: Claim) -> str:
+        """Return the true places of the objects of `claim`, as far as the clues give them."""
+        places = ((a, self.place(a)) for a in claim.about)
+        given = [f"{self.names[a]} = {place}" for a, place in places if place]
+        return " and ".join(given) or f"{claim.written} is not known"
+
+    def place(self, a: int) -> int | None:
+        """Return the place of object `a`, if the clues give one."""
+        places = range(1, len(self.names) + 1)
+        return next((place for place in places if self.world.follows(self.world.at[a, place], self.known)), None)
+
+    def picks(self) -> Iterator[str]:
+        """Yield the missing places in their order (easy range)."""
+        order = sorted((self.place(a) or 0, a) for a in range(len(self.names)))
+        yield from (f"{self.names[a]}={place}" for place, a in order if a not in self.places)
+
+    def sentences(self) -> Iterator[str]:
+        """Yield the missing steps before the final response."""
+        count = len(self.names)
+        if not self.is_begun:
+            low, high = self.problem.data["ends"]
+            yield f"From {low} to {high}, the positions are 1 to {count}."
+        if not self.is_deduced:
+            for number, clue in enumerate(self.clues):
+                if number not in self.copied:
+                    yield f"Clue {number + 1}: {clue.written}."
+                    self.take(clue._replace(cited=(number,), is_copy=True))
+        if not self.is_ordered:
+            yield from self.deductions()
+            order = sorted(self.places, key=lambda a: self.places[a])
+            if len(order) == count:
+                yield f"The order is: {', '.join(self.names[a] for a in order)}."
+        if not self.is_concluded:
+            yield f"{self.problem.data['options'][answers.LETTERS.index(self.problem.gold or 'A')]}."
+
+    def deductions(self) -> Iterator[str]:
+        """Yield a place for each object that has none yet, by the fewest clues first."""
+        unplaced = {a: place for a in range(len(self.names)) if a not in self.places and (place := self.place(a))}
+        while unplaced:
+            cited, a = self.next_deduction(unplaced)
+            self.places[a] = unplaced.pop(a)
+            numbers = [str(number + 1) for number in cited]
+            written = f"{self.names[a]} = {self.places[a]}"
+            if not numbers:
+                yield f"So {written}."
+            elif len(numbers) == 1:
+                yield f"By clue {numbers[0]}: {written}."
+            else:
+                yield f"By clues {', '.join(numbers[:-1])} and {numbers[-1]}: {written}."
+
+    def next_deduction(self, unplaced: Mapping[int, int]) -> tuple[tuple[int, ...], int]:
+        """Return the fewest clues that place an object, with those that are placed already, and the object."""
+        placed = self.world.every
+        for pair in self.places.items():
+            placed &= self.world.at[pair]
+        for size in range(len(self.clues) + 1):
+            for cited in combinations(range(len(self.clues)), size):
+                basis = placed
+                for number in cited:
+                    basis &= self.clues[number].mask
+                for a, place in unplaced.items():
+                    if self.world.follows(self.world.at[a, place], basis):
+                        return cited, a
+        raise AssertionError("all clues together place every object")
+
+    # ---- remarks
+
+    def named(self, text: str) -> list[int]:
+        """Return the objects that `text` makes claims about."""
+        claims = self.reader.claims(text)
+        return list(dict.fromkeys(a for claim in claims if isinstance(claim, Claim) for a in claim.about))
+
+    def true_link(self, rng: random.Random, about: Sequence[int]) -> str:
+        """Draw a true order of two objects, with those of `about` where possible."""
+        pairs = [pair for pair, mask in self.world.before.items() if self.world.follows(mask, self.known)]
+        chosen = [pair for pair in pairs if set(pair) <= set(about)] or [pair for pair in pairs if set(pair) & {*about}]
+        a, b = rng.choice(chosen or pairs)
+        return f"{self.names[a]}{self.sign}{self.names[b]}"
+
+
+def _labels(steps: Sequence[Step], count: int) -> list[str]:
+    """Return labels for `count` more steps, the last of which is the final response."""
+    numbers = [re.match(r"\d{1,9}", step.label) for step in steps]
+    last = next((int(number[0]) for number in reversed(numbers) if number), 0)
+    return [*(f"({last + ahead}) " for ahead in range(1, count)), f"({FINAL}) "][:count]
