@@ -2,7 +2,8 @@
 
 A file is in the format of BIG-bench (`{"examples": [{"input", "target_scores"}]}`, options in any order) or of
 BIG-bench-hard (`{"examples": [{"input", "target"}]}`, options below the question). A task works out the rows that its
-program understands. The others have no worked answer: they are held out for the test, where right answers suffice.
+program understands. The others, and those whose target is not what the program arrives at, have no worked answer: they
+are held out for the test, where right answers suffice.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 import random
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Literal, NamedTuple
 
@@ -23,7 +25,7 @@ from sparring.common.seeds import digest, named_rng
 from sparring.core.chat import question
 from sparring.core.task import Pool, Problem, Split
 from sparring.parsing import answers
-from sparring.parsing.steps import COMPACT, NUMBERED, Fault, Step, StepFormat
+from sparring.parsing.steps import COMPACT, FINAL, NUMBERED, Fault, Step, StepFormat
 
 SIZES: Mapping[Split, int] = {"train": 1500, "development": 200, "test": 1000}  # of generated splits
 SEEN, UNSEEN = "seen, ", "unseen, "  # how the bins of the paper's range begin
@@ -101,6 +103,21 @@ class MultipleChoice(ABC):
         step, untrue = mistake
         return Fault(step.label, step.text[slice(*untrue.span)], str(untrue))
 
+    def solve(self, problem: Problem, kept: str) -> str:
+        """Return `kept` and the remaining steps; ConfigError for a question that the program cannot read."""
+        if problem.rationale is None:
+            raise ConfigError(f"no program can read the question {problem.chat.text[:60]!r}; ask a model to solve it")
+        steps = self.layout.split(kept)
+        if steps and re.match(rf"\(?{problem.gold}\b", answers.final(steps[-1].text)):
+            return kept
+        end = f"({problem.gold})" if self.range == "easy" else f"So the answer is ({problem.gold})."
+        left = [*self._missing_steps(problem, steps), end]
+        is_numbered = not steps or kept[steps[0].start : steps[0].end].strip() != steps[0].text
+        if self.layout.numbered and is_numbered:
+            left = [f"({label}) {step}" for label, step in zip(_labels(steps, len(left)), left, strict=True)]
+        gap = "\n" if kept and not kept.endswith("\n") else ""
+        return kept + gap + "\n".join(left)
+
     def choice(self, problem: Problem, response: str) -> str | None:
         """Return the letter of the option that `response` chooses; None if it chooses none or several."""
         return answers.chosen(response, problem.data["options"])
@@ -131,6 +148,20 @@ class MultipleChoice(ABC):
     def _false_step(self, problem: Problem, steps: Sequence[Step]) -> Mistake | None:
         """Return the first of `steps` that states something false."""
 
+    @abstractmethod
+    def _missing_steps(self, problem: Problem, steps: Sequence[Step]) -> Iterable[str]:
+        """Return the steps that an answer lacks after `steps`, without the last one, which states the option."""
+
+    def _solved(self, problem: Problem) -> Problem:
+        """Return `problem` with its worked answer."""
+        return replace(problem, rationale=self.solve(replace(problem, rationale=""), ""))
+
+    def _remark(self, statement: str, label: str = "") -> str:
+        """Word `statement` as a remark on the step `label`."""
+        if self.range == "easy":
+            return f"check: {statement}"
+        return f"Check step ({label}): {statement}." if label else f"Check this: {statement}."
+
     # ---- generated problems, or rows of files
 
     @cached_property
@@ -147,15 +178,14 @@ class MultipleChoice(ABC):
         test, rest = draw_split(problems, self._held_out(self.test, len(problems)), self.seed, "test")
         count = self._held_out(self.development, len(problems))
         development, rest = draw_split(rest, count, self.seed, "development")
-        unread = [problem for problem in rest if problem.rationale is None]
-        unseen = [problem for problem in rest if problem.bin.startswith(UNSEEN)]
-        train = [problem for problem in rest if problem not in unread and problem not in unseen][: self.train]
+        others = [problem for problem in rest if not _is_trainable(problem)]
+        train = [problem for problem in rest if _is_trainable(problem)][: self.train]
         if not train and self.train != 0:
             raise ConfigError(f"{', '.join(files)}: no row is left to train on; lower development or test")
-        count = sum(problem.rationale is None for problem in problems)
-        notes += (f"rows without a worked answer, for the program cannot read them: {count}",) * bool(count)
-        notes += (f"unseen or unread rows that are test problems: {len(unseen + unread)}",) * bool(unseen + unread)
-        return {"train": train, "development": development, "test": [*test, *unseen, *unread]}, notes
+        counts = Counter(problem.bin for problem in problems if problem.rationale is None)
+        notes += tuple(f"rows without a worked answer, {why}: {count}" for why, count in sorted(counts.items()))
+        notes += (f"unseen rows and rows without a worked answer, all for the test: {len(others)}",) * bool(others)
+        return {"train": train, "development": development, "test": [*test, *others]}, notes
 
     @staticmethod
     def _held_out(size: int | None, total: int) -> int:
@@ -176,11 +206,24 @@ class MultipleChoice(ABC):
         return self._worked(asked.strip(), options, gold)
 
     def _worked(self, asked: str, options: Sequence[str], gold: str) -> Problem:
+        """Return the problem of a row: without a worked answer if the program does not arrive at `gold`."""
         problem = self._understood(asked, options)
-        if problem is None or problem.gold != gold:
-            text = with_options(asked, options)
-            return Problem(digest(text)[:16], question(text), gold, bin="unread", data={"options": list(options)})
-        return problem
+        if problem is not None and problem.gold == gold:
+            return problem
+        text = with_options(asked, options)
+        why = "not understood" if problem is None else "another target"
+        return Problem(digest(text)[:16], question(text), gold, bin=why, data={"options": list(options)})
+
+
+def _is_trainable(problem: Problem) -> bool:
+    return problem.rationale is not None and not problem.bin.startswith(UNSEEN)
+
+
+def _labels(steps: Sequence[Step], count: int) -> list[str]:
+    """Return labels for `count` more steps, the last of which is the final response."""
+    numbers = [re.match(r"\d{1,9}", step.label) for step in steps]
+    last = next((int(number[0]) for number in reversed(numbers) if number), 0)
+    return [*(str(last + ahead) for ahead in range(1, count)), FINAL]
 
 
 def with_options(asked: str, options: Sequence[str]) -> str:

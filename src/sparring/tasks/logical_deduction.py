@@ -19,7 +19,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
 from typing import ClassVar, NamedTuple
@@ -31,7 +31,7 @@ from sparring.core.multiple_choice import SEEN, UNSEEN, Mistake, MultipleChoice,
 from sparring.core.task import Problem, Split
 from sparring.parsing import answers
 from sparring.parsing.ordering import MOST_OBJECTS, RANKS, Claim, Reader, Unfounded
-from sparring.parsing.steps import FINAL, Step
+from sparring.parsing.steps import Step
 
 FEWEST, PAPER, EASY = 3, (3, 5, 7), (3, 4)  # numbers of objects
 PLACE_CLUES = 0.35  # ours: share of the clues that give a place
@@ -134,23 +134,6 @@ class LogicalDeduction(MultipleChoice):
             allowed = ", ".join(map(str, range_of_objects()))
             raise ConfigError(f"seen_objects = {list(self.seen_objects)}; choose from {allowed}")
 
-    def solve(self, problem: Problem, kept: str) -> str:
-        """Return `kept` and the remaining steps; ConfigError for a question that the program cannot read."""
-        if problem.rationale is None:
-            raise ConfigError(f"no program can read the question {problem.chat.text[:60]!r}; ask a model to solve it")
-        board, steps = _Board(problem), self.layout.split(kept)
-        board.follow(steps)
-        is_answered = bool(steps) and self.is_right(problem, kept) and answers.final(kept) == f"({problem.gold})"
-        if self.range == "easy":
-            left = [] if is_answered else [*board.picks(), f"({problem.gold})"]
-        else:
-            left = [] if is_answered else [*board.sentences(), f"So the answer is ({problem.gold})."]
-            is_numbered = not steps or kept[steps[0].start : steps[0].end].strip() != steps[0].text
-            labels = _labels(steps, len(left)) if is_numbered else [""] * len(left)
-            left = [label + sentence for label, sentence in zip(labels, left, strict=True)]
-        gap = "\n" if left and kept and not kept.endswith("\n") else ""
-        return kept + gap + "\n".join(left)
-
     def hint(self, problem: Problem, answer: str, rng: random.Random) -> str:
         """Return a true statement on the objects of the first mistake, or on two objects: not the place in question."""
         mistake = self._first_mistake(problem, answer) if problem.rationale else None
@@ -165,13 +148,13 @@ class LogicalDeduction(MultipleChoice):
         one, _, other = board.true_link(rng, board.named(step.text) if step else []).partition(board.sign)
         return self._remark(f"{other}{board.sign}{one}", step.label if step else "")
 
-    def _remark(self, statement: str, label: str) -> str:
-        if self.range == "easy":
-            return f"check: {statement}"
-        return f"Check step ({label}): {statement}." if label else f"Check this: {statement}."
-
     def _false_step(self, problem: Problem, steps: Sequence[Step]) -> Mistake | None:
         return _Board(problem).follow(steps)
+
+    def _missing_steps(self, problem: Problem, steps: Sequence[Step]) -> Iterator[str]:
+        board = _Board(problem)
+        board.follow(steps)
+        return board.picks() if self.range == "easy" else board.sentences()
 
     # ---- problems
 
@@ -233,10 +216,6 @@ class LogicalDeduction(MultipleChoice):
         gold = answers.LETTERS[true[0]]
         identity = digest(*sorted(sentences), *sorted(names), *sorted(options))[:16]
         return self._solved(Problem(identity, question(text), gold, bin=f"{novelty}{len(names)} objects", data=data))
-
-    def _solved(self, problem: Problem) -> Problem:
-        solvable = replace(problem, rationale="")
-        return replace(problem, rationale=self.solve(solvable, ""))
 
 
 def range_of_objects() -> Sequence[int]:
@@ -432,7 +411,8 @@ class _Board:
                 basis = placed
                 for number in cited:
                     basis &= self.clues[number].mask
-                for a, place in unplaced.items():
+                named = {a for number in cited for a in self.clues[number].about}
+                for a, place in sorted(unplaced.items(), key=lambda pair: pair[0] not in named):
                     if self.world.follows(self.world.at[a, place], basis):
                         return cited, a
         raise AssertionError("all clues together place every object")
@@ -450,10 +430,3 @@ class _Board:
         chosen = [pair for pair in pairs if set(pair) <= set(about)] or [pair for pair in pairs if set(pair) & {*about}]
         a, b = rng.choice(chosen or pairs)
         return f"{self.names[a]}{self.sign}{self.names[b]}"
-
-
-def _labels(steps: Sequence[Step], count: int) -> list[str]:
-    """Return labels for `count` more steps, the last of which is the final response."""
-    numbers = [re.match(r"\d{1,9}", step.label) for step in steps]
-    last = next((int(number[0]) for number in reversed(numbers) if number), 0)
-    return [*(f"({last + ahead}) " for ahead in range(1, count)), f"({FINAL}) "][:count]
