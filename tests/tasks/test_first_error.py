@@ -1,4 +1,4 @@
-"""What `first_error` owes `is_right`, in both generated tasks: every wrong answer has a fault, and so has a right one
+"""What `first_error` owes `is_right`, in all generated tasks: every wrong answer has a fault, and so has a right one
 with a wrong step in it."""
 
 import random
@@ -12,7 +12,10 @@ from tests.tasks.arithmetic_answers import corrupted, reworded
 
 from sparring.core.task import Problem
 from sparring.parsing.arithmetic.expressions import parse, value_of
+from sparring.parsing.steps import NUMBERED, Step
 from sparring.partners.task_editor import TaskEditor
+from sparring.tasks.date_understanding import DateUnderstanding
+from sparring.tasks.logical_deduction import LogicalDeduction
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
 from sparring.tasks.word_sorting import WordSorting
 
@@ -21,12 +24,16 @@ TASKS = {
     "arithmetic, paper": MultistepArithmetic("paper", train=300, test=300),
     "sorting, easy": WordSorting(train=1000),
     "sorting, paper": WordSorting("paper", train=300, test=300),
+    "dates, easy": DateUnderstanding(train=1000, test=300),
+    "dates, paper": DateUnderstanding("paper", train=300, test=300),
+    "deduction, easy": LogicalDeduction(train=1000, test=300),
+    "deduction, paper": LogicalDeduction("paper", train=300, test=300),
 }
 EASY: Any
 PAPER: Any
 PICKED: Any
 SORTED: Any
-EASY, PAPER, PICKED, SORTED = TASKS.values()
+EASY, PAPER, PICKED, SORTED, MOVED, DATED, ORDERED, DEDUCED = TASKS.values()
 ALPHABET = "()[]=+-*/.,: \n0123456789ABabAZxyz<>?\"'"
 all_tasks = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 
@@ -210,6 +217,54 @@ def wrong_statement(problem: Problem, rng: random.Random) -> Planted:
     return problem.rationale[:start] + text + problem.rationale[start + len(step.text) :], step.label
 
 
+def wrong_date(problem: Problem, rng: random.Random) -> Planted:
+    """Another date, another number of days, another direction, or another name for a date."""
+    step = rng.choice(NUMBERED.split(problem.rationale)[:-1])
+    swaps = {"after": "before", "before": "after", "Today": "Tomorrow", "Tomorrow": "Yesterday", "Yesterday": "Today"}
+    found = list(
+        re.finditer(r"(?<=[ =])\d+/\d+/\d+|(?<=[ +-])\d+(?=[ dwmy])|after|before|Today|Tomorrow|Yest\w+", step.text)
+    )
+    found = found or list(re.finditer(r"\d+", step.text))
+    one = rng.choice(found)
+    changed = swaps.get(one[0]) or another_date(one[0], rng)
+    return replaced(problem.rationale, step, one, changed)
+
+
+def another_date(text: str, rng: random.Random) -> str:
+    """The number or the date with one part changed."""
+    parts = text.split("/")
+    place = rng.randrange(len(parts))
+    parts[place] = str(int(parts[place]) % 27 + rng.choice([1, 2])).zfill(2 if len(parts) > 1 else 1)
+    return "/".join(parts) if "/".join(parts) != text else f"{text}1"
+
+
+def wrong_claim(problem: Problem, rng: random.Random) -> Planted:
+    """Another object, another place, or two neighbours of an order exchanged."""
+    step = rng.choice(NUMBERED.split(problem.rationale)[:-1])
+    names = problem.data["names"]
+    name = "|".join(map(re.escape, names))
+    match rng.randrange(3):
+        case 0:
+            found = list(re.finditer(rf"\b(?:{name})\b", step.text))
+        case 1:
+            found = list(re.finditer(r"(?<==)\d|(?<== )\d", step.text))
+        case _:
+            found = list(re.finditer(rf"\b({name})(, | < |<)({name})\b", step.text))
+    if not found:
+        return None
+    one = rng.choice(found)
+    changed = (
+        f"{one[3]}{one[2]}{one[1]}" if one.re.groups else str(int(one[0]) % len(names) + 1) if one[0].isdigit() else ""
+    )
+    return replaced(problem.rationale, step, one, changed or rng.choice([n for n in names if n != one[0]]))
+
+
+def replaced(answer: str, step: Step, part: re.Match[str], changed: str) -> Planted:
+    """The answer with one part of a step changed."""
+    start = answer.index(step.text, step.start) + part.start()
+    return answer[:start] + changed + answer[start + len(part[0]) :], step.label
+
+
 PLANTS: dict[str, tuple[Any, Callable[[Problem, random.Random], Planted]]] = {
     "easy value": (EASY, wrong_value),
     "easy slips": (EASY, slips_that_cancel),
@@ -218,6 +273,10 @@ PLANTS: dict[str, tuple[Any, Callable[[Problem, random.Random], Planted]]] = {
     "paper slips": (PAPER, slips_that_cancel_in_words),
     "pick": (PICKED, wrong_pick),
     "statement": (SORTED, wrong_statement),
+    "easy date": (MOVED, wrong_date),
+    "paper date": (DATED, wrong_date),
+    "easy claim": (ORDERED, wrong_claim),
+    "paper claim": (DEDUCED, wrong_claim),
 }
 
 

@@ -26,6 +26,7 @@ from sparring.core.chat import question
 from sparring.core.task import Pool, Problem, Split
 from sparring.parsing import answers
 from sparring.parsing.steps import COMPACT, FINAL, NUMBERED, Fault, Step, StepFormat
+from sparring.parsing.untrue import Untrue
 
 SIZES: Mapping[Split, int] = {"train": 1500, "development": 200, "test": 1000}  # of generated splits
 SEEN, UNSEEN = "seen, ", "unseen, "  # how the bins of the paper's range begin
@@ -33,14 +34,6 @@ MAX_READ = 20_000  # characters of an answer that are read
 
 _OPTION = re.compile(r"^\(([A-Z])\) (.+)$", re.MULTILINE)
 _TARGET = re.compile(r"\s*\(?([A-Z])\)?\.?\s*")
-
-
-class Untrue(Exception):
-    """A false statement: its span in the text of its step, the reason, and a true remark on the same subject."""
-
-    def __init__(self, span: tuple[int, int], reason: str, truth: str = "") -> None:
-        super().__init__(reason)
-        self.span, self.truth = span, truth
 
 
 class Mistake(NamedTuple):

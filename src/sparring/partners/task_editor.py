@@ -18,6 +18,10 @@ class _Solving(Solves, Task, Protocol):
     """A task with a solver."""
 
 
+# What is changed, and into what: digits, else the letter of an option, else small letters.
+_SLIPS = ((r"\d", string.digits), (r"(?<=\()[A-Z](?=\))", "ABC"), ("[a-z]", string.ascii_lowercase))
+
+
 @dataclass(frozen=True)
 class TaskEditor:
     """Keeps the steps before the fault and completes them; in a fraction `wrong` of its calls with a wrong answer."""
@@ -36,21 +40,14 @@ class TaskEditor:
         return self._with_slip(problem, solution, rng) if rng.random() < self.wrong else solution
 
     def _with_slip(self, problem: Problem, solution: str, rng: random.Random) -> str:
-        """Replace one character of the last step of `solution` so that the answer is wrong: a digit, else the letter of
-        an option, else a small letter."""
+        """Replace one character of the last step of `solution` so that the answer is wrong."""
         last_step = self.task.layout.split(solution)[-1].text
         start = solution.rindex(last_step)
-        indices, alphabet = next(
-            (indices, alphabet)
-            for pattern, alphabet in (
-                (r"\d", string.digits),
-                (r"(?<=\()[A-Z](?=\))", "ABC"),
-                ("[a-z]", string.ascii_lowercase),
-                ("", ""),
-            )
-            if (indices := [start + match.start() for match in re.finditer(pattern, last_step)])
+        found = (
+            [(start + m.start(), other) for m in re.finditer(pattern, last_step) for other in alphabet if other != m[0]]
+            for pattern, alphabet in _SLIPS
         )
-        slips = [(index, character) for index in indices for character in alphabet if character != solution[index]]
+        slips = next(filter(None, found), [])
         rng.shuffle(slips)
         changed = (solution[:index] + character + solution[index + 1 :] for index, character in slips)
         return next((text for text in changed if not self.task.is_right(problem, text)), solution)

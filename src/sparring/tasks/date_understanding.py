@@ -2,7 +2,7 @@
 
 The *paper* range has questions in the words of BIG-bench. One or two moves through the calendar are seen, as in TriPosT
 (arXiv 2310.13522), three or four are unseen. The stories with several events and the worked answers are ours: one move
-a step. The *easy* range is ours, for character-level learners: a date and one or two moves (days, weeks, months, years).
+a step. The *easy* range is ours, for character-level learners: a date and one or two moves by days to years.
 
     03/28/2004 +5d -1m? (A) 03/02/2004 (B) 05/02/2004 (C) 04/02/2003      03/28/2004+5d=04/02/2004
                                                                           04/02/2004-1m=03/02/2004
@@ -25,13 +25,14 @@ from typing import ClassVar
 
 from sparring.common.seeds import digest
 from sparring.core.chat import question
-from sparring.core.multiple_choice import SEEN, UNSEEN, Mistake, MultipleChoice, Untrue, with_options
+from sparring.core.multiple_choice import SEEN, UNSEEN, Mistake, MultipleChoice, with_options
 from sparring.core.task import Problem, Split
 from sparring.parsing import answers
 from sparring.parsing.dates.calendar import Shift, amount, dates, month_number, moved, read_date, written
 from sparring.parsing.dates.statements import TODAY, DateReader, Expression, MonthLength, Statement
 from sparring.parsing.dates.stories import ASKED, Move, Story, asked_move, read_story
 from sparring.parsing.steps import Step
+from sparring.parsing.untrue import Untrue
 
 SEEN_MOVES, MOST_MOVES = 2, 4  # TriPosT: up to two steps are seen
 YEARS = (1900, 2060)
@@ -76,7 +77,7 @@ class DateUnderstanding(MultipleChoice):
         mistake = self._first_mistake(problem, answer)
         last = len(trail.days) - 1
         if mistake is None:
-            return self._remark(self._truth(trail, rng.randrange(last + 1), rng))
+            return self._remark(self._truth(trail, rng.randrange(trail.start, last + 1), rng))
         trail.follow(self.layout.split(answer))
         return self._remark(self._truth(trail, min(trail.reached + 1, last), rng), mistake.step.label)
 
@@ -87,24 +88,32 @@ class DateUnderstanding(MultipleChoice):
         if problem.rationale is None:
             return self._remark("no calendar has leap years", label)
         trail = _Trail(problem)
-        index = rng.randrange(len(trail.days))
+        index = rng.randrange(trail.start, len(trail.days))
         day = trail.days[index]
         false = rng.choice([other for other in _near(day) if other not in trail.days])
         if index == len(trail.days) - 1:
-            return self._remark(rng.choice([part for part in _parts(false) if part not in _parts(day)]), label)
+            return self._remark(
+                rng.choice([part for part in self._parts(false) if part not in self._parts(day)]), label
+            )
         return self._remark(self._equation(trail, index, false), label)
 
     def _truth(self, trail: _Trail, index: int, rng: random.Random) -> str:
         """State the date with this index; only a part of the one in question."""
         if index < len(trail.days) - 1:
             return self._equation(trail, index, trail.days[index])
-        return rng.choice(_parts(trail.days[index]))
+        return rng.choice(self._parts(trail.days[index]))
 
     def _equation(self, trail: _Trail, index: int, day: date) -> str:
         if index == 0:
             return f"{trail.story.name or 'the date given'} is {written(day)}"
         before, words = written(trail.days[index - 1]), trail.story.moves[index - 1].words
         return f"{before}{words}={written(day)}" if self.range == "easy" else f"{words} {before} is {written(day)}"
+
+    def _parts(self, day: date) -> list[str]:
+        parts = {"month": f"{day.month:02}", "day": f"{day.day:02}", "year": f"{day.year:04}"}
+        if self.range == "easy":
+            return [f"{name}={part}" for name, part in parts.items()]
+        return [f"the {name} is {part}" for name, part in parts.items()]
 
     def _false_step(self, problem: Problem, steps: Sequence[Step]) -> Mistake | None:
         return _Trail(problem).follow(steps)
@@ -115,8 +124,7 @@ class DateUnderstanding(MultipleChoice):
         for index in range(trail.reached + 1, len(trail.days)):
             day = written(trail.days[index])
             if self.range == "easy":
-                if index:
-                    yield self._equation(trail, index, trail.days[index])
+                yield self._equation(trail, index, trail.days[index])
             elif index == 0:
                 name = trail.story.name
                 yield f"{_capitalised(name or 'the date given')} is {'on ' if name in trail.events else ''}{day}."
@@ -132,7 +140,7 @@ class DateUnderstanding(MultipleChoice):
             days = story.days
             if days is not None and len(set(days)) == len(days):
                 break
-        others = [day for day in _near(days[-1]) + [*days[:-1]] if day != days[-1]]
+        others = [day for day in [*_near(days[-1]), *days[:-1]] if day != days[-1]]
         size = EASY_OPTIONS if self.range == "easy" else OPTIONS
         chosen = [days[-1], *rng.sample(list(dict.fromkeys(others)), size - 1)]
         return self._problem(story, text, [written(day) for day in rng.sample(chosen, size)])
@@ -166,10 +174,6 @@ def _option_dates(problem: Problem) -> Mapping[str, date | None]:
 
 def _capitalised(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def _parts(day: date) -> list[str]:
-    return [f"the month is {day.month:02}", f"the day is {day.day:02}", f"the year is {day.year:04}"]
 
 
 _SLIPS = (
@@ -273,13 +277,13 @@ class _Trail:
         self.today = named.get("today", self.days[0])
         self.mentioned = {day for day, _ in dates(problem.chat.text.partition("Options:")[0])} | {*self.days}
         self.known = list(self.days)  # dates that a move may start from, the newest last
-        self.reached = -1 if name or not moves or moves[0].name else 0  # index in `days`
+        self.start = 0 if name or not moves or moves[0].name else 1  # the first of `days` that is a step
+        self.reached = self.start - 1  # the last of `days` that the answer states
 
     def follow(self, steps: Sequence[Step]) -> Mistake | None:
         """Take `steps` up to the first false statement; return it, if any."""
-        reader = _reader(tuple(self.events))
         for step in steps:
-            for statement in reader.statements(step.text):
+            for statement in _reader().statements(step.text):
                 try:
                     self.take(statement)
                 except Untrue as untrue:
@@ -320,6 +324,8 @@ class _Trail:
         if isinstance(side.base, date):
             return side.base
         name = str(side.base)
+        if name not in self.events and name not in TODAY:
+            raise Untrue(side.span, f"the question does not mention {name}")
         return self.events[name] if name in self.events else moved(self.today, Shift(days=TODAY[name])) or self.today
 
     def truth(self, side: Expression) -> str:
@@ -369,5 +375,5 @@ def _reachable(story: Story) -> set[date]:
 
 
 @cache
-def _reader(names: tuple[str, ...]) -> DateReader:
-    return DateReader(names)
+def _reader() -> DateReader:
+    return DateReader(f"the {event}" for event in EVENTS)

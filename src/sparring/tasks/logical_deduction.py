@@ -18,19 +18,19 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import combinations
 from typing import ClassVar, NamedTuple
 
 from sparring.common.errors import ConfigError
 from sparring.common.seeds import digest
 from sparring.core.chat import question
-from sparring.core.multiple_choice import SEEN, UNSEEN, Mistake, MultipleChoice, Untrue, with_options
+from sparring.core.multiple_choice import SEEN, UNSEEN, Mistake, MultipleChoice, with_options
 from sparring.core.task import Problem, Split
 from sparring.parsing import answers
-from sparring.parsing.ordering import MOST_OBJECTS, RANKS, Claim, Reader, Unfounded
+from sparring.parsing.ordering.claims import MOST_OBJECTS, RANKS, Claim, Reader, reader_of
+from sparring.parsing.ordering.deduction import Deduction
 from sparring.parsing.steps import Step
 
 FEWEST, PAPER, EASY = 3, (3, 5, 7), (3, 4)  # numbers of objects
@@ -137,24 +137,25 @@ class LogicalDeduction(MultipleChoice):
     def hint(self, problem: Problem, answer: str, rng: random.Random) -> str:
         """Return a true statement on the objects of the first mistake, or on two objects: not the place in question."""
         mistake = self._first_mistake(problem, answer) if problem.rationale else None
-        board = _Board(problem)
-        about = board.named(mistake.untrue.truth or mistake.step.text) if mistake else []
-        return self._remark(board.true_link(rng, about), mistake.step.label if mistake else "")
+        deduction = _deduction(problem)
+        about = deduction.named(mistake.untrue.truth or mistake.step.text) if mistake else []
+        return self._remark(deduction.true_link(rng, about), mistake.step.label if mistake else "")
 
     def false_claim(self, problem: Problem, answer: str, rng: random.Random) -> str:
         """Return a false order of two objects, worded like a hint."""
-        board, steps = _Board(problem), self.layout.split(answer)
+        deduction, steps = _deduction(problem), self.layout.split(answer)
         step = rng.choice(steps) if steps else None
-        one, _, other = board.true_link(rng, board.named(step.text) if step else []).partition(board.sign)
-        return self._remark(f"{other}{board.sign}{one}", step.label if step else "")
+        one, _, other = deduction.true_link(rng, deduction.named(step.text) if step else []).partition(deduction.sign)
+        return self._remark(f"{other}{deduction.sign}{one}", step.label if step else "")
 
     def _false_step(self, problem: Problem, steps: Sequence[Step]) -> Mistake | None:
-        return _Board(problem).follow(steps)
+        false = _deduction(problem).follow([step.text for step in steps])
+        return Mistake(steps[false[0]], false[1]) if false else None
 
     def _missing_steps(self, problem: Problem, steps: Sequence[Step]) -> Iterator[str]:
-        board = _Board(problem)
-        board.follow(steps)
-        return board.picks() if self.range == "easy" else board.sentences()
+        deduction = _deduction(problem)
+        deduction.follow([step.text for step in steps])
+        return deduction.picks() if self.range == "easy" else deduction.sentences()
 
     # ---- problems
 
@@ -194,7 +195,7 @@ class LogicalDeduction(MultipleChoice):
         names = [_ARTICLE.sub("", name.strip()) for name in listed if name.strip()]
         if match is None or not FEWEST <= len(names) <= MOST_OBJECTS or len(set(names)) < len(names):
             return None
-        reader, sentences = _reader(tuple(names)), re.split(r"(?<=\.)\s+", match["clues"].strip())
+        reader, sentences = reader_of(tuple(names)), re.split(r"(?<=\.)\s+", match["clues"].strip())
         clues, choices = _each_one(reader, sentences), _each_one(reader, options)
         ends = _END_WORDS.search(match["clues"].lower())
         if clues is None or choices is None or not ends or any("≠" in clue.written for clue in clues):
@@ -223,9 +224,10 @@ def range_of_objects() -> Sequence[int]:
     return range(FEWEST, MOST_OBJECTS + 1)
 
 
-@lru_cache(maxsize=4096)
-def _reader(names: tuple[str, ...]) -> Reader:
-    return Reader(names)
+def _deduction(problem: Problem) -> Deduction:
+    data = problem.data
+    conclusion = data["options"][answers.LETTERS.index(problem.gold or "A")]
+    return Deduction(data["names"], data["clues"], data.get("ends"), conclusion)
 
 
 def _each_one(reader: Reader, sentences: Sequence[str]) -> list[Claim] | None:
@@ -243,7 +245,7 @@ _Clue = tuple[int, int | None, int]  # an object, the one that it comes before o
 def _drawn_clues(rng: random.Random, count: int) -> tuple[list[_Clue], list[int]]:
     """Draw an order and clues that determine it, none of them superfluous; objects are numbers."""
     order = rng.sample(range(count), count)
-    world = _reader(tuple(map(str, range(count)))).world
+    world = reader_of(tuple(map(str, range(count)))).world
     places: list[_Clue] = [(a, None, place) for place, a in enumerate(order, start=1)]
     pairs: list[_Clue] = [(a, b, 0) for a, b in combinations(order, 2)]
     masks = {clue: world.at[clue[0], clue[2]] for clue in places}
@@ -288,145 +290,3 @@ def _place(scene: Scene, place: int, count: int) -> str:
     distance = min(place, count + 1 - place)
     words = scene.low if distance == place else scene.high
     return words[distance > 1].format(RANKS[distance - 1])
-
-
-# ---- following and continuing an answer
-
-
-class _Board:
-    """What the steps of an answer have stated; it checks the next statement, or writes the missing ones."""
-
-    def __init__(self, problem: Problem) -> None:
-        data: Mapping[str, list[str]] = problem.data
-        self.problem, self.names = problem, data["names"]
-        self.reader = _reader(tuple(self.names))
-        self.world = self.reader.world
-        self.sign = " < " if "ends" in data else "<"
-        self.clues = [claim for clue in data["clues"] for claim in self.reader.claims(clue) if isinstance(claim, Claim)]
-        self.known = self.world.every  # what all clues say
-        for clue in self.clues:
-            self.known &= clue.mask
-        self.stated = self.world.every  # what the steps so far say
-        self.copied: set[int] = set()
-        self.places: dict[int, int] = {}
-        self.is_begun = self.is_deduced = self.is_ordered = self.is_concluded = False
-
-    def follow(self, steps: Sequence[Step]) -> Mistake | None:
-        """Take `steps` up to the first false statement; return it, if any."""
-        for step in steps:
-            self.is_begun = True
-            for claim in self.reader.claims(step.text):
-                try:
-                    self.take(claim)
-                except Untrue as untrue:
-                    return Mistake(step, untrue)
-            conclusion = self.problem.data["options"][answers.LETTERS.index(self.problem.gold or "A")]
-            self.is_concluded = self.is_concluded or step.text.rstrip(".").endswith(conclusion)
-        return None
-
-    def take(self, claim: Claim | Unfounded) -> None:
-        """Accept a statement, or raise Untrue."""
-        if isinstance(claim, Unfounded):
-            raise Untrue(claim.span, claim.reason)
-        for number in claim.cited:
-            if not 0 <= number < len(self.clues):
-                raise Untrue(claim.span, f"there are {len(self.clues)} clues")
-        if claim.is_copy and not self.world.follows(claim.mask, self.clues[claim.cited[0]].mask):
-            number = claim.cited[0]
-            truth = self.clues[number].written
-            raise Untrue(claim.span, f"clue {number + 1} says {truth}", truth)
-        if not self.world.follows(claim.mask, self.known):
-            raise Untrue(claim.span, f"by the clues, {self.truth(claim)}", self.truth(claim))
-        basis = self.stated
-        for number in claim.cited:
-            basis &= self.clues[number].mask
-        if claim.cited and not self.world.follows(claim.mask, basis):
-            numbers = ", ".join(str(number + 1) for number in claim.cited)
-            raise Untrue(claim.span, f"it does not follow from clue {numbers} and the steps before", claim.written)
-        self.stated &= claim.mask
-        self.places |= claim.places
-        if claim.is_copy:
-            self.copied.add(claim.cited[0])
-        else:
-            self.is_deduced = self.is_deduced or bool(claim.places)
-        self.is_ordered = self.is_ordered or len(claim.places) == len(self.names)
-
-    def truth(self, claim: Claim) -> str:
-        """Return the true places of the objects of `claim`, as far as the clues give them."""
-        places = ((a, self.place(a)) for a in claim.about)
-        given = [f"{self.names[a]} = {place}" for a, place in places if place]
-        return " and ".join(given) or f"{claim.written} is not known"
-
-    def place(self, a: int) -> int | None:
-        """Return the place of object `a`, if the clues give one."""
-        places = range(1, len(self.names) + 1)
-        return next((place for place in places if self.world.follows(self.world.at[a, place], self.known)), None)
-
-    def picks(self) -> Iterator[str]:
-        """Yield the missing places in their order (easy range)."""
-        order = sorted((self.place(a) or 0, a) for a in range(len(self.names)))
-        yield from (f"{self.names[a]}={place}" for place, a in order if a not in self.places)
-
-    def sentences(self) -> Iterator[str]:
-        """Yield the missing steps before the final response."""
-        count = len(self.names)
-        if not self.is_begun:
-            low, high = self.problem.data["ends"]
-            yield f"From {low} to {high}, the positions are 1 to {count}."
-        if not self.is_deduced:
-            for number, clue in enumerate(self.clues):
-                if number not in self.copied:
-                    yield f"Clue {number + 1}: {clue.written}."
-                    self.take(clue._replace(cited=(number,), is_copy=True))
-        if not self.is_ordered:
-            yield from self.deductions()
-            order = sorted(self.places, key=lambda a: self.places[a])
-            if len(order) == count:
-                yield f"The order is: {', '.join(self.names[a] for a in order)}."
-        if not self.is_concluded:
-            yield f"{self.problem.data['options'][answers.LETTERS.index(self.problem.gold or 'A')]}."
-
-    def deductions(self) -> Iterator[str]:
-        """Yield a place for each object that has none yet, by the fewest clues first."""
-        unplaced = {a: place for a in range(len(self.names)) if a not in self.places and (place := self.place(a))}
-        while unplaced:
-            cited, a = self.next_deduction(unplaced)
-            self.places[a] = unplaced.pop(a)
-            numbers = [str(number + 1) for number in cited]
-            written = f"{self.names[a]} = {self.places[a]}"
-            if not numbers:
-                yield f"So {written}."
-            elif len(numbers) == 1:
-                yield f"By clue {numbers[0]}: {written}."
-            else:
-                yield f"By clues {', '.join(numbers[:-1])} and {numbers[-1]}: {written}."
-
-    def next_deduction(self, unplaced: Mapping[int, int]) -> tuple[tuple[int, ...], int]:
-        """Return the fewest clues that place an object, with those that are placed already, and the object."""
-        placed = self.world.every
-        for pair in self.places.items():
-            placed &= self.world.at[pair]
-        for size in range(len(self.clues) + 1):
-            for cited in combinations(range(len(self.clues)), size):
-                basis = placed
-                for number in cited:
-                    basis &= self.clues[number].mask
-                named = {a for number in cited for a in self.clues[number].about}
-                for a, place in sorted(unplaced.items(), key=lambda pair: pair[0] not in named):
-                    if self.world.follows(self.world.at[a, place], basis):
-                        return cited, a
-        raise AssertionError("all clues together place every object")
-
-    # ---- remarks
-
-    def named(self, text: str) -> list[int]:
-        """Return the objects that `text` makes claims about."""
-        claims = self.reader.claims(text)
-        return list(dict.fromkeys(a for claim in claims if isinstance(claim, Claim) for a in claim.about))
-
-    def true_link(self, rng: random.Random, about: Sequence[int]) -> str:
-        """Draw a true order of two objects, with those of `about` where possible."""
-        pairs = [pair for pair, mask in self.world.before.items() if self.world.follows(mask, self.known)]
-        chosen = [pair for pair in pairs if set(pair) <= set(about)] or [pair for pair in pairs if set(pair) & {*about}]
-        a, b = rng.choice(chosen or pairs)
-        return f"{self.names[a]}{self.sign}{self.names[b]}"

@@ -19,6 +19,7 @@ DATE = rf"""
   | (?<![\d-]) (?P<y2>\d{{4}}) - (?P<m2>\d{{2}}) - (?P<d2>\d{{2}}) (?!\d)
   | \b (?P<m3>{MONTH}) \s+ (?P<d3>\d{{1,2}}){_ORDINAL} ,? \s+ (?:of\s+)? (?P<y3>\d{{4}}) \b
   | \b (?P<d4>\d{{1,2}}){_ORDINAL} \s+ (?:of\s+)? (?P<m4>{MONTH}) ,? \s+ (?P<y4>\d{{4}}) \b
+  | (?<![\d/]) (?P<odd>\d{{1,9}} / \d{{1,9}} / \d{{1,9}}) (?![\d/])
 """
 _DATE = re.compile(DATE, re.VERBOSE | re.IGNORECASE)
 UNITS = {"h": "hour", "d": "day", "w": "week", "m": "month", "y": "year"}
@@ -71,7 +72,9 @@ def month_number(name: str) -> int:
 
 
 def day_of(match: re.Match[str]) -> date | None:
-    """Return the date of a match of `DATE`; None if there is no such day, 02/30/2001."""
+    """Return the date of a match of `DATE`; None if there is no such day, 02/30/2001, or it is not MM/DD/YYYY."""
+    if match["odd"]:
+        return None
     form = next(form for form in "1234" if match[f"y{form}"])
     month = match[f"m{form}"]
     try:

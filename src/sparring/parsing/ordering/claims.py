@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache, reduce
+from functools import cache, lru_cache, reduce
 from itertools import pairwise, permutations
 from typing import NamedTuple
 
@@ -31,6 +31,7 @@ _LOW, _HIGH = "left|oldest|cheapest|least expensive|first|top", "right|newest|mo
 _PATTERN = r"""
       (?P<skip>\b(?:if|suppose|supposing|assum\w+|would|could|might|may|either|or|whether|neither|nor|unless|false|wrong
         |incorrect|contradict\w*|impossible|except|option|between|next|adjacent|immediately|directly)\b)
+    | (?P<margin>\(\s*(?:above|below|LOW|HIGH)(?:most)?\s*\))
     | (?P<ends>\bfrom\s+(?:the\s+)?(?P<start>LOW|HIGH)(?:most)?\s+to\s+(?:the\s+)?(?P<stop>LOW|HIGH)(?:most)?\b)
     | (?P<range>\bpositions\s+(?:are|run\s+from)\s+(?P<from>\d{1,3})\s+to\s+(?P<to>\d{1,3})\b)
     | (?P<cited>\b(?:[a-z]+\s+)?(?:clues?|statements?)\s+\d{1,2}(?:(?:,\s*and|\s+and|,|\s*&)\s+\d{1,2}\b)*)
@@ -166,7 +167,21 @@ class Reader:
 
 
 _KINDS = (
-    *("skip", "ends", "range", "cited", "counted", "before", "after", "low", "high", "finish", "place", "unequal"),
+    *(
+        "skip",
+        "margin",
+        "ends",
+        "range",
+        "cited",
+        "counted",
+        "before",
+        "after",
+        "low",
+        "high",
+        "finish",
+        "place",
+        "unequal",
+    ),
     *("equal", "cue", "comma", "digit", "break", "tie"),
 )
 
@@ -189,13 +204,19 @@ def _forms(name: str, names: Sequence[str]) -> list[str]:
     return [name, first] if is_shared else [name]
 
 
+@lru_cache(maxsize=4096)
+def reader_of(names: tuple[str, ...]) -> Reader:
+    """Return the reader for objects with these names."""
+    return Reader(names)
+
+
 class _Sentence:
     """The claims of one sentence. A method with an index `at` returns the claim that begins there, and the index after
     it, or None."""
 
     def __init__(self, reader: Reader, tokens: Sequence[_Token]) -> None:
         self.names, self.world = reader.names, reader.world
-        self.tokens = [token for token in tokens if token.kind != "counted"]
+        self.tokens = [token for token in tokens if token.kind not in ("counted", "margin")]
         numbers = [int(n) for token in tokens if token.kind == "cited" for n in re.findall(r"\d+", token.text)]
         self.cited = tuple(number - 1 for number in numbers)
         self.has_cue = any(token.kind in ("cue", "ends") for token in tokens)
