@@ -4,14 +4,17 @@ with a wrong step in it."""
 import random
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from tests.partners.speaking import run
 from tests.tasks.arithmetic_answers import corrupted, reworded
+from tests.tasks.choice_answers import dates_reworded, deduction_reworded
 
 from sparring.core.task import Problem
 from sparring.parsing.arithmetic.expressions import parse, value_of
+from sparring.parsing.dates.calendar import dates
 from sparring.parsing.steps import NUMBERED, Step
 from sparring.partners.task_editor import TaskEditor
 from sparring.tasks.date_understanding import DateUnderstanding
@@ -230,6 +233,16 @@ def wrong_date(problem: Problem, rng: random.Random) -> Planted:
     return replaced(problem.rationale, step, one, changed)
 
 
+def wrong_date_in_other_words(problem: Problem, rng: random.Random) -> Planted:
+    """The same in an answer in other words."""
+    wrong, label = wrong_date(problem, rng)
+    if any(day is None for day, _ in dates(wrong)):
+        return None
+    answer = dates_reworded(replace(problem, rationale=wrong), rng)
+    index = [step.label for step in NUMBERED.split(wrong)].index(label) + answer.startswith("February 2004 has")
+    return answer, NUMBERED.split(answer)[index].label
+
+
 def another_date(text: str, rng: random.Random) -> str:
     """The number or the date with one part changed."""
     parts = text.split("/")
@@ -275,6 +288,7 @@ PLANTS: dict[str, tuple[Any, Callable[[Problem, random.Random], Planted]]] = {
     "statement": (SORTED, wrong_statement),
     "easy date": (MOVED, wrong_date),
     "paper date": (DATED, wrong_date),
+    "other date": (DATED, wrong_date_in_other_words),
     "easy claim": (ORDERED, wrong_claim),
     "paper claim": (DEDUCED, wrong_claim),
 }
@@ -321,13 +335,21 @@ def test_a_lucky_answer_is_no_right_one():
 # ── no false alarm ────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def in_other_words(task, problem: Problem, rng: random.Random) -> str:
+    if task is PAPER:
+        return reworded(problem.rationale, rng)
+    if task is DEDUCED:
+        return deduction_reworded(problem, rng)
+    return dates_reworded(problem, rng) if task is DATED else problem.rationale
+
+
 def right_answers_have_no_fault(task, count: int, seed: int) -> None:
     rng = random.Random(seed)
     asked = problems(task)
     for _ in range(count):
         problem = rng.choice(asked)
-        answer = reworded(problem.rationale, rng) if task is PAPER and rng.random() < 0.7 else problem.rationale
-        assert task.first_error(problem, answer) is None, answer
+        answer = problem.rationale if rng.random() < 0.3 else in_other_words(task, problem, rng)
+        assert task.first_error(problem, answer) is None, (problem.chat.text, answer)
 
 
 @all_tasks

@@ -134,6 +134,23 @@ class LogicalDeduction(MultipleChoice):
             allowed = ", ".join(map(str, range_of_objects()))
             raise ConfigError(f"seen_objects = {list(self.seen_objects)}; choose from {allowed}")
 
+    def choice(self, problem: Problem, response: str) -> str | None:
+        """Return the letter of the option that `response` chooses; None if it chooses none or several.
+
+        In the paper's range, it may also end in the name of an object or in a sentence that says what an option says.
+        """
+        letter = super().choice(problem, response)
+        if letter is not None or self.range == "easy" or not problem.rationale:
+            return letter
+        final, reader = answers.final(response), reader_of(tuple(problem.data["names"]))
+        said = _each_one(reader, problem.data["options"]) or []
+        named = [index for index, claim in enumerate(said) if [reader.index.get(final.lower())] == [*claim.about]]
+        last = [claim.places for claim in reader.claims(final) if isinstance(claim, Claim) and len(claim.places) == 1][
+            -1:
+        ]
+        found = named or [index for index, claim in enumerate(said) if [claim.places] == last]
+        return answers.LETTERS[found[0]] if len(found) == 1 else None
+
     def hint(self, problem: Problem, answer: str, rng: random.Random) -> str:
         """Return a true statement on the objects of the first mistake, or on two objects: not the place in question."""
         mistake = self._first_mistake(problem, answer) if problem.rationale else None

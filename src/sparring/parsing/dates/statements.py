@@ -150,8 +150,11 @@ def _statement(tokens: Sequence[_Token], at: int) -> tuple[Statement, int] | Non
             end = ahead + 1
             continue
         following = _expression(tokens, ahead)
-        is_today = (
-            following is not None and ahead == end and isinstance(side.base, date) and following[0].base == "today"
+        is_today = (  # `it is 05/03/2004 today`
+            ahead == end
+            and isinstance(side.base, date)
+            and following is not None
+            and following[0][:2] == ("today", Shift())
         )
         is_apposition = all(_kind(tokens, index) == "comma" for index in range(end, ahead))
         is_list = is_apposition and following is not None and following[0].is_moved | isinstance(sides[-1].base, date)
