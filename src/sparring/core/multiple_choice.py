@@ -62,7 +62,7 @@ class MultipleChoice(ABC):
             if size is not None and size < 0:
                 raise ConfigError(f"{split} = {size}; give 0 or more problems")
         if self.file is not None and self.range == "easy":
-            raise ConfigError('a file holds questions of the paper (got range = "easy"); set range = "paper"')
+            raise ConfigError('a file is for the paper\'s range (got range = "easy"); set range = "paper"')
 
     @property
     def layout(self) -> StepFormat:

@@ -58,16 +58,14 @@ class DateUnderstanding(MultipleChoice):
     def choice(self, problem: Problem, response: str) -> str | None:
         """Return the letter of the option that `response` chooses, by letter or date in any notation; None if it
         chooses none or several, or its letter and its date differ."""
-        options = _option_dates(problem)
-        letter = answers.chosen(response, problem.data["options"])
-        stated = {day for day, _ in dates(answers.final(response))}
+        options, final = _option_dates(problem), answers.final(response)
+        letter = answers.chosen(response, () if dates(final) else problem.data["options"])
+        stated = [] if final.startswith("not ") else [day for day, _ in dates(final)]
         if letter is not None:
-            return letter if not stated or options.get(letter) in stated | {None} else None
-        matching = [option for option, day in options.items() if day is not None and day in stated]
-        if len(matching) > 1 and not answers.states(response):  # `the date after 05/01/2004 is 05/02/2004`
-            last = dates(answers.final(response))[-1][0]
-            matching = [option for option in matching if options[option] == last]
-        return matching[0] if len(matching) == 1 else None
+            return letter if not stated or options.get(letter) in (*stated, None) else None
+        # `The answer is 05/02/2004, the day after 05/01/2004`, but `The day after 05/01/2004 is 05/02/2004`.
+        chosen = stated[:1] if answers.states(response) and " or " not in final else stated[-1:]
+        return next((option for option, day in options.items() if day is not None and [day] == chosen), None)
 
     def hint(self, problem: Problem, answer: str, rng: random.Random) -> str:
         """Return the true move of the first mistake, or of any step; for the last one, a part of its date only."""

@@ -144,7 +144,7 @@ class LogicalDeduction(MultipleChoice):
             return letter
         final, reader = answers.final(response), reader_of(tuple(problem.data["names"]))
         said = _each_one(reader, problem.data["options"]) or []
-        named = [index for index, claim in enumerate(said) if [reader.index.get(final.lower())] == [*claim.about]]
+        named = [index for index, claim in enumerate(said) if [*claim.about] == [reader.named(final)]]
         last = [claim.places for claim in reader.claims(final) if isinstance(claim, Claim) and len(claim.places) == 1][
             -1:
         ]

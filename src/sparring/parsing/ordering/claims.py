@@ -124,6 +124,10 @@ class Reader:
         forms = "|".join(re.escape(form) for form in sorted(self.index, key=len, reverse=True))
         self._mention = re.compile(rf"\b(?:{_spaced(forms)})\b", re.IGNORECASE)
 
+    def named(self, text: str) -> int | None:
+        """Return the object whose name `text` is, with or without an article."""
+        return self.index.get(re.sub(r"^(?:the|an?)\s+", "", " ".join(text.lower().split())))
+
     def claims(self, text: str) -> list[Claim | Unfounded]:
         """Return the claims in `text`, in order."""
         found: list[Claim | Unfounded] = []
