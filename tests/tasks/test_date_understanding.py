@@ -353,5 +353,5 @@ def test_real_rows_are_worked_out_where_the_story_is_understood():
             assert task.first_error(problem, problem.rationale) is None
     assert task.notes[:2] == (
         "rows without a worked answer, another target: 7",
-        "rows without a worked answer, not understood: 26",
+        "rows without a worked answer, no option found: 26",
     )

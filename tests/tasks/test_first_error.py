@@ -260,7 +260,7 @@ def wrong_claim(problem: Problem, rng: random.Random) -> Planted:
         case 0:
             found = list(re.finditer(rf"\b(?:{name})\b", step.text))
         case 1:
-            found = list(re.finditer(r"(?<==)\d|(?<== )\d", step.text))
+            found = list(re.finditer(r"(?<= )\d(?=\.$)|^\d", step.text))
         case _:
             found = list(re.finditer(rf"\b({name})(, | < |<)({name})\b", step.text))
     if not found:

@@ -310,7 +310,7 @@ def test_a_question_that_no_program_reads_is_asked_in_the_test_only(tmp_path):
         LogicalDeduction("paper", file=str(file)).problems("test")
     task = LogicalDeduction("paper", file=str(file), train=0, development=0)
     assert len(task.problems("test")) == 5
-    assert task.notes[0] == "rows without a worked answer, not understood: 5"
+    assert task.notes[0] == "rows without a worked answer, no option found: 5"
     problem = task.problems("test")[0]
     assert task.is_right(problem, "The answer is (B).")
     assert task.first_error(problem, "The answer is (B).") is None

@@ -101,7 +101,8 @@ class MultipleChoice(ABC):
         if problem.rationale is None:
             raise ConfigError(f"no program can read the question {problem.chat.text[:60]!r}; ask a model to solve it")
         steps = self.layout.split(kept)
-        if steps and re.match(rf"\(?{problem.gold}\b", answers.final(steps[-1].text)):
+        final = answers.final(steps[-1].text) if steps else ""
+        if final == problem.gold or final.startswith(f"({problem.gold})"):
             return kept
         end = f"({problem.gold})" if self.range == "easy" else f"So the answer is ({problem.gold})."
         left = [*self._missing_steps(problem, steps), end]
@@ -204,7 +205,7 @@ class MultipleChoice(ABC):
         if problem is not None and problem.gold == gold:
             return problem
         text = with_options(asked, options)
-        why = "not understood" if problem is None else "another target"
+        why = "no option found" if problem is None else "another target"
         return Problem(digest(text)[:16], question(text), gold, bin=why, data={"options": list(options)})
 
 

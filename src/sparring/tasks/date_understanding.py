@@ -29,8 +29,8 @@ from sparring.core.multiple_choice import SEEN, UNSEEN, Mistake, MultipleChoice,
 from sparring.core.task import Problem, Split
 from sparring.parsing import answers
 from sparring.parsing.dates.calendar import Shift, amount, dates, month_number, moved, read_date, written
-from sparring.parsing.dates.statements import TODAY, DateReader, Expression, MonthLength, Statement
-from sparring.parsing.dates.stories import ASKED, Move, Story, asked_move, read_story
+from sparring.parsing.dates.statements import TODAY, DateExpression, DateReader, MonthLength, SameDate
+from sparring.parsing.dates.stories import ASKED, DateMove, Story, asked_move, read_story
 from sparring.parsing.steps import Step
 from sparring.parsing.untrue import Untrue
 
@@ -40,7 +40,7 @@ OPTIONS, EASY_OPTIONS = 6, 3
 UNIT_LIMITS = {"day": 40, "week": 6, "month": 10, "year": 12}  # of a story's moves
 EASY_LIMITS = {"d": 9, "w": 2, "m": 3, "y": 9}
 EVENTS = ("flight", "concert", "meeting", "wedding", "exam", "party", "interview", "picnic", "parade", "race")
-LINES = ("Today is {}.", "It is {} today.", "The current local time is 3:02 pm of {}.", "Today, {}, is a sunny day.")
+OPENINGS = ("Today is {}.", "It is {} today.", "The current local time is 3:02 pm of {}.", "Today, {}, is a sunny day.")
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def _easy_story(rng: random.Random) -> tuple[Story, str]:
         unit = rng.choice("dwmy")
         number, sign = rng.randint(1, EASY_LIMITS[unit]), rng.choice("+-")
         distance = amount(number, unit) or Shift()
-        moves.append(Move("", distance if sign == "+" else distance.reverse, f"{sign}{number}{unit}"))
+        moves.append(DateMove("", distance if sign == "+" else distance.reverse, f"{sign}{number}{unit}"))
     story = Story("", _day(rng), tuple(moves))
     return story, f"{written(story.base)} {' '.join(move.words for move in moves)}?"
 
@@ -221,12 +221,12 @@ def _paper_story(rng: random.Random, is_seen: bool) -> tuple[Story, str]:
     before = count - len(last)
     base, shown = _day(rng), _shown
     if before == 0:
-        story, text = Story("today", base, ()), rng.choice(LINES).format(shown(base, rng))
+        story, text = Story("today", base, ()), rng.choice(OPENINGS).format(shown(base, rng))
     elif before == 1 and rng.random() < 0.5:
         name, sentence, forwards = rng.choice(
             [("tomorrow", "Tomorrow is {}.", False), ("yesterday", "Yesterday was {}.", True)]
         )
-        move = Move.of("today", 1, "day", forwards=forwards)
+        move = DateMove.of("today", 1, "day", forwards=forwards)
         story, text = Story(name, base, (move,)), sentence.format(shown(base, rng))
     else:
         story, text = _events(rng, base, before)
@@ -239,7 +239,9 @@ def _events(rng: random.Random, base: date, count: int) -> tuple[Story, str]:
     moves, sentences = [], [f"{_capitalised(names[0])} was on {_shown(base, rng)}."]
     for before, name in zip(names, [*names[1:], "today"], strict=True):
         unit = rng.choice(list(UNIT_LIMITS))
-        move = Move.of(name, rng.randint(1, UNIT_LIMITS[unit]), unit, forwards=name == "today" or rng.random() < 0.5)
+        move = DateMove.of(
+            name, rng.randint(1, UNIT_LIMITS[unit]), unit, forwards=name == "today" or rng.random() < 0.5
+        )
         moves.append(move)
         sentences.append(f"{_capitalised(name)} {'is' if name == 'today' else 'was'} {move.words} {before}.")
     return Story(names[0], base, tuple(moves)), " ".join(sentences)
@@ -266,7 +268,7 @@ class _Trail:
     def __init__(self, problem: Problem) -> None:
         data = problem.data
         name, base = data["story"]
-        moves = tuple(Move(move[0], Shift(move[1], move[2]), move[3]) for move in data["moves"])
+        moves = tuple(DateMove(move[0], Shift(move[1], move[2]), move[3]) for move in data["moves"])
         self.story = Story(name, read_date(base), moves)
         self.days = self.story.days or ()
         names = [name, *(move.name for move in moves)]
@@ -288,7 +290,7 @@ class _Trail:
                     return Mistake(step, untrue)
         return None
 
-    def take(self, statement: Statement | MonthLength) -> None:
+    def take(self, statement: SameDate | MonthLength) -> None:
         """Accept a statement, or raise Untrue."""
         if isinstance(statement, MonthLength):
             self.check_length(statement)
@@ -309,7 +311,7 @@ class _Trail:
         if result in self.days:
             self.reached = max(self.reached, self.days.index(result))
 
-    def values(self, side: Expression) -> set[date]:
+    def values(self, side: DateExpression) -> set[date]:
         """Return the dates that an expression may mean; Untrue if it starts from nowhere."""
         if side.is_impossible:
             raise Untrue(side.span, "there is no such date")
@@ -318,7 +320,7 @@ class _Trail:
             raise Untrue(side.span, f"nothing gives the date {written(side.base)}")
         return {day for base in bases if (day := moved(base, side.shift)) is not None}
 
-    def base(self, side: Expression) -> date:
+    def base(self, side: DateExpression) -> date:
         if isinstance(side.base, date):
             return side.base
         name = str(side.base)
@@ -326,7 +328,7 @@ class _Trail:
             raise Untrue(side.span, f"the question does not mention {name}")
         return self.events[name] if name in self.events else moved(self.today, Shift(days=TODAY[name])) or self.today
 
-    def truth(self, side: Expression) -> str:
+    def truth(self, side: DateExpression) -> str:
         """State the date that an expression means; "" for a date itself."""
         if side.base is None or (isinstance(side.base, date) and not side.is_moved):
             return ""
@@ -337,7 +339,7 @@ class _Trail:
         way = "after" if side.shift > Shift() else "before"
         return f"{distance} {way} {written(self.base(side))} is {written(day) if day else 'no date'}"
 
-    def check_start(self, statement: Statement, result: date) -> None:
+    def check_start(self, statement: SameDate, result: date) -> None:
         """Raise Untrue if the question does not lead to the date of a statement."""
         moves = [side for side in statement.sides if side.is_moved]
         is_named = any(isinstance(side.base, str) for side in statement.sides)

@@ -5,9 +5,10 @@ The *paper* range has BIG-bench's questions on three and five objects (seen, the
 after another by the fewest clues that suffice, and state the order. The *easy* range is ours, for character-level
 learners: three or four letters, clues in signs.
 
-    h<z z<f 2? (A) z (B) f (C) h      h=1
-                                      z=2
-                                      f=3
+    h<k k<f 2? (A) k (B) f (C) h      1=h
+                                      2=k
+                                      3=f
+                                      2=k
                                       (A)
 
 A statement is true if it follows from the clues; one that cites clues has to follow from these and the steps before.
@@ -35,10 +36,10 @@ from sparring.parsing.steps import Step
 
 FEWEST, PAPER, EASY = 3, (3, 5, 7), (3, 4)  # numbers of objects
 PLACE_CLUES = 0.35  # ours: share of the clues that give a place
-LETTERS = "fghijkmnpqrstuvwxyz"  # the easy range's objects: no letter of an option, and no two that look alike
+NAMES = "fghkmp"  # the easy range's objects
 ASK = "The following paragraphs each describe a set of {} objects arranged in a fixed order. The statements are "
 ASK += "logically consistent within each paragraph. {}"
-COUNTS = ("", "one", "two", "three", "four", "five", "six", "seven")
+NUMBERS = ("", "one", "two", "three", "four", "five", "six", "seven")
 
 
 class Scene(NamedTuple):
@@ -185,17 +186,17 @@ class LogicalDeduction(MultipleChoice):
         clues, order = _drawn_clues(rng, count)
         asked = rng.randint(1, count)
         listed = [_with_article(name) if scene.article else name for name in names]
-        opening = scene.opening.format(COUNTS[count], f"{', '.join(listed[:-1])}, and {listed[-1]}")
+        opening = scene.opening.format(NUMBERS[count], f"{', '.join(listed[:-1])}, and {listed[-1]}")
         sentences = [f"{_clue_sentence(scene, names, clue, rng)}." for clue in clues]
         options = [_sentence(scene, name, _place(scene, asked, count)) for name in names]
-        problem = self._understood(ASK.format(COUNTS[count], " ".join([opening, *sentences])), options)
+        problem = self._understood(ASK.format(NUMBERS[count], " ".join([opening, *sentences])), options)
         assert problem is not None
         assert problem.gold == answers.LETTERS[order[asked - 1]]
         return problem
 
     def _easy(self, rng: random.Random) -> Problem:
         count = rng.choice(EASY)
-        names = rng.sample(LETTERS, count)
+        names = rng.sample(NAMES, count)
         clues, order = _drawn_clues(rng, count)
         asked = rng.randint(1, count)
         written = [f"{names[a]}<{names[b]}" if b is not None else f"{names[a]}={place}" for a, b, place in clues]
@@ -244,6 +245,7 @@ def range_of_objects() -> Sequence[int]:
 def _deduction(problem: Problem) -> Deduction:
     data = problem.data
     conclusion = data["options"][answers.LETTERS.index(problem.gold or "A")]
+    conclusion = conclusion if "ends" in data else f"{data['asked']}={conclusion}"
     return Deduction(data["names"], data["clues"], data.get("ends"), conclusion)
 
 

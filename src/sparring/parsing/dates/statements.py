@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from sparring.parsing.dates.calendar import DATE, MONTH, Shift, amount, day_of
 
-Span = tuple[int, int]
+_Span = tuple[int, int]
 
 COUNTS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 NUMBER = rf"\d{{1,5}}|an?|{'|'.join(COUNTS)}"
@@ -54,7 +54,7 @@ _KINDS = (
 )
 
 
-class Expression(NamedTuple):
+class DateExpression(NamedTuple):
     """A date that a text refers to: `base` (a date, a name, or None if it is left out) moved by `shift`.
 
     `is_moved` tells `today + 0 days` from `today`; `day` is the date as written, None for one that does not exist.
@@ -63,15 +63,15 @@ class Expression(NamedTuple):
     base: date | str | None
     shift: Shift
     is_moved: bool
-    span: Span
+    span: _Span
     is_impossible: bool = False
 
 
-class Statement(NamedTuple):
+class SameDate(NamedTuple):
     """Expressions that are said to be the same date; `weekday`: their day of the week, 0 for Monday."""
 
-    sides: tuple[Expression, ...]
-    span: Span
+    sides: tuple[DateExpression, ...]
+    span: _Span
     weekday: int | None = None
 
 
@@ -81,7 +81,7 @@ class MonthLength(NamedTuple):
     month: str
     year: int | None
     days: int
-    span: Span
+    span: _Span
 
 
 class _Token(NamedTuple):
@@ -89,7 +89,7 @@ class _Token(NamedTuple):
     match: re.Match[str]
 
     @property
-    def span(self) -> Span:
+    def span(self) -> _Span:
         return self.match.span()
 
 
@@ -100,9 +100,9 @@ class DateReader:
         events = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True)) or r"(?!)"
         self.pattern = re.compile(_TOKENS.replace("EVENTS", events.replace(r"\ ", r"\s+")), re.VERBOSE | re.IGNORECASE)
 
-    def statements(self, text: str) -> list[Statement | MonthLength]:
+    def statements(self, text: str) -> list[SameDate | MonthLength]:
         """Return the statements in `text`, in order."""
-        found: list[Statement | MonthLength] = []
+        found: list[SameDate | MonthLength] = []
         sentence: list[_Token] = []
         for match in self.pattern.finditer(text):
             token = _Token(next(kind for kind in _KINDS if match[kind] is not None), match)
@@ -114,8 +114,8 @@ class DateReader:
         return found + _statements(sentence)
 
 
-def _statements(tokens: Sequence[_Token]) -> list[Statement | MonthLength]:
-    found: list[Statement | MonthLength] = []
+def _statements(tokens: Sequence[_Token]) -> list[SameDate | MonthLength]:
+    found: list[SameDate | MonthLength] = []
     if any(token.kind == "skip" for token in tokens):
         return found
     at = 0
@@ -133,7 +133,7 @@ def _statements(tokens: Sequence[_Token]) -> list[Statement | MonthLength]:
     return found
 
 
-def _statement(tokens: Sequence[_Token], at: int) -> tuple[Statement, int] | None:
+def _statement(tokens: Sequence[_Token], at: int) -> tuple[SameDate, int] | None:
     """Read a chain of equal dates from `at` on."""
     first = _expression(tokens, at)
     if first is None:
@@ -162,10 +162,10 @@ def _statement(tokens: Sequence[_Token], at: int) -> tuple[Statement, int] | Non
             break
         side, end = following
         sides.append(side)
-    return Statement(tuple(sides), (start, sides[-1].span[1]), weekday), end
+    return SameDate(tuple(sides), (start, sides[-1].span[1]), weekday), end
 
 
-def _expression(tokens: Sequence[_Token], at: int) -> tuple[Expression, int] | None:
+def _expression(tokens: Sequence[_Token], at: int) -> tuple[DateExpression, int] | None:
     """Read a date, a name, or one of them moved."""
     kind = _kind(tokens, at)
     if kind == "lead" and _kind(tokens, at + 1) == "amount":
@@ -191,10 +191,10 @@ def _expression(tokens: Sequence[_Token], at: int) -> tuple[Expression, int] | N
         total = _sum(total, shift if forwards else shift.reverse)
         end += step
     span = tokens[at].span[0], tokens[end - 1].span[1]
-    return Expression(base, total, end > at + 1, span, impossible), end
+    return DateExpression(base, total, end > at + 1, span, impossible), end
 
 
-def _led(tokens: Sequence[_Token], at: int) -> tuple[Expression, int] | None:
+def _led(tokens: Sequence[_Token], at: int) -> tuple[DateExpression, int] | None:
     """Read `adding 5 days to …` or `subtracting 5 days from …`."""
     shift = _amount(tokens[at + 1])
     if shift is None or _kind(tokens, at + 2) not in ("to", "later") or not _is_base(tokens, at + 3):
@@ -202,10 +202,10 @@ def _led(tokens: Sequence[_Token], at: int) -> tuple[Expression, int] | None:
     base, impossible = _base(tokens[at + 3])
     is_added = tokens[at].match[0].lower().startswith("add")
     span = tokens[at].span[0], tokens[at + 3].span[1]
-    return Expression(base, shift if is_added else shift.reverse, True, span, impossible), at + 4
+    return DateExpression(base, shift if is_added else shift.reverse, True, span, impossible), at + 4
 
 
-def _distance(tokens: Sequence[_Token], at: int) -> tuple[Expression, int] | None:
+def _distance(tokens: Sequence[_Token], at: int) -> tuple[DateExpression, int] | None:
     """Read `10 days after …`, `a month ago` or `one week ago from today`."""
     shift, direction = _amount(tokens[at]), _kind(tokens, at + 1)
     if shift is None or direction not in ("later", "earlier"):
@@ -219,7 +219,7 @@ def _distance(tokens: Sequence[_Token], at: int) -> tuple[Expression, int] | Non
         base, impossible = _base(tokens[end])
         end += 1
     span = tokens[at].span[0], tokens[end - 1].span[1]
-    return Expression(base, shift if direction == "later" else shift.reverse, True, span, impossible), end
+    return DateExpression(base, shift if direction == "later" else shift.reverse, True, span, impossible), end
 
 
 def _kind(tokens: Sequence[_Token], at: int) -> str:

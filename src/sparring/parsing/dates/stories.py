@@ -17,7 +17,7 @@ from sparring.parsing.dates.calendar import DATE, MONTH, Shift, amount, day_of, 
 from sparring.parsing.dates.statements import NUMBER, count
 
 
-class Move(NamedTuple):
+class DateMove(NamedTuple):
     """A step from one date to another: the `name` of the other date ("today"), the distance, and its words."""
 
     name: str
@@ -25,7 +25,7 @@ class Move(NamedTuple):
     words: str  # `10 days after`
 
     @classmethod
-    def of(cls, name: str, number: int, unit: str, *, forwards: bool) -> Move:
+    def of(cls, name: str, number: int, unit: str, *, forwards: bool) -> DateMove:
         """Create the move to `name`, so many units forwards or backwards; hours are rounded up to days."""
         if unit.startswith("hour"):
             number, unit = -(-number // 24), "day"
@@ -39,7 +39,7 @@ class Story(NamedTuple):
 
     name: str
     base: date
-    moves: tuple[Move, ...]
+    moves: tuple[DateMove, ...]
 
     @property
     def days(self) -> tuple[date, ...] | None:
@@ -165,15 +165,15 @@ def read_story(text: str) -> Story | None:
     return story._replace(moves=story.moves + asked)
 
 
-def asked_move(asked: str) -> tuple[Move, ...] | None:
+def asked_move(asked: str) -> tuple[DateMove, ...] | None:
     """Return the move from today to the date that is asked for, none for today; None if it is not understood."""
     if asked in ASKED:
         known = ASKED[asked]
-        return (Move.of(asked, known[0], known[1], forwards=known[2]),) if known else ()
+        return (DateMove.of(asked, known[0], known[1], forwards=known[2]),) if known else ()
     match = _LATER.fullmatch(asked)
     if match is None:
         return None
-    return (Move.of(asked, count(match["number"]), match["unit"], forwards=match["way"] != "ago"),)
+    return (DateMove.of(asked, count(match["number"]), match["unit"], forwards=match["way"] != "ago"),)
 
 
 def _told(text: str) -> Story | None:
@@ -185,7 +185,7 @@ def _told(text: str) -> Story | None:
     monthly = _MONTHLY.search(text)
     if monthly:
         base = date(int(monthly[3]), month_number(monthly[2]), int(monthly[1]))
-        return Story("", base, (Move.of("today", int(monthly[4]) - 1, "month", forwards=True),))
+        return Story("", base, (DateMove.of("today", int(monthly[4]) - 1, "month", forwards=True),))
     for pattern, name, forwards in _PATTERNS:
         match = pattern.search(marked)
         if match is None:
@@ -194,7 +194,7 @@ def _told(text: str) -> Story | None:
         if forwards is None:
             return Story(name, base, ())
         number, unit = (_IMPLIED[name], "day") if name else (count(match["number"]), match["unit"].lower())
-        return Story(name, base, (Move.of("today", number, unit, forwards=forwards),))
+        return Story(name, base, (DateMove.of("today", number, unit, forwards=forwards),))
     return None
 
 

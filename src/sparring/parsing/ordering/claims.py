@@ -55,7 +55,7 @@ _WORDS = {"LOW": _spaced(_LOW), "HIGH": _spaced(_HIGH), "RANK": _RANK, "FOLLOWER
 _TOKEN = re.compile(re.sub("LOW|HIGH|RANK|FOLLOWERS", lambda m: _WORDS[m[0]], _PATTERN), re.VERBOSE | re.IGNORECASE)
 _SENTENCE = re.compile(r"[^.;!\n]*(?:\.(?=\w)[^.;!\n]*)*")
 
-Span = tuple[int, int]
+_Span = tuple[int, int]
 
 
 class Arrangements(NamedTuple):
@@ -92,7 +92,7 @@ class Claim(NamedTuple):
     """
 
     mask: int
-    span: Span
+    span: _Span
     written: str
     about: tuple[int, ...]
     places: Mapping[int, int]
@@ -103,14 +103,14 @@ class Claim(NamedTuple):
 class Unfounded(NamedTuple):
     """A statement that cannot be true, whatever the order: it names no object, no clue or no place of the question."""
 
-    span: Span
+    span: _Span
     reason: str
 
 
 class _Token(NamedTuple):
     kind: str
     value: int  # an object, a place, 1 or 0
-    span: Span
+    span: _Span
     text: str
 
 
@@ -253,7 +253,7 @@ class _Sentence:
             claim, at = found
             yield claim._replace(cited=self.cited, is_copy=is_copy) if isinstance(claim, Claim) else claim
 
-    def span(self, at: int, end: int) -> Span:
+    def span(self, at: int, end: int) -> _Span:
         return self.tokens[at].span[0], self.tokens[end - 1].span[1]
 
     def order(self, at: int) -> tuple[Claim, int] | None:

@@ -35,12 +35,13 @@ class Deduction:
         """Take `steps` up to the first false statement; return it, if any, with the index of its step."""
         for index, step in enumerate(steps):
             self.is_begun = True
+            is_placed = len(self.places) == len(self.names)  # the conclusion is not one of the places
             for claim in self.reader.claims(step):
                 try:
                     self.take(claim)
                 except Untrue as untrue:
                     return index, untrue
-            self.is_concluded = self.is_concluded or step.rstrip(".").endswith(self.conclusion)
+            self.is_concluded = self.is_concluded or (is_placed and step.rstrip(".").endswith(self.conclusion))
         return None
 
     def take(self, claim: Claim | Unfounded) -> None:
@@ -82,9 +83,11 @@ class Deduction:
         return next((place for place in places if self.world.follows(self.world.at[a, place], self.known)), None)
 
     def picks(self) -> Iterator[str]:
-        """Yield the missing places in their order (easy range)."""
+        """Yield the missing places in their order, and the one in question (easy range)."""
         order = sorted((self.place(a) or 0, a) for a in range(len(self.names)))
-        yield from (f"{self.names[a]}={place}" for place, a in order if a not in self.places)
+        yield from (f"{place}={self.names[a]}" for place, a in order if a not in self.places)
+        if not self.is_concluded:
+            yield self.conclusion
 
     def sentences(self) -> Iterator[str]:
         """Yield the missing steps before the final response."""
