@@ -25,7 +25,7 @@ from typing import ClassVar
 
 from sparring.common.seeds import digest
 from sparring.core.chat import question
-from sparring.core.multiple_choice import SEEN, UNSEEN, Mistake, MultipleChoice, with_options
+from sparring.core.big_bench import SEEN, UNSEEN, Mistake, BigBenchChoice, with_options
 from sparring.core.task import Problem, Split
 from sparring.parsing import answers
 from sparring.parsing.dates.calendar import Shift, amount, dates, month_number, moved, read_date, written
@@ -44,7 +44,7 @@ OPENINGS = ("Today is {}.", "It is {} today.", "The current local time is 3:02 p
 
 
 @dataclass(frozen=True)
-class DateUnderstanding(MultipleChoice):
+class DateUnderstanding(BigBenchChoice):
     """The date a few moves away from today (BIG-bench), or an easy range of it for tiny learners.
 
     `range` is `easy` (a date and one or two moves) or `paper` (one or two moves for training; development and test

@@ -27,7 +27,7 @@ from typing import ClassVar, NamedTuple
 from sparring.common.errors import ConfigError
 from sparring.common.seeds import digest
 from sparring.core.chat import question
-from sparring.core.multiple_choice import SEEN, UNSEEN, Mistake, MultipleChoice, with_options
+from sparring.core.big_bench import SEEN, UNSEEN, Mistake, BigBenchChoice, with_options
 from sparring.core.task import Problem, Split
 from sparring.parsing import answers
 from sparring.parsing.ordering.claims import MOST_OBJECTS, RANKS, Claim, Reader, reader_of
@@ -116,7 +116,7 @@ _ARTICLE = re.compile(r"^(?:an?|the)\s+", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class LogicalDeduction(MultipleChoice):
+class LogicalDeduction(BigBenchChoice):
     """The order of a few objects, from clues (BIG-bench), or an easy range of it for tiny learners.
 
     `range` is `easy` (3 or 4 letters) or `paper`. In the paper's range, training problems have `seen_objects` objects;

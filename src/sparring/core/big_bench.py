@@ -1,4 +1,4 @@
-"""What tasks of multiple choice share: problems generated or read from BIG-bench's files, and reading the choice.
+"""Multiple choice tasks of BIG-bench: problems generated or read from its files, and reading the choice.
 
 A file is in the format of BIG-bench (`{"examples": [{"input", "target_scores"}]}`, options in any order) or of
 BIG-bench-hard (`{"examples": [{"input", "target"}]}`, options below the question). A task works out the rows that its
@@ -44,7 +44,7 @@ class Mistake(NamedTuple):
 
 
 @dataclass(frozen=True)
-class MultipleChoice(ABC):
+class BigBenchChoice(ABC):
     """A task whose questions have lettered options; `data["options"]` of a problem holds their texts."""
 
     range: Literal["easy", "paper"] = "easy"
@@ -52,7 +52,7 @@ class MultipleChoice(ABC):
     development: Annotated[int, Ge(0)] | None = None
     test: Annotated[int, Ge(0)] | None = None
     seed: int = 0
-    file: str | tuple[str, ...] | None = None
+    file: FilePath | tuple[FilePath, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.range not in ("easy", "paper"):
