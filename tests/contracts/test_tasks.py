@@ -29,6 +29,10 @@ CASES = (
     "word_sorting-paper",
     "writing-easy",
     "writing-open",
+    "date_understanding-easy",
+    "date_understanding-paper",
+    "logical_deduction-easy",
+    "logical_deduction-paper",
     "gsm8k-file",
     "table-file",
     "commonsense_qa-file",
@@ -121,11 +125,13 @@ def everything(task: Task) -> list:
     return [problem for split in SPLITS for problem in task.problems(split)]
 
 
-def test_the_catalogue_holds_eight_tasks_and_all_are_tried():
+def test_the_catalogue_holds_ten_tasks_and_all_are_tried():
     assert list(TASKS) == [
         "commonsense_qa",
+        "date_understanding",
         "gsm8k",
         "instructions",
+        "logical_deduction",
         "mmlu",
         "multistep_arithmetic",
         "table",
@@ -206,7 +212,7 @@ def test_rationales_have_steps_and_every_problem_a_bin(task):
 
 def test_a_checker_accepts_every_rationale_and_no_other_problems(tasks):
     checking = [task for task in tasks.values() if isinstance(task, Checks)]
-    assert len(checking) == 4
+    assert len(checking) == 8
     for task in checking:
         problems = everything(task)
         for problem, other in pairwise(problems):
@@ -218,7 +224,7 @@ def test_a_checker_accepts_every_rationale_and_no_other_problems(tasks):
 
 def test_a_solver_is_right_from_the_start_and_from_every_step_on(tasks):
     solving = [task for task in tasks.values() if isinstance(task, Solves)]
-    assert len(solving) == 4
+    assert len(solving) == 8
     for task in solving:
         for problem in task.problems("train"):
             labels = [step.label for step in task.layout.split(problem.rationale)]
@@ -231,7 +237,7 @@ def test_a_solver_is_right_from_the_start_and_from_every_step_on(tasks):
 
 def test_hints_and_claims_are_words_and_follow_from_their_draw(tasks):
     claiming = [task for task in tasks.values() if isinstance(task, Claims)]
-    assert len(claiming) == 5
+    assert len(claiming) == 9
     for task in claiming:
         problems = task.problems("train")
         for problem, other in pairwise(problems):
@@ -246,7 +252,7 @@ def test_hints_and_claims_are_words_and_follow_from_their_draw(tasks):
 
 def test_endless_problems_begin_with_the_training_split_and_are_never_held_out(tasks):
     endless = [task for task in tasks.values() if isinstance(task, Endless)]
-    assert len(endless) == 6
+    assert len(endless) == 10
     for task in endless:
         found = [problem.id for problem in islice(task.endless(), 300)]
         assert len(set(found)) == 300

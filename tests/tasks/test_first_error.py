@@ -1,18 +1,24 @@
-"""What `first_error` owes `is_right`, in both generated tasks: every wrong answer has a fault, and so has a right one
+"""What `first_error` owes `is_right`, in all generated tasks: every wrong answer has a fault, and so has a right one
 with a wrong step in it."""
 
 import random
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from tests.partners.speaking import run
 from tests.tasks.arithmetic_answers import corrupted, reworded
+from tests.tasks.choice_answers import dates_reworded, deduction_reworded
 
 from sparring.core.task import Problem
 from sparring.parsing.arithmetic.expressions import parse, value_of
+from sparring.parsing.dates.calendar import dates
+from sparring.parsing.steps import NUMBERED, Step
 from sparring.partners.task_editor import TaskEditor
+from sparring.tasks.date_understanding import DateUnderstanding
+from sparring.tasks.logical_deduction import LogicalDeduction
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
 from sparring.tasks.word_sorting import WordSorting
 
@@ -21,12 +27,16 @@ TASKS = {
     "arithmetic, paper": MultistepArithmetic("paper", train=300, test=300),
     "sorting, easy": WordSorting(train=1000),
     "sorting, paper": WordSorting("paper", train=300, test=300),
+    "dates, easy": DateUnderstanding(train=1000, test=300),
+    "dates, paper": DateUnderstanding("paper", train=300, test=300),
+    "deduction, easy": LogicalDeduction(train=1000, test=300),
+    "deduction, paper": LogicalDeduction("paper", train=300, test=300),
 }
 EASY: Any
 PAPER: Any
 PICKED: Any
 SORTED: Any
-EASY, PAPER, PICKED, SORTED = TASKS.values()
+EASY, PAPER, PICKED, SORTED, MOVED, DATED, ORDERED, DEDUCED = TASKS.values()
 ALPHABET = "()[]=+-*/.,: \n0123456789ABabAZxyz<>?\"'"
 all_tasks = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 
@@ -210,6 +220,64 @@ def wrong_statement(problem: Problem, rng: random.Random) -> Planted:
     return problem.rationale[:start] + text + problem.rationale[start + len(step.text) :], step.label
 
 
+def wrong_date(problem: Problem, rng: random.Random) -> Planted:
+    """Another date, another number of days, another direction, or another name for a date."""
+    step = rng.choice(NUMBERED.split(problem.rationale)[:-1])
+    swaps = {"after": "before", "before": "after", "Today": "Tomorrow", "Tomorrow": "Yesterday", "Yesterday": "Today"}
+    found = list(
+        re.finditer(r"(?<=[ =])\d+/\d+/\d+|(?<=[ +-])\d+(?=[ dwmy])|after|before|Today|Tomorrow|Yest\w+", step.text)
+    )
+    found = found or list(re.finditer(r"\d+", step.text))
+    one = rng.choice(found)
+    changed = swaps.get(one[0]) or another_date(one[0], rng)
+    return replaced(problem.rationale, step, one, changed)
+
+
+def wrong_date_in_other_words(problem: Problem, rng: random.Random) -> Planted:
+    """The same in an answer in other words."""
+    wrong, label = wrong_date(problem, rng)
+    if any(day is None for day, _ in dates(wrong)):
+        return None
+    answer = dates_reworded(replace(problem, rationale=wrong), rng)
+    index = [step.label for step in NUMBERED.split(wrong)].index(label) + answer.startswith("February 2004 has")
+    return answer, NUMBERED.split(answer)[index].label
+
+
+def another_date(text: str, rng: random.Random) -> str:
+    """The number or the date with one part changed."""
+    parts = text.split("/")
+    place = rng.randrange(len(parts))
+    parts[place] = str(int(parts[place]) % 27 + rng.choice([1, 2])).zfill(2 if len(parts) > 1 else 1)
+    return "/".join(parts) if "/".join(parts) != text else f"{text}1"
+
+
+def wrong_claim(problem: Problem, rng: random.Random) -> Planted:
+    """Another object, another place, or two neighbours of an order exchanged."""
+    step = rng.choice(NUMBERED.split(problem.rationale)[:-1])
+    names = problem.data["names"]
+    name = "|".join(map(re.escape, names))
+    match rng.randrange(3):
+        case 0:
+            found = list(re.finditer(rf"\b(?:{name})\b", step.text))
+        case 1:
+            found = list(re.finditer(r"(?<= )\d(?=\.$)|^\d", step.text))
+        case _:
+            found = list(re.finditer(rf"\b({name})(, | < |<)({name})\b", step.text))
+    if not found:
+        return None
+    one = rng.choice(found)
+    changed = (
+        f"{one[3]}{one[2]}{one[1]}" if one.re.groups else str(int(one[0]) % len(names) + 1) if one[0].isdigit() else ""
+    )
+    return replaced(problem.rationale, step, one, changed or rng.choice([n for n in names if n != one[0]]))
+
+
+def replaced(answer: str, step: Step, part: re.Match[str], changed: str) -> Planted:
+    """The answer with one part of a step changed."""
+    start = answer.index(step.text, step.start) + part.start()
+    return answer[:start] + changed + answer[start + len(part[0]) :], step.label
+
+
 PLANTS: dict[str, tuple[Any, Callable[[Problem, random.Random], Planted]]] = {
     "easy value": (EASY, wrong_value),
     "easy slips": (EASY, slips_that_cancel),
@@ -218,6 +286,11 @@ PLANTS: dict[str, tuple[Any, Callable[[Problem, random.Random], Planted]]] = {
     "paper slips": (PAPER, slips_that_cancel_in_words),
     "pick": (PICKED, wrong_pick),
     "statement": (SORTED, wrong_statement),
+    "easy date": (MOVED, wrong_date),
+    "paper date": (DATED, wrong_date),
+    "other date": (DATED, wrong_date_in_other_words),
+    "easy claim": (ORDERED, wrong_claim),
+    "paper claim": (DEDUCED, wrong_claim),
 }
 
 
@@ -262,13 +335,21 @@ def test_a_lucky_answer_is_no_right_one():
 # ── no false alarm ────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def in_other_words(task, problem: Problem, rng: random.Random) -> str:
+    if task is PAPER:
+        return reworded(problem.rationale, rng)
+    if task is DEDUCED:
+        return deduction_reworded(problem, rng)
+    return dates_reworded(problem, rng) if task is DATED else problem.rationale
+
+
 def right_answers_have_no_fault(task, count: int, seed: int) -> None:
     rng = random.Random(seed)
     asked = problems(task)
     for _ in range(count):
         problem = rng.choice(asked)
-        answer = reworded(problem.rationale, rng) if task is PAPER and rng.random() < 0.7 else problem.rationale
-        assert task.first_error(problem, answer) is None, answer
+        answer = problem.rationale if rng.random() < 0.3 else in_other_words(task, problem, rng)
+        assert task.first_error(problem, answer) is None, (problem.chat.text, answer)
 
 
 @all_tasks

@@ -154,6 +154,8 @@ def _json(path: Path) -> Iterator[tuple[int, Any]]:
     content = _parsed(path.read_bytes(), str(path), "; name a file with one object per line .jsonl")
     if isinstance(content, dict):
         lists = [key for key, value in content.items() if isinstance(value, list)]
+        tables = [key for key in lists if content[key] and all(isinstance(row, dict) for row in content[key])]
+        lists = tables if len(tables) == 1 else lists  # BIG-bench's files also hold lists of words
         if len(lists) != 1:
             raise ConfigError(f"{path} holds an object with {len(lists)} lists in it; keep one, the list of rows")
         content = content[lists[0]]

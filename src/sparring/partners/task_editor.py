@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import string
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Protocol
 
@@ -15,6 +16,10 @@ from sparring.parsing.steps import Fault
 
 class _Solving(Solves, Task, Protocol):
     """A task with a solver."""
+
+
+# What is changed, and into what: digits, else the letter of an option, else small letters.
+_SLIPS = ((r"\d", string.digits), (r"(?<=\()[A-Z](?=\))", "ABC"), ("[a-z]", string.ascii_lowercase))
 
 
 @dataclass(frozen=True)
@@ -38,12 +43,11 @@ class TaskEditor:
         """Replace one character of the last step of `solution` so that the answer is wrong."""
         last_step = self.task.layout.split(solution)[-1].text
         start = solution.rindex(last_step)
-        indices = [start + match.start() for match in re.finditer(r"\d", last_step)]
-        alphabet = "0123456789"
-        if not indices:
-            indices = [start + match.start() for match in re.finditer(r"[a-z]", last_step)]
-            alphabet = "abcdefghijklmnopqrstuvwxyz"
-        slips = [(index, character) for index in indices for character in alphabet if character != solution[index]]
+        found = (
+            [(start + m.start(), other) for m in re.finditer(pattern, last_step) for other in alphabet if other != m[0]]
+            for pattern, alphabet in _SLIPS
+        )
+        slips = next(filter(None, found), [])
         rng.shuffle(slips)
         changed = (solution[:index] + character + solution[index + 1 :] for index, character in slips)
         return next((text for text in changed if not self.task.is_right(problem, text)), solution)

@@ -1,0 +1,1 @@
+"""Calendar dates in text: reading and moving them, statements about them, and BIG-bench's stories about today."""
