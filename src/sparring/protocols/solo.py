@@ -15,8 +15,7 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Gt, Interval
 
-from sparring.common.errors import ConfigError, ConversationError, Failure
-from sparring.core.chat import LEARNER
+from sparring.common.errors import ConfigError, Failure
 from sparring.core.method import Answered
 from sparring.core.protocol import ACCURACY, EvaluationProtocol, Measured, Participant, revision_measures
 from sparring.core.task import Offer, Problem, Task
@@ -56,7 +55,7 @@ class Solo(EvaluationProtocol):
 
     async def _measure_samples(self, problem: Problem, task: Task, learner: Participant) -> Measured:
         draws = [learner.sampled(self.temperature, self.top_p, number) for number in range(self.samples)]
-        results = await asyncio.gather(*(_answer(draw, problem) for draw in draws))
+        results = await asyncio.gather(*(draw.try_answer(problem.chat) for draw in draws))
         given = [result for result in results if isinstance(result, Answered)]
         right = [task.is_right(problem, answered.response) for answered in given]
         voted = majority([answered.response for answered in given], right) if given else None
@@ -71,13 +70,6 @@ class Solo(EvaluationProtocol):
             tuple(answered.chat for answered in given),
             tuple(result for result in results if isinstance(result, Failure)),
         )
-
-
-async def _answer(learner: Participant, problem: Problem) -> Answered | Failure:
-    try:
-        return await learner.answer(problem.chat)
-    except ConversationError as error:
-        return Failure.of(error, LEARNER)
 
 
 def pass_at(k: int, right: int, samples: int) -> float:
