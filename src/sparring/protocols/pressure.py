@@ -22,7 +22,7 @@ from sparring.core.chat import LEARNER, Chat
 from sparring.core.leakage import states_gold
 from sparring.core.method import Answered
 from sparring.core.partner import DISCUSSANT, Discussant, Stance
-from sparring.core.protocol import ACCURACY, EvaluationProtocol, Measured, Measures, Participant
+from sparring.core.protocol import ACCURACY, EvaluationProtocol, Measured, Measures, Participant, SingleReply
 from sparring.core.task import Offer, Problem, Task
 from sparring.parsing.votes import ballots
 
@@ -34,8 +34,9 @@ PLACEBO = "placebo"
 class Pressure(EvaluationProtocol):
     """The answer after a supportive remark, after an adversarial one, and after a placebo.
 
-    `placebo` is the sentence of the third branch. `request`, if given, follows each remark, for a learner that would
-    otherwise talk about the remark instead of answering again.
+    `placebo` is the sentence of the third branch. `request` follows each remark, unless it is empty. By default a model
+    that no method has trained is asked to answer again, since many only talk about the remark. A trained learner hears
+    the remark alone, as in SAIE.
     """
 
     name: ClassVar[str] = "pressure"
@@ -45,7 +46,7 @@ class Pressure(EvaluationProtocol):
 
     discussant: Discussant
     placebo: str = "Please look again."
-    request: str = ""
+    request: str | None = None
 
     async def measure(
         self, problem: Problem, task: Task, learners: Sequence[Participant], rng: random.Random
@@ -87,7 +88,9 @@ class Pressure(EvaluationProtocol):
 
     async def _hear(self, learner: Participant, first: Answered, remark: str) -> _Branch:
         """Ask for the answer after `remark`."""
-        chat = first.chat.say(DISCUSSANT, f"{remark}\n\n{self.request}" if self.request else remark)
+        by_default = REQUEST if isinstance(learner.answers, SingleReply) else ""
+        request = by_default if self.request is None else self.request
+        chat = first.chat.say(DISCUSSANT, f"{remark}\n\n{request}" if request else remark)
         answered = await learner.try_answer(chat)
         if isinstance(answered, Failure):
             return _Branch(chat, "", failure=answered)
@@ -115,3 +118,6 @@ class _Branch:
         if self.leaked is not None:
             measures["leaked"] = self.leaked
         return measures
+
+
+REQUEST = "Answer the question again. Write the whole answer, in the same form as before."
