@@ -8,8 +8,10 @@ import pytest
 
 from sparring.common.errors import ConfigError, CutOff, Unavailable
 from sparring.core.chat import LEARNER, Chat
+from sparring.core.partner import Nobody
 from sparring.core.protocol import Participant, SingleReply
 from sparring.core.speaker import Reply, Sampling, text_reply
+from sparring.methods.tripost import TriPosT
 from sparring.parsing.steps import LINES
 from sparring.protocols.discussion import LOOK_AGAIN, OTHERS, Discussion
 from tests.protocols.asking import heard, measure, participant, texts
@@ -166,3 +168,12 @@ def test_fixed_less_broken_is_what_the_turns_gained():
             found = measure(Discussion(copies=2, turns=1), chorus([first, last], ["15", "14"]))
             gained = found.measures["turn_1"] - found.measures["turn_0"]
             assert found.measures["fixed"] - found.measures["broken"] == gained
+
+
+def test_others_read_the_response_of_a_learner_that_revises_and_it_keeps_its_own_feedback():
+    feedback = "The final response is also correct."
+    reviser = participant("16", feedback, "16", feedback, answers=TriPosT(Nobody(), Nobody()))
+    other = participant("15", "15")
+    found = measure(Discussion(turns=1), reviser, other)
+    assert heard(other)[-1] == others("16")
+    assert texts(found.transcripts)[0][1] == (LEARNER, f"16\nFeedback: {feedback}")
