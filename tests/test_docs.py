@@ -83,6 +83,17 @@ def test_no_key_of_a_recipe_is_undocumented():
         assert [key for key in keys(METHODS[name]) if f"`{key}`" not in page] == [], name
 
 
+def test_no_protocol_and_no_key_of_one_is_undocumented():
+    from sparring.common.schema import keys
+    from sparring.config.factory import PROTOCOLS
+
+    page = (ROOT / "docs" / "protocols.md").read_text()
+    sections = dict(zip(*[iter(re.split(r"^## (\w+)\n", page, flags=re.MULTILINE)[1:])] * 2, strict=True))
+    for name in PROTOCOLS:
+        assert [key for key in keys(PROTOCOLS[name]) if f"`{key}`" not in sections[name]] == [], name
+        assert f"| `{PROTOCOLS[name].primary}` |" in sections[name], name
+
+
 def test_the_architecture_names_every_package_and_the_files_of_its_walk():
     page = (ROOT / "docs" / "architecture.md").read_text()
     package = ROOT / "src" / "sparring"

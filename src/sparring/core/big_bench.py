@@ -21,6 +21,7 @@ from annotated_types import Ge
 
 from sparring.common.errors import ConfigError, nearest
 from sparring.common.records import SPLIT_SHARE, Record, draw_split, read_records, without_duplicates
+from sparring.common.schema import FilePath
 from sparring.common.seeds import digest, named_rng
 from sparring.core.chat import question
 from sparring.core.task import Pool, Problem, Split

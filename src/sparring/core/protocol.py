@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from sparring.common.errors import ConversationError, Failure
 from sparring.core.chat import LEARNER, Chat
 from sparring.core.method import Answered, answered
-from sparring.core.speaker import Reply, Sampling, Speaker
+from sparring.core.speaker import PARTNER, Reply, Sampling, Speaker
 from sparring.core.task import Offer, Problem, Task
 from sparring.parsing.steps import StepFormat
 
@@ -64,7 +64,7 @@ class Participant:
         """Return the learner's answer, as it was trained to answer; ConversationError if it gives none."""
         return await self.answers.answer(question, self.speaker, self.layout)
 
-    async def attempt(self, question: Chat) -> Answered | NoAnswer:
+    async def try_answer(self, question: Chat) -> Answered | NoAnswer:
         """Return the learner's answer, or why there is none."""
         heard = Heard(self.speaker)
         try:
@@ -119,6 +119,18 @@ class _Resampled:
     async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
         sampling = replace(sampling, temperature=self.temperature, top_p=self.top_p)
         return await self.speaker.reply(chat, sampling, self.sample * _STRIDE + sample)
+
+
+@dataclass(frozen=True)
+class AsLearner:
+    """A speaker in the learner's place: it sees the learner's messages as its own."""
+
+    speaker: Speaker
+
+    async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
+        """Return the speaker's reply."""
+        messages = (replace(said, author=PARTNER) if said.author == LEARNER else said for said in chat.messages)
+        return await self.speaker.reply(Chat(tuple(messages)), sampling, sample)
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ class Solo(EvaluationProtocol):
 
     async def _measure_samples(self, problem: Problem, task: Task, learner: Participant) -> Measured:
         draws = [learner.sampled(self.temperature, self.top_p, number) for number in range(self.samples)]
-        results = await asyncio.gather(*(draw.attempt(problem.chat) for draw in draws))
+        results = await asyncio.gather(*(draw.try_answer(problem.chat) for draw in draws))
         given = [result for result in results if isinstance(result, Answered)]
         right = [task.is_right(problem, answered.response) for answered in given]
         voted = majority([answered.response for answered in given], right) if given else None

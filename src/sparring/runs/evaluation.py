@@ -25,7 +25,7 @@ from sparring.config.factory import name_of
 from sparring.core.attempts import Recordable
 from sparring.core.chat import LEARNER
 from sparring.core.evaluation import Evaluation, Outcome, measure_problems
-from sparring.core.protocol import Participant, SingleReply
+from sparring.core.protocol import AsLearner, Participant, SingleReply
 from sparring.core.speaker import Speaker
 from sparring.core.task import Problem
 from sparring.inference.model_speaker import ModelSpeaker
@@ -186,7 +186,7 @@ def _participant(
         return Participant(name, speaker, voice.answerer, voice.layout)
     if ledger is not None and isinstance(voice, Recordable):
         voice = Recorded(voice, ledger, LEARNER)
-    return Participant(name, voice, SingleReply(recipe.settings.max_tokens), recipe.task.layout)
+    return Participant(name, AsLearner(voice), SingleReply(recipe.settings.max_tokens), recipe.task.layout)
 
 
 def _is_recorded(recipe: EvaluationRecipe) -> bool:
