@@ -20,6 +20,7 @@ from sparring.core.method import Answered, answered
 from sparring.core.speaker import PARTNER, Reply, Sampling, Speaker
 from sparring.core.task import Offer, Problem, Task
 from sparring.parsing.steps import StepFormat
+from sparring.parsing.thought import NONE, ThoughtFormat
 
 Measures = Mapping[str, bool | float]
 
@@ -29,6 +30,11 @@ ACCURACY = "accuracy"
 class Answers(Protocol):
     """A way to answer: every method, and `SingleReply`."""
 
+    @property
+    def form(self) -> ThoughtFormat:
+        """The form of a reply: where its thought ends and its response begins."""
+        ...
+
     async def answer(self, question: Chat, learner: Speaker, layout: StepFormat) -> Answered:
         """Return `learner`'s answer to `question`; ConversationError if it gives none."""
         ...
@@ -37,6 +43,8 @@ class Answers(Protocol):
 @dataclass(frozen=True)
 class SingleReply:
     """One greedy reply to the question alone, without the procedure that a method adds at use."""
+
+    form: ClassVar[ThoughtFormat] = NONE
 
     max_tokens: int = 512
 

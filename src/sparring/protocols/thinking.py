@@ -1,0 +1,152 @@
+"""With and without a thought: what it costs in length, how often it cannot be read, and what it does to accuracy.
+
+The learner answers three times: as it was trained to think (or prompted to, if it never was), from the question alone,
+and with the final answer only. "Thinking LLMs" (arXiv 2410.10630) saw the last one collapse on GSM8K while free-form
+answers held. The prompt that asks for the answer only is ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, NamedTuple
+
+from annotated_types import Gt
+
+from sparring.common.errors import ConversationError, Failure
+from sparring.core.chat import LEARNER, Chat, message
+from sparring.core.method import Answered
+from sparring.core.prompt import ask_for_thought, check_placeholders, fill
+from sparring.core.protocol import EvaluationProtocol, Measured, Participant
+from sparring.core.speaker import Reply, Sampling, Speaker
+from sparring.core.task import Offer, Problem, Task
+from sparring.parsing.steps import StepFormat
+from sparring.parsing.thought import ThoughtFormat, thought_format
+
+
+@dataclass(frozen=True)
+class Thinking(EvaluationProtocol):
+    """Answers with a thought, without one and with the answer only: accuracies, lengths and readable replies.
+
+    `thought_format` and `thought_prompt` prompt a learner that was not trained to think. `readable`: the first reply
+    with a thought can be read; a learner that samples again may still answer. Lengths are characters; a native thought
+    counts as thought. A task without gold answers gets no accuracies.
+    """
+
+    name: ClassVar[str] = "thinking"
+    needs: ClassVar[frozenset[Offer]] = frozenset()
+    primary: ClassVar[str] = "readable"  # the one measure that every task and every answer has
+    learners: ClassVar[tuple[int, int | None]] = (1, 1)
+
+    thought_format: str = "generic"
+    thought_prompt: str | None = None
+    answer_prompt: str | None = None
+    max_tokens: Annotated[int, Gt(0)] = 1024
+
+    def __post_init__(self) -> None:
+        thought_format(self.thought_format)
+        check_placeholders(self.answer_prompt or "", ("question",))
+
+    async def measure(
+        self, problem: Problem, task: Task, learners: Sequence[Participant], rng: random.Random
+    ) -> Measured:
+        """Ask three times at once; an answer that fails counts as wrong and has no length."""
+        [learner] = learners
+        thinker, plain = self._thinker(learner), learner.plain(self.max_tokens)
+        speaker = _Counting(learner.speaker)
+        with_thought, without, answer_only = results = await asyncio.gather(
+            _answer(replace(thinker, speaker=speaker), problem.chat),
+            _answer(plain, problem.chat),
+            _answer(plain, self._answer_only(problem.chat)),
+        )
+        measures: dict[str, bool | float] = {
+            self.primary: with_thought.given is not None and speaker.replies == 1,
+            **with_thought.measures("thinking", problem, task),
+            **without.measures("plain", problem, task),
+            **answer_only.measures("answer_only", problem, task),
+        }
+        if with_thought.given is not None:
+            measures["thought_characters"] = _thought_length(with_thought.given, thinker.answers.form)
+        return Measured(
+            measures,
+            with_thought.given.response if with_thought.given else "",
+            tuple(result.given.chat for result in results if result.given is not None),
+            tuple(result.failure for result in results if result.failure is not None),
+        )
+
+    def _thinker(self, learner: Participant) -> Participant:
+        """Return the learner as its method trained it to think, or else prompted to think."""
+        if learner.answers.form.marker:
+            return learner
+        return replace(
+            learner, answers=_Prompted(thought_format(self.thought_format), self.thought_prompt, self.max_tokens)
+        )
+
+    def _answer_only(self, question: Chat) -> Chat:
+        *before, last = question.messages
+        return Chat((*before, message(last.author, fill(self.answer_prompt or ANSWER_ONLY, question=last.text))))
+
+
+class _Result(NamedTuple):
+    """An answer, or the reason that there is none."""
+
+    given: Answered | None
+    failure: Failure | None = None
+
+    def measures(self, name: str, problem: Problem, task: Task) -> dict[str, bool | float]:
+        """Return accuracy, if the problem has a gold answer, and length, if there is an answer."""
+        measures: dict[str, bool | float] = {}
+        if problem.gold is not None:
+            measures[f"accuracy_{name}"] = self.given is not None and task.is_right(problem, self.given.response)
+        if self.given is not None:
+            measures[f"response_characters_{name}"] = len(self.given.response)
+        return measures
+
+
+async def _answer(learner: Participant, question: Chat) -> _Result:
+    try:
+        return _Result(await learner.answer(question))
+    except ConversationError as error:
+        return _Result(None, Failure.of(error, LEARNER))
+
+
+def _thought_length(answered: Answered, form: ThoughtFormat) -> int:
+    """Return the characters of the thought: written in `form`, native, or both."""
+    reply = answered.chat.last
+    return len(form.split(reply.text).thought or "") + len(reply.full_text) - len(reply.text)
+
+
+@dataclass(frozen=True)
+class _Prompted:
+    """One greedy reply to the question after a prompt that asks for a thought."""
+
+    revises: ClassVar[bool] = False
+
+    form: ThoughtFormat
+    prompt: str | None
+    max_tokens: int
+
+    async def answer(self, question: Chat, learner: Speaker, layout: StepFormat) -> Answered:
+        """Return the response; Unreadable if the reply does not follow the form."""
+        chat = ask_for_thought(self.form, question, self.prompt)
+        reply = await learner.reply(chat, Sampling(temperature=0, max_tokens=self.max_tokens))
+        response = self.form.split(reply.require_complete().text).answer.text
+        return Answered(chat.then(reply.by(LEARNER)), response, (response,))
+
+
+class _Counting:
+    """A speaker that counts its replies."""
+
+    def __init__(self, speaker: Speaker) -> None:
+        self._speaker, self.replies = speaker, 0
+
+    async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
+        self.replies += 1
+        return await self._speaker.reply(chat, sampling, sample)
+
+
+ANSWER_ONLY = """{question}
+
+Give only the final answer. Do not explain it and show no steps."""
