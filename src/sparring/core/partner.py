@@ -27,7 +27,7 @@ from sparring.parsing.steps import Fault
 from sparring.parsing.thought import Answer
 
 Stance = Literal["supportive", "adversarial"]
-Verdict = Literal["first", "second", "tie"]
+Verdict = Literal["first", "second", "tie", "first by far", "second by far"]
 Compare = Callable[[Answer, Answer], Awaitable[Verdict]]
 
 Read = TypeVar("Read")
@@ -163,8 +163,8 @@ class _Games:
         )
         self._failures += _failures(verdicts)
         for (first, second), verdict in zip(order, verdicts, strict=True):
-            if verdict in ("first", "second"):
-                winner, loser = (first, second) if verdict == "first" else (second, first)
+            if isinstance(verdict, str) and verdict != "tie":
+                winner, loser = (first, second) if verdict.startswith("first") else (second, first)
                 self._wins[winner][loser] += 1
 
     def share(self, player: int) -> float:

@@ -97,6 +97,11 @@ class ModelJudge:
             return await by_swiss(compare, answers, rng, self.swiss_rounds, self.prior)
         return await by_pairs(compare, answers, self.prior)
 
+    async def compare(self, problem: Problem, first: Answer, second: Answer, rng: random.Random) -> Verdict:
+        """Return the speaker's verdict on two answers in this order."""
+        prompt = fill(self.prompt or PAIRWISE, question=_question(problem), a=first.text, b=second.text)
+        return await ask(self.speaker, prompt, self.verdict, self._sampling)
+
     @property
     def _sampling(self) -> Sampling:
         return Sampling(self.temperature, max_tokens=self.max_tokens)
