@@ -15,7 +15,8 @@ from tests.partners.speaking import PROBLEM, TASK, answers, prompts
 
 
 def play(judge, one: str = "15", other: str = "16") -> Match:
-    return asyncio.run(play_match(judge, PROBLEM, *answers(one, other), random.Random(0)))
+    ours, theirs = answers(one, other)
+    return asyncio.run(play_match(judge, PROBLEM, ours, theirs, random.Random(0)))
 
 
 @pytest.mark.parametrize(

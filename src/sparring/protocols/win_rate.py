@@ -76,7 +76,7 @@ class WinRate(EvaluationProtocol):
             if abs(ours - theirs) <= self.length_margin * max(ours, theirs):
                 measures["win_rate_length_matched"] = match.points
             measures["tie"], measures["contradiction"] = match.is_tie, match.is_contradiction
-        measures["characters"], measures["characters_baseline"] = ours, theirs
+        measures |= {name: n for name, n in (("characters", ours), ("characters_baseline", theirs)) if n}
         if len(match.games) == 2:
             measures["won_by_far"] = sum(game.by_far and game.points == 1 for game in match.games) / 2
             measures["lost_by_far"] = sum(game.by_far and game.points == 0 for game in match.games) / 2
