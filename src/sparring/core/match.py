@@ -6,7 +6,7 @@ import asyncio
 import random
 from dataclasses import dataclass
 from statistics import fmean
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from sparring.common.errors import ConversationError, Failure
 from sparring.core.partner import JUDGE, Compares, Judge, Verdict
@@ -44,16 +44,25 @@ class Match:
         return {game.points for game in self.games} == {0.0, 1.0}
 
 
+def compares(judge: Judge) -> TypeGuard[Compares]:
+    """Tell whether `judge` gives verdicts on pairs, and not only scores."""
+    return isinstance(judge, Compares) and judge.mode == "pairwise"
+
+
 async def play_match(judge: Judge, problem: Problem, one: Answer, other: Answer, rng: random.Random) -> Match:
     """Let `judge` decide between two answers. Equal answers tie without a call."""
     if one == other:
         return Match((Game(0.5), Game(0.5)))
-    if not (isinstance(judge, Compares) and judge.mode == "pairwise"):
-        scores = await judge.score(problem, (one, other), rng)
-        ours, theirs = scores.values
-        if ours is None or theirs is None:
-            return Match((), scores.failures)
-        return Match((Game(0.5 if ours == theirs else float(ours > theirs)),), scores.failures)
+    if compares(judge):
+        return await _both_orders(judge, problem, one, other, rng)
+    scores = await judge.score(problem, (one, other), rng)
+    ours, theirs = scores.values
+    if ours is None or theirs is None:
+        return Match((), scores.failures)
+    return Match((Game(0.5 if ours == theirs else float(ours > theirs)),), scores.failures)
+
+
+async def _both_orders(judge: Compares, problem: Problem, one: Answer, other: Answer, rng: random.Random) -> Match:
     games, failures = list[Game](), list[Failure]()
     in_order, swapped = await asyncio.gather(
         _verdict(judge, problem, one, other, rng), _verdict(judge, problem, other, one, rng)

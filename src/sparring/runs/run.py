@@ -116,17 +116,20 @@ class Run:
             self._restore()
             with self.display, recorded(self.recipe, self.folder, self.id) as (phases, ledger):
                 self.display.run(self.order.total(), self.position.problems)
+                self.selection.use(ledger)
                 if self.recipe.learner.model == "tiny":
                     self.display.say(f"learner: tiny, {TINY}; name another model under [learner]")
                 for note in getattr(self.recipe.task, "notes", ()):
                     self.display.say(f"task: {note}")
                 try:
+                    if self.position == Position():
+                        await self.selection.begin()
                     for number, phase in list(enumerate(phases))[self.position.phase :]:
                         await self._phase(number, phase)
+                    result = await self._finish()
                 finally:
                     if ledger is not None:
                         await ledger.settle()  # calls in flight are billed: wait for their replies
-                result = await self._finish()
         except (SparringError, KeyboardInterrupt, asyncio.CancelledError) as error:
             with suppress(RunStopped):  # a full disk must not hide the error that stopped the run
                 self._write_status("stopped", reason=str(error) or "interrupted")
