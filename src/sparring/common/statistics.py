@@ -46,14 +46,14 @@ def wilson(right: float, total: int, z: float = 1.959963984540054) -> tuple[floa
     return max(0.0, min(share, centre - half_width)), min(1.0, max(share, centre + half_width))
 
 
-def ratio(parts: Sequence[float], wholes: Sequence[float]) -> Estimate:
+def ratio(parts: Sequence[float], wholes: Sequence[float]) -> Mean:
     """Return the sum of `parts` over that of `wholes`, with a bootstrap interval over their pairs.
 
     Every whole is above 0.
     """
     parts_N, wholes_N = np.asarray(parts, dtype=np.float64), np.asarray(wholes, dtype=np.float64)
     shares = [parts_N[rows].sum(axis=1) / wholes_N[rows].sum(axis=1) for rows in _resamples(len(parts_N))]
-    return Estimate(math.fsum(parts) / math.fsum(wholes), *_interval(shares), len(parts))
+    return Mean(math.fsum(parts) / math.fsum(wholes), *_interval(shares), len(parts))
 
 
 def bootstrap(values: Sequence[float]) -> tuple[float, float]:

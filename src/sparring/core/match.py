@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import NamedTuple, TypeGuard
 
-from sparring.common.errors import ConversationError, Failure
+from sparring.common.errors import ConversationError, Failure, Unreadable
+from sparring.core.chat import LEARNER
+from sparring.core.method import Answered
 from sparring.core.partner import JUDGE, Compares, Judge, Verdict
+from sparring.core.protocol import NoAnswer
 from sparring.core.task import Problem
-from sparring.parsing.thought import Answer
+from sparring.parsing.thought import NONE, Answer
 
 
 class Game(NamedTuple):
@@ -42,6 +45,16 @@ class Match:
     def is_contradiction(self) -> bool:
         """Whether the judge prefers different answers in the two orders."""
         return {game.points for game in self.games} == {0.0, 1.0}
+
+
+def response_of(given: Answered | NoAnswer) -> Answer | Failure:
+    """Return the response that a judge may see, or why there is none; an empty one is none."""
+    if isinstance(given, NoAnswer):
+        return given.failure
+    try:
+        return NONE.split(given.response).answer
+    except Unreadable as error:
+        return Failure.of(error, LEARNER)
 
 
 def compares(judge: Judge) -> TypeGuard[Compares]:

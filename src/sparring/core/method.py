@@ -22,7 +22,6 @@ from sparring.core.objective import Objective
 from sparring.core.speaker import Speaker
 from sparring.core.task import Offer, Problem, Task
 from sparring.parsing.steps import StepFormat
-from sparring.parsing.thought import NONE, ThoughtFormat
 
 
 @dataclass(frozen=True)
@@ -56,11 +55,6 @@ class Method(Protocol):
     name: ClassVar[str]
     needs: ClassVar[frozenset[Offer]]
     schedule: ClassVar[Schedule]
-
-    @property
-    def form(self) -> ThoughtFormat:
-        """The form of a reply. Subclasses inherit the one without a thought."""
-        return NONE
 
     @property
     def objective(self) -> Objective:

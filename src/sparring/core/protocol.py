@@ -30,11 +30,6 @@ ACCURACY = "accuracy"
 class Answers(Protocol):
     """A way to answer: every method, and `SingleReply`."""
 
-    @property
-    def form(self) -> ThoughtFormat:
-        """The form of a reply: where its thought ends and its response begins."""
-        ...
-
     async def answer(self, question: Chat, learner: Speaker, layout: StepFormat) -> Answered:
         """Return `learner`'s answer to `question`; ConversationError if it gives none."""
         ...
@@ -43,8 +38,6 @@ class Answers(Protocol):
 @dataclass(frozen=True)
 class SingleReply:
     """One greedy reply to the question alone, without the procedure that a method adds at use."""
-
-    form: ClassVar[ThoughtFormat] = NONE
 
     max_tokens: int = 512
 
@@ -67,6 +60,12 @@ class Participant:
     def revises(self) -> bool:
         """Whether an answer may consist of several attempts: its method has `revises = True`."""
         return getattr(self.answers, "revises", False) is True
+
+    @property
+    def form(self) -> ThoughtFormat:
+        """The form of a reply: its method's `form`, or the one without a thought."""
+        form = getattr(self.answers, "form", NONE)
+        return form if isinstance(form, ThoughtFormat) else NONE
 
     async def answer(self, question: Chat) -> Answered:
         """Return the learner's answer, as it was trained to answer; ConversationError if it gives none."""

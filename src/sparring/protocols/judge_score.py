@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sparring.common.errors import ConversationError, Failure
-from sparring.core.chat import LEARNER
-from sparring.core.method import Answered
+from sparring.common.errors import Failure
+from sparring.core.match import response_of
 from sparring.core.partner import Judge
 from sparring.core.protocol import EvaluationProtocol, Measured, Participant
 from sparring.core.task import Offer, Problem, Task
@@ -35,24 +34,16 @@ class JudgeScore(EvaluationProtocol):
     ) -> Measured:
         """Ask once; the judge scores the response."""
         [learner] = learners
-        answered, failures = None, tuple[Failure, ...]()
-        try:
-            answered = await learner.answer(problem.chat)
-            answer = NONE.split(answered.response).answer
-        except ConversationError as error:
-            answer, failures = NO_RESPONSE, (Failure.of(error, LEARNER),)
+        given = await learner.attempt(problem.chat)
+        response = response_of(given)
+        answer = NO_RESPONSE if isinstance(response, Failure) else response
         scores = await self.judge.score(problem, (answer,), rng)
         [score] = scores.values
         measures: dict[str, bool | float] = {} if score is None else {self.primary: score}
-        measures["answered"] = not failures
-        if isinstance(answered, Answered):
-            measures["characters"] = len(answered.response)
-        return Measured(
-            measures,
-            answered.response if answered else "",
-            (answered.chat,) if answered else (),
-            failures + scores.failures,
-        )
+        measures["answered"] = answer is response
+        if isinstance(response, Failure):
+            return Measured(measures, "", (given.chat,), (response, *scores.failures))
+        return Measured(measures | {"characters": len(answer.text)}, answer.text, (given.chat,), scores.failures)
 
 
 NO_RESPONSE = NONE.split("(no response)").answer

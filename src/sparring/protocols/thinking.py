@@ -11,15 +11,14 @@ import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, ClassVar
 
 from annotated_types import Gt
 
-from sparring.common.errors import ConversationError, Failure
 from sparring.core.chat import LEARNER, Chat, message
 from sparring.core.method import Answered
 from sparring.core.prompt import ask_for_thought, check_placeholders, fill
-from sparring.core.protocol import EvaluationProtocol, Measured, Participant
+from sparring.core.protocol import EvaluationProtocol, Measured, NoAnswer, Participant
 from sparring.core.speaker import Reply, Sampling, Speaker
 from sparring.core.task import Offer, Problem, Task
 from sparring.parsing.steps import StepFormat
@@ -56,29 +55,26 @@ class Thinking(EvaluationProtocol):
         [learner] = learners
         thinker, plain = self._thinker(learner), learner.plain(self.max_tokens)
         speaker = _Counting(learner.speaker)
-        with_thought, without, answer_only = results = await asyncio.gather(
-            _answer(replace(thinker, speaker=speaker), problem.chat),
-            _answer(plain, problem.chat),
-            _answer(plain, self._answer_only(problem.chat)),
+        with_thought, without, answer_only = given = await asyncio.gather(
+            replace(thinker, speaker=speaker).attempt(problem.chat),
+            plain.attempt(problem.chat),
+            plain.attempt(self._answer_only(problem.chat)),
         )
-        measures: dict[str, bool | float] = {
-            self.primary: with_thought.given is not None and speaker.replies == 1,
-            **with_thought.measures("thinking", problem, task),
-            **without.measures("plain", problem, task),
-            **answer_only.measures("answer_only", problem, task),
-        }
-        if with_thought.given is not None:
-            measures["thought_characters"] = _thought_length(with_thought.given, thinker.answers.form)
+        measures: dict[str, bool | float] = {self.primary: isinstance(with_thought, Answered) and speaker.replies == 1}
+        for name, one in (("thinking", with_thought), ("plain", without), ("answer_only", answer_only)):
+            measures |= _measures(name, problem, task, one)
+        if isinstance(with_thought, Answered):
+            measures["thought_characters"] = _thought_length(with_thought, thinker.form)
         return Measured(
             measures,
-            with_thought.given.response if with_thought.given else "",
-            tuple(result.given.chat for result in results if result.given is not None),
-            tuple(result.failure for result in results if result.failure is not None),
+            with_thought.response if isinstance(with_thought, Answered) else "",
+            tuple(one.chat for one in given),
+            tuple(one.failure for one in given if isinstance(one, NoAnswer)),
         )
 
     def _thinker(self, learner: Participant) -> Participant:
         """Return the learner as its method trained it to think, or else prompted to think."""
-        if learner.answers.form.marker:
+        if learner.form.marker:
             return learner
         return replace(
             learner, answers=_Prompted(thought_format(self.thought_format), self.thought_prompt, self.max_tokens)
@@ -89,27 +85,14 @@ class Thinking(EvaluationProtocol):
         return Chat((*before, message(last.author, fill(self.answer_prompt or ANSWER_ONLY, question=last.text))))
 
 
-class _Result(NamedTuple):
-    """An answer, or the reason that there is none."""
-
-    given: Answered | None
-    failure: Failure | None = None
-
-    def measures(self, name: str, problem: Problem, task: Task) -> dict[str, bool | float]:
-        """Return accuracy, if the problem has a gold answer, and length, if there is an answer."""
-        measures: dict[str, bool | float] = {}
-        if problem.gold is not None:
-            measures[f"accuracy_{name}"] = self.given is not None and task.is_right(problem, self.given.response)
-        if self.given is not None:
-            measures[f"response_characters_{name}"] = len(self.given.response)
-        return measures
-
-
-async def _answer(learner: Participant, question: Chat) -> _Result:
-    try:
-        return _Result(await learner.answer(question))
-    except ConversationError as error:
-        return _Result(None, Failure.of(error, LEARNER))
+def _measures(name: str, problem: Problem, task: Task, given: Answered | NoAnswer) -> dict[str, bool | float]:
+    """Return accuracy, if the problem has a gold answer, and length, if there is an answer."""
+    measures: dict[str, bool | float] = {}
+    if problem.gold is not None:
+        measures[f"accuracy_{name}"] = isinstance(given, Answered) and task.is_right(problem, given.response)
+    if isinstance(given, Answered):
+        measures[f"response_characters_{name}"] = len(given.response)
+    return measures
 
 
 def _thought_length(answered: Answered, form: ThoughtFormat) -> int:
@@ -121,8 +104,6 @@ def _thought_length(answered: Answered, form: ThoughtFormat) -> int:
 @dataclass(frozen=True)
 class _Prompted:
     """One greedy reply to the question after a prompt that asks for a thought."""
-
-    revises: ClassVar[bool] = False
 
     form: ThoughtFormat
     prompt: str | None

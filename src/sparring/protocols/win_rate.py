@@ -18,16 +18,15 @@ from typing import Annotated, Any, ClassVar
 
 from annotated_types import Interval
 
-from sparring.common.errors import ConversationError, Failure
+from sparring.common.errors import Failure
 from sparring.common.statistics import ratio
-from sparring.core.chat import LEARNER
-from sparring.core.match import Game, Match, play_match
-from sparring.core.method import Answered
+from sparring.core.match import Game, Match, play_match, response_of
 from sparring.core.partner import Judge
 from sparring.core.protocol import EvaluationProtocol, Measured, Measures, Participant
 from sparring.core.task import Offer, Problem, Task
-from sparring.parsing.thought import NONE, Answer
+from sparring.parsing.thought import Answer
 
+Response = Answer | Failure
 _BY_FAR = 3  # verdicts that a win by far counts as: Arena-Hard v0.1
 
 
@@ -51,22 +50,21 @@ class WinRate(EvaluationProtocol):
         self, problem: Problem, task: Task, learners: Sequence[Participant], rng: random.Random
     ) -> Measured:
         """Ask both learners, then the judge."""
-        ours, theirs = await asyncio.gather(*(_answer(learner, problem) for learner in learners))
+        given = await asyncio.gather(*(learner.attempt(problem.chat) for learner in learners))
+        ours, theirs = map(response_of, given)
         match = await self._match(problem, ours, theirs, rng)
-        answers = [given for given in (ours, theirs) if isinstance(given, Answered)]
+        failures = (response for response in (ours, theirs) if isinstance(response, Failure))
         return Measured(
             self._measures(match, _length(ours), _length(theirs)),
-            ours.response if isinstance(ours, Answered) else "",
-            tuple(answered.chat for answered in answers),
-            (*(given for given in (ours, theirs) if isinstance(given, Failure)), *match.failures),
+            ours.text if isinstance(ours, Answer) else "",
+            tuple(one.chat for one in given),
+            (*failures, *match.failures),
         )
 
-    async def _match(
-        self, problem: Problem, ours: Answered | Failure, theirs: Answered | Failure, rng: random.Random
-    ) -> Match:
-        if isinstance(ours, Answered) and isinstance(theirs, Answered):
-            return await play_match(self.judge, problem, _response(ours), _response(theirs), rng)
-        points = 0.5 if isinstance(ours, Failure) and isinstance(theirs, Failure) else float(isinstance(ours, Answered))
+    async def _match(self, problem: Problem, ours: Response, theirs: Response, rng: random.Random) -> Match:
+        if isinstance(ours, Answer) and isinstance(theirs, Answer):
+            return await play_match(self.judge, problem, ours, theirs, rng)
+        points = (1 + isinstance(ours, Answer) - isinstance(theirs, Answer)) / 2
         return Match((Game(points), Game(points)))
 
     def _measures(self, match: Match, ours: int, theirs: int) -> dict[str, bool | float]:
@@ -94,18 +92,6 @@ class WinRate(EvaluationProtocol):
         return {"arena_hard": score.value, "arena_hard_low": score.low, "arena_hard_high": score.high}
 
 
-async def _answer(learner: Participant, problem: Problem) -> Answered | Failure:
-    try:
-        answered = await learner.answer(problem.chat)
-        _response(answered)  # an empty one is no answer
-    except ConversationError as error:
-        return Failure.of(error, LEARNER)
-    return answered
-
-
-def _response(answered: Answered) -> Answer:
-    return NONE.split(answered.response).answer
-
-
-def _length(given: Answered | Failure) -> int:
-    return len(given.response) if isinstance(given, Answered) else 0
+def _length(response: Response) -> int:
+    """Return the characters of a response; 0 for none."""
+    return len(response.text) if isinstance(response, Answer) else 0

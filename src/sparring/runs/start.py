@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from sparring.common.errors import ConfigError, Unavailable
 from sparring.common.files import read_json
@@ -16,7 +15,6 @@ from sparring.core.chat import LEARNER, Chat
 from sparring.core.method import Answered
 from sparring.core.speaker import Speaker
 from sparring.parsing.steps import StepFormat
-from sparring.parsing.thought import NONE, ThoughtFormat
 from sparring.training.checkpoint import START_OVER
 
 START = "start.json"
@@ -33,9 +31,6 @@ def read_start(path: Path, problems: Collection[str]) -> dict[str, StartResponse
 @dataclass(frozen=True)
 class StartResponse:
     """Answers as the learner of the run's start did; None if it gave no response."""
-
-    revises: ClassVar[bool] = False
-    form: ClassVar[ThoughtFormat] = NONE
 
     response: str | None
 
