@@ -13,7 +13,7 @@ from sparring.core.speaker import Reply
 from sparring.methods.sft import SFT
 from sparring.methods.thought_preference import ThoughtPreference
 from sparring.parsing.thought import GENERIC, THINK
-from sparring.protocols.thinking import Thinking
+from sparring.protocols.thinking import ThoughtComparison
 from tests.protocols.asking import OPEN, SUM, heard, measure, participant, texts
 
 QUESTION = "((3+7)+5)="
@@ -24,7 +24,7 @@ TRAINED = ThoughtPreference(Nobody(), thought_format="think")
 def test_a_learner_that_was_never_trained_to_think_is_prompted_to():
     thinking = "Here is my thought process: ten first. Here is my response: 15"
     learner = participant(thinking, "3+7=10\n10+5=15\n15", "14")
-    found = measure(Thinking(), learner)
+    found = measure(ThoughtComparison(), learner)
     assert heard(learner) == [GENERIC.prompt + QUESTION, QUESTION, ONLY]
     assert found.measures == {
         "readable": True,
@@ -48,21 +48,21 @@ def test_a_learner_that_was_never_trained_to_think_is_prompted_to():
 @pytest.mark.parametrize("trained", [TRAINED, SFT(thought_format="think")])
 def test_a_learner_thinks_as_it_was_trained_to(trained):
     learner = participant("<think>ten</think>15", "15", "15", answers=trained)
-    found = measure(Thinking(thought_format="generic"), learner)
+    found = measure(ThoughtComparison(thought_format="generic"), learner)
     assert heard(learner) == [THINK.prompt + QUESTION, QUESTION, ONLY]
     assert found.measures["thought_characters"] == 3
 
 
 def test_a_reply_that_cannot_be_read_is_counted_even_if_the_next_one_can():
     learner = participant("no tags", "<think>ten</think>15", "15", "15", answers=TRAINED)
-    found = measure(Thinking(), learner)
+    found = measure(ThoughtComparison(), learner)
     assert found.measures["readable"] is False
     assert found.measures["accuracy_thinking"] is True
 
 
 def test_a_thought_that_never_can_be_read_is_wrong_has_no_length_and_spoils_nothing_else():
     learner = participant("no tags", "none", "none", "15", "15", answers=TRAINED)
-    found = measure(Thinking(), learner)
+    found = measure(ThoughtComparison(), learner)
     assert found.measures == {
         "readable": False,
         "accuracy_thinking": False,
@@ -77,7 +77,7 @@ def test_a_thought_that_never_can_be_read_is_wrong_has_no_length_and_spoils_noth
 
 def test_a_task_without_gold_answers_gets_lengths_and_no_accuracy():
     found = measure(
-        Thinking(thought_format="think"), participant("<think>wet</think>It rains.", "a", "b"), problem=OPEN
+        ThoughtComparison(thought_format="think"), participant("<think>wet</think>It rains.", "a", "b"), problem=OPEN
     )
     assert set(found.measures) == {
         "readable",
@@ -93,7 +93,7 @@ def test_a_native_thought_counts_as_thought_and_not_as_response():
         async def reply(self, chat, sampling, sample=0):
             return Reply((Part("hm, ten", LEARNER, thought=True), Part("15", LEARNER)))
 
-    found = measure(Thinking(thought_format="none"), replace(participant("-"), speaker=Native()))
+    found = measure(ThoughtComparison(thought_format="none"), replace(participant("-"), speaker=Native()))
     assert (found.measures["thought_characters"], found.measures["response_characters_thinking"]) == (7, 2)
     assert found.measures["accuracy_thinking"] is True
 
@@ -101,11 +101,11 @@ def test_a_native_thought_counts_as_thought_and_not_as_response():
 def test_the_prompt_for_the_answer_only_can_be_replaced_and_keeps_earlier_messages():
     system = Chat((message("system", "Be brief."), *SUM.chat.messages))
     learner = participant("<think>a</think>15", "15", "15", answers=TRAINED)
-    measure(Thinking(answer_prompt="{question} Number only:"), learner, problem=replace(SUM, chat=system))
+    measure(ThoughtComparison(answer_prompt="{question} Number only:"), learner, problem=replace(SUM, chat=system))
     assert [m.text for m in learner.speaker.heard[2].messages] == ["Be brief.", f"{QUESTION} Number only:"]
 
 
 @pytest.mark.parametrize("settings", [{"answer_prompt": "{q}"}, {"thought_format": "loud"}])
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(ConfigError):
-        Thinking(**settings)
+        ThoughtComparison(**settings)

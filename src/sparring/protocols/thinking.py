@@ -26,7 +26,7 @@ from sparring.parsing.thought import ThoughtFormat, thought_format
 
 
 @dataclass(frozen=True)
-class Thinking(EvaluationProtocol):
+class ThoughtComparison(EvaluationProtocol):
     """Answers with a thought, without one and with the answer only: accuracies, lengths and readable replies.
 
     `thought_format` and `thought_prompt` prompt a learner that was not trained to think. `readable`: the first reply
