@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from sparring.common.ranking import bradley_terry
@@ -93,6 +95,16 @@ def test_arena_hard_counts_wins_by_far_three_times_as_its_bradley_terry_model_do
     assert summary["arena_hard"] == pytest.approx(1 / (1 + 2.718281828459045 ** (theirs - ours)))
     assert summary["arena_hard_low"] <= summary["arena_hard"] <= summary["arena_hard_high"]
     assert not protocol.summarize([protocol._measures(matches[2], 5, 5)])
+
+
+def test_the_summary_is_length_controlled_and_knows_difficulties():
+    easy, hard = (judged("[[A]]", "[[A]]", ours="x" * n, theirs="y" * 20).measures for n in (10, 30))
+    even = WinRate(Nobody()).summarize([easy, hard])
+    assert even == {"length_controlled": pytest.approx(0.5)}  # all contradictions: half a win at any length
+    found = measure(
+        WinRate(Nobody()), participant("a"), participant("a"), problem=replace(OPEN, data={"difficulty": 2})
+    )
+    assert found.measures["difficulty"] == 2.0
 
 
 def test_a_recipe_names_two_learners_and_a_judge():

@@ -19,6 +19,7 @@ from typing import Annotated, Any, ClassVar
 from annotated_types import Interval
 
 from sparring.common.errors import Failure
+from sparring.common.length_control import fit
 from sparring.common.statistics import ratio
 from sparring.core.match import Game, Match, play_match, response_of
 from sparring.core.partner import Judge
@@ -35,7 +36,8 @@ class WinRate(EvaluationProtocol):
     """The share of the first learner's wins against the second, by a judge in both orders.
 
     `win_rate_length_matched` counts only pairs whose lengths differ by at most `length_margin` of the longer response.
-    Lengths are characters. A learner without an answer loses to one with an answer.
+    Lengths are characters. A learner without an answer loses to one with an answer. The summary's `length_controlled`
+    uses the instructions' difficulties if the task knows them (`difficulty_column` of instructions).
     """
 
     name: ClassVar[str] = "win_rate"
@@ -54,8 +56,10 @@ class WinRate(EvaluationProtocol):
         ours, theirs = map(response_of, given)
         match = await self._match(problem, ours, theirs, rng)
         failures = (response for response in (ours, theirs) if isinstance(response, Failure))
+        difficulty = problem.data.get("difficulty")
         return Measured(
-            self._measures(match, _length(ours), _length(theirs)),
+            self._measures(match, _length(ours), _length(theirs))
+            | ({} if difficulty is None else {"difficulty": float(difficulty)}),
             ours.text if isinstance(ours, Answer) else "",
             tuple(one.chat for one in given),
             (*failures, *match.failures),
@@ -81,15 +85,29 @@ class WinRate(EvaluationProtocol):
         return measures
 
     def summarize(self, measures: Sequence[Measures]) -> Mapping[str, Any]:
-        """Return Arena-Hard's score, if the judge can say that an answer wins by far."""
-        rows = [row for row in measures if "won_by_far" in row]
-        if not any(row["won_by_far"] or row["lost_by_far"] for row in rows):
-            return {}
-        extra = _BY_FAR - 1
-        won = [row[self.primary] + extra * row["won_by_far"] for row in rows]
-        counted = [1 + extra * (row["won_by_far"] + row["lost_by_far"]) for row in rows]
-        score = ratio(won, counted)
-        return {"arena_hard": score.value, "arena_hard_low": score.low, "arena_hard_high": score.high}
+        """Return the length-controlled win rate, and Arena-Hard's score if the judge says who wins by far."""
+        return {**_length_controlled(measures), **_arena_hard(measures)}
+
+
+def _length_controlled(measures: Sequence[Measures]) -> dict[str, float]:
+    rows = [row for row in measures if {"win_rate", "characters", "characters_baseline"} <= row.keys()]
+    if len(rows) < 2:
+        return {}
+    difficulties = [row.get("difficulty", 0.0) for row in rows]
+    differences = [row["characters_baseline"] - row["characters"] for row in rows]
+    model = fit([row["win_rate"] for row in rows], differences, difficulties)
+    return {"length_controlled": model.win_rate(difficulties)}
+
+
+def _arena_hard(measures: Sequence[Measures]) -> dict[str, float]:
+    rows = [row for row in measures if "won_by_far" in row]
+    if not any(row["won_by_far"] or row["lost_by_far"] for row in rows):
+        return {}
+    extra = _BY_FAR - 1
+    won = [row["win_rate"] + extra * row["won_by_far"] for row in rows]
+    counted = [1 + extra * (row["won_by_far"] + row["lost_by_far"]) for row in rows]
+    score = ratio(won, counted)
+    return {"arena_hard": score.value, "arena_hard_low": score.low, "arena_hard_high": score.high}
 
 
 def _length(response: Response) -> int:
