@@ -74,6 +74,12 @@ def test_a_difficulty_is_a_number_of_the_row(instructions):
             instructions({"instruction": "Write.", "d": wrong}, difficulty_column="d").problems("train")
 
 
+def test_a_row_may_name_its_category_and_its_name_elsewhere(instructions):
+    task = instructions({"prompt": "Write.", "kind": "poems", "uid": "a7"}, category_column="kind", uid_column="uid")
+    [problem] = task.problems("train")
+    assert (problem.bin, problem.data) == ("poems", {"uid": "a7"})
+
+
 def test_a_prompt_column_will_do(instructions):
     assert instructions({"prompt": "Write."}).problems("train")[0].chat.text == "Write."
 

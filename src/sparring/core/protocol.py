@@ -184,6 +184,10 @@ class EvaluationProtocol(Protocol):
         """Return the measures of a problem without an answer."""
         return {self.primary: False}
 
+    def exports(self, learner: str, responses: Sequence[tuple[Problem, str]]) -> Mapping[str, str]:
+        """Return files that other tools read, by path, made from the first learner's responses; most have none."""
+        return {}
+
     def summarize(self, measures: Sequence[Measures]) -> Mapping[str, Any]:
         """Return figures that are no means of the problems' measures (plain data); most protocols have none."""
         return {}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from sparring.common.errors import Failure
+from sparring.core.exports import for_other_tools
 from sparring.core.match import response_of
 from sparring.core.partner import Judge
 from sparring.core.protocol import EvaluationProtocol, Measured, Participant
@@ -44,6 +45,10 @@ class JudgeScore(EvaluationProtocol):
         if isinstance(response, Failure):
             return Measured(measures, "", (given.chat,), (response, *scores.failures))
         return Measured(measures | {"characters": len(answer.text)}, answer.text, (given.chat,), scores.failures)
+
+    def exports(self, learner: str, responses: Sequence[tuple[Problem, str]]) -> Mapping[str, str]:
+        """Return the responses as AlpacaEval and Arena-Hard read them."""
+        return for_other_tools(learner, responses)
 
 
 NO_RESPONSE = NONE.split("(no response)").answer

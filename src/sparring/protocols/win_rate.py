@@ -21,6 +21,7 @@ from annotated_types import Interval
 from sparring.common.errors import Failure
 from sparring.common.length_control import fit
 from sparring.common.statistics import ratio
+from sparring.core.exports import for_other_tools
 from sparring.core.match import Game, Match, play_match, response_of
 from sparring.core.partner import Judge
 from sparring.core.protocol import EvaluationProtocol, Measured, Measures, Participant
@@ -83,6 +84,10 @@ class WinRate(EvaluationProtocol):
             measures["won_by_far"] = sum(game.by_far and game.points == 1 for game in match.games) / 2
             measures["lost_by_far"] = sum(game.by_far and game.points == 0 for game in match.games) / 2
         return measures
+
+    def exports(self, learner: str, responses: Sequence[tuple[Problem, str]]) -> Mapping[str, str]:
+        """Return the responses as AlpacaEval and Arena-Hard read them."""
+        return for_other_tools(learner, responses)
 
     def summarize(self, measures: Sequence[Measures]) -> Mapping[str, Any]:
         """Return the length-controlled win rate, and Arena-Hard's score if the judge says who wins by far."""
