@@ -152,6 +152,9 @@ def test_a_lost_file_of_the_start_is_named(speaks, tmp_path, monkeypatch):
 def test_without_gold_answers_and_without_a_judge_nothing_is_measured(tmp_path):
     table = recipe("tiny", "http://localhost:1/v1", tmp_path).table()
     assert protocol_of(Recipe.of(table)).name == "win_rate"
+    first = table["phase"][0]
+    later = {**first, "judge": {**first["judge"], "mode": "pointwise"}}
+    assert protocol_of(Recipe.of({**table, "phase": [first, later]})).name == "judge_score"  # the last phase's judge
     table["task"] = {"kind": "multistep_arithmetic", "train": 20, "development": 2, "test": 2}
     assert protocol_of(Recipe.of(table)).name == "solo"
 
