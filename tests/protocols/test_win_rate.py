@@ -101,6 +101,15 @@ def test_the_summary_is_length_controlled_and_knows_difficulties():
     easy, hard = (judged("[[A]]", "[[A]]", ours="x" * n, theirs="y" * 20).measures for n in (10, 30))
     even = WinRate(Nobody()).summarize([easy, hard])
     assert even == {"length_controlled": pytest.approx(0.5)}  # all contradictions: half a win at any length
+    rows = [
+        {"win_rate": float(n % 3 == 0), "characters": 10 * n, "characters_baseline": 90, "difficulty": float(n % 3)}
+        for n in range(20)
+    ]
+    known = WinRate(Nobody()).summarize(rows)["length_controlled"]
+    without = [{name: row[name] for name in row if name != "difficulty"} for row in rows]
+    unknown = WinRate(Nobody()).summarize(without)["length_controlled"]
+    assert abs(known - 7 / 20) < 0.03  # difficulty explains every win
+    assert abs(known - unknown) > 1e-3
     found = measure(
         WinRate(Nobody()), participant("a"), participant("a"), problem=replace(OPEN, data={"difficulty": 2})
     )

@@ -6,12 +6,12 @@ import asyncio
 import random
 from dataclasses import dataclass
 from statistics import fmean
-from typing import NamedTuple, TypeGuard
+from typing import NamedTuple
 
 from sparring.common.errors import ConversationError, Failure, Unreadable
 from sparring.core.chat import LEARNER
 from sparring.core.method import Answered
-from sparring.core.partner import JUDGE, Compares, Judge, Verdict
+from sparring.core.partner import JUDGE, Compares, Judge, Verdict, preferred
 from sparring.core.protocol import NoAnswer
 from sparring.core.task import Problem
 from sparring.parsing.thought import NONE, Answer
@@ -57,7 +57,7 @@ def response_of(given: Answered | NoAnswer) -> Answer | Failure:
         return Failure.of(error, LEARNER)
 
 
-def compares(judge: Judge) -> TypeGuard[Compares]:
+def is_pairwise(judge: Judge) -> bool:
     """Tell whether `judge` gives verdicts on pairs, and not only scores."""
     return isinstance(judge, Compares) and judge.mode == "pairwise"
 
@@ -66,7 +66,7 @@ async def play_match(judge: Judge, problem: Problem, one: Answer, other: Answer,
     """Let `judge` decide between two answers. Equal answers tie without a call."""
     if one == other:
         return Match((Game(0.5), Game(0.5)))
-    if compares(judge):
+    if isinstance(judge, Compares) and judge.mode == "pairwise":
         return await _both_orders(judge, problem, one, other, rng)
     scores = await judge.score(problem, (one, other), rng)
     ours, theirs = scores.values
@@ -84,7 +84,7 @@ async def _both_orders(judge: Compares, problem: Problem, one: Answer, other: An
         if isinstance(verdict, Failure):
             failures.append(verdict)
         else:
-            points = 0.5 if verdict == "tie" else float(verdict.startswith(wins))
+            points = 0.5 if verdict == "tie" else float(preferred(verdict) == wins)
             games.append(Game(points, verdict.endswith("by far")))
     return Match(tuple(games), tuple(failures))
 

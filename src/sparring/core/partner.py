@@ -96,6 +96,11 @@ class Compares(Protocol):
         ...
 
 
+def preferred(verdict: Verdict) -> str:
+    """Return "first", "second" or "tie", by far or not."""
+    return verdict.removesuffix(" by far")
+
+
 _NUMBER = re.compile(r"[+-]?(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:e[+-]?[0-9]++)?", re.IGNORECASE)
 
 
@@ -163,8 +168,8 @@ class _Games:
         )
         self._failures += _failures(verdicts)
         for (first, second), verdict in zip(order, verdicts, strict=True):
-            if isinstance(verdict, str) and verdict != "tie":
-                winner, loser = (first, second) if verdict.startswith("first") else (second, first)
+            if isinstance(verdict, str) and (side := preferred(verdict)) != "tie":
+                winner, loser = (first, second) if side == "first" else (second, first)
                 self._wins[winner][loser] += 1
 
     def share(self, player: int) -> float:

@@ -92,11 +92,6 @@ class ModelJudge:
 
         return await one_by_one(score, answers)
 
-    async def compare(self, problem: Problem, first: Answer, second: Answer, rng: random.Random) -> Verdict:
-        """Return the verdict on one pair in one order; `mode` must be "pairwise"."""
-        prompt = fill(self.prompt or PAIRWISE, question=_question(problem), a=first.text, b=second.text)
-        return await ask(self.speaker, prompt, self.verdict, self._sampling)
-
     async def _score_pairs(self, problem: Problem, answers: Sequence[Answer], rng: random.Random) -> Scores:
         async def compare(first: Answer, second: Answer) -> Verdict:
             return await self.compare(problem, first, second, rng)
@@ -106,7 +101,7 @@ class ModelJudge:
         return await by_pairs(compare, answers, self.prior)
 
     async def compare(self, problem: Problem, first: Answer, second: Answer, rng: random.Random) -> Verdict:
-        """Return the speaker's verdict on two answers in this order."""
+        """Return the verdict on one pair in one order; `mode` must be "pairwise"."""
         words = {"question": _question(problem), "a": first.text, "b": second.text}
         if self.preset is not None:
             preset = PRESETS[self.preset]

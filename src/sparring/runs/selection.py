@@ -22,7 +22,7 @@ from sparring.config.factory import for_use, name_of, role_fields
 from sparring.config.recipe import Recipe
 from sparring.core.chat import LEARNER
 from sparring.core.evaluation import Evaluation, Outcome, in_words, measure_problems, score
-from sparring.core.match import compares
+from sparring.core.match import is_pairwise
 from sparring.core.method import Method
 from sparring.core.partner import Judge
 from sparring.core.protocol import Answers, EvaluationProtocol, Participant, SingleReply
@@ -36,7 +36,7 @@ from sparring.protocols.win_rate import WinRate
 from sparring.runs.display import Display
 from sparring.runs.metrics import Key, Metrics
 from sparring.runs.recording import on_ledger
-from sparring.runs.start import START, read_start
+from sparring.runs.start import START_FILE, read_start
 from sparring.training import checkpoint
 from sparring.training.checkpoint import Origin, Usage
 from sparring.training.learner import Learner
@@ -79,7 +79,7 @@ def protocol_of(recipe: Recipe) -> EvaluationProtocol | None:
     judge = next((getattr(method, name) for method, name, kind in fields if kind is Judge), None)
     if judge is None:
         return None
-    return WinRate(judge) if compares(judge) else JudgeScore(judge)
+    return WinRate(judge) if is_pairwise(judge) else JudgeScore(judge)
 
 
 class Selection:
@@ -90,7 +90,7 @@ class Selection:
         self.metrics, self.display = metrics, display
         self.best = folder / "checkpoints" / "best"
         self.protocol = protocol_of(recipe)
-        self.start = folder / START
+        self.start = folder / START_FILE
 
     async def begin(self) -> None:
         """Keep the responses of the run's start, if later ones are compared with them."""

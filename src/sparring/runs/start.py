@@ -17,7 +17,7 @@ from sparring.core.speaker import Speaker
 from sparring.parsing.steps import StepFormat
 from sparring.training.checkpoint import START_OVER
 
-START = "start.json"
+START_FILE = "start.json"
 
 
 def read_start(path: Path, problems: Collection[str]) -> dict[str, StartResponse]:
