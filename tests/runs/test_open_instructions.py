@@ -14,8 +14,10 @@ from sparring.common.errors import ConfigError, Failure, RunStopped
 from sparring.config.recipe import Recipe
 from sparring.core.evaluation import Evaluation, Outcome, score
 from sparring.ledger import entries
+from sparring.runs.bundle import bundle
 from sparring.runs.display import Display
 from sparring.runs.estimate import estimate
+from sparring.runs.replay import replay
 from sparring.runs.run import train
 from sparring.runs.selection import check_judge, protocol_of
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
@@ -128,6 +130,17 @@ def test_later_responses_are_compared_with_those_of_the_start(speaks, tmp_path, 
     assert {outcome["problem"]: outcome["response"] for outcome in found["outcomes"]}.items() <= start.items()
     assert found["measures"]["tie"]["value"] == 1.0  # nothing was learnt: the same responses, and no verdict is paid
     assert {entry["phase"] for entry in entries(tmp_path / "run" / "ledger.sqlite")} == {"1-response_preference"}
+
+
+def test_a_replay_measures_the_same_without_a_judge(speaks, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    with judge(prefer_longer) as (url, _):
+        train(recipe(speaks, url, tmp_path), tmp_path / "run", display=QUIET)
+    packed, _ = bundle(tmp_path / "run", tmp_path / "run.tar.gz")
+    done = replay(packed, tmp_path / "again", display=QUIET)
+    found, again = (json.loads((tmp_path / run / "evaluation.json").read_text()) for run in ("run", "again"))
+    assert found == again
+    assert done.same
 
 
 def test_a_judge_that_fails_too_often_stops_the_run():
