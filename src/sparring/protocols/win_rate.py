@@ -37,8 +37,9 @@ class WinRate(EvaluationProtocol):
     """The share of the first learner's wins against the second, by a judge in both orders.
 
     `win_rate_length_matched` counts only pairs whose lengths differ by at most `length_margin` of the longer response.
-    Lengths are characters. A learner without an answer loses to one with an answer. The summary's `length_controlled`
-    uses the instructions' difficulties if the task knows them (`difficulty_column` of instructions).
+    Lengths are characters. A learner without an answer loses to one with an answer; if neither gives one, nothing is
+    compared. The summary's `length_controlled` uses the instructions' difficulties if the task knows them
+    (`difficulty_column` of instructions).
     """
 
     name: ClassVar[str] = "win_rate"
@@ -69,8 +70,10 @@ class WinRate(EvaluationProtocol):
     async def _match(self, problem: Problem, ours: Response, theirs: Response, rng: random.Random) -> Match:
         if isinstance(ours, Answer) and isinstance(theirs, Answer):
             return await play_match(self.judge, problem, ours, theirs, rng)
-        points = (1 + isinstance(ours, Answer) - isinstance(theirs, Answer)) / 2
-        return Match((Game(points), Game(points)))
+        if isinstance(ours, Failure) and isinstance(theirs, Failure):
+            return Match(())
+        won = Game(float(isinstance(ours, Answer)))
+        return Match((won, won))
 
     def _measures(self, match: Match, ours: int, theirs: int) -> dict[str, bool | float]:
         measures: dict[str, bool | float] = {}
