@@ -35,7 +35,7 @@ class JudgeScore(EvaluationProtocol):
     ) -> Measured:
         """Ask once; the judge scores the response."""
         [learner] = learners
-        given = await learner.attempt(problem.chat)
+        given = await learner.try_answer(problem.chat)
         response = response_of(given)
         answer = NO_RESPONSE if isinstance(response, Failure) else response
         scores = await self.judge.score(problem, (answer,), rng)

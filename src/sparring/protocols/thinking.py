@@ -56,9 +56,9 @@ class ThoughtComparison(EvaluationProtocol):
         thinker, plain = self._thinker(learner), learner.plain(self.max_tokens)
         speaker = _Counting(learner.speaker)
         with_thought, without, answer_only = given = await asyncio.gather(
-            replace(thinker, speaker=speaker).attempt(problem.chat),
-            plain.attempt(problem.chat),
-            plain.attempt(self._answer_only(problem.chat)),
+            replace(thinker, speaker=speaker).try_answer(problem.chat),
+            plain.try_answer(problem.chat),
+            plain.try_answer(self._answer_only(problem.chat)),
         )
         measures: dict[str, bool | float] = {self.primary: isinstance(with_thought, Answered) and speaker.replies == 1}
         for name, one in (("thinking", with_thought), ("plain", without), ("answer_only", answer_only)):

@@ -54,7 +54,7 @@ class WinRate(EvaluationProtocol):
         self, problem: Problem, task: Task, learners: Sequence[Participant], rng: random.Random
     ) -> Measured:
         """Ask both learners, then the judge."""
-        given = await asyncio.gather(*(learner.attempt(problem.chat) for learner in learners))
+        given = await asyncio.gather(*(learner.try_answer(problem.chat) for learner in learners))
         ours, theirs = map(response_of, given)
         match = await self._match(problem, ours, theirs, rng)
         failures = (response for response in (ours, theirs) if isinstance(response, Failure))
