@@ -12,7 +12,7 @@ from sparring.config.recipe import Recipe, load_table, shipped_recipes
 from sparring.runs.demo import ARMS
 from sparring.runs.problem_order import ProblemOrder
 
-NAMES = ["curriculum", "response_preference", "saie", "sft", "thought_preference", "tripost"]
+NAMES = ["curriculum", "lmsi", "response_preference", "saie", "sft", "thought_preference", "tripost"]
 
 
 @pytest.fixture(params=list(shipped_recipes()))
@@ -20,7 +20,7 @@ def name(request) -> str:
     return request.param
 
 
-def test_there_are_six_recipes_one_for_each_method_and_a_curriculum():
+def test_there_are_seven_recipes_one_for_each_method_and_a_curriculum():
     assert list(shipped_recipes()) == NAMES
     assert set(METHODS) | {"curriculum"} == set(NAMES)
     assert set(ARMS) <= set(NAMES)
@@ -64,4 +64,4 @@ def test_its_rounds_can_be_asked(name):
     order = ProblemOrder(recipe)
     for number, phase in enumerate(recipe.phases):
         for round_ in {0, phase.rounds - 1}:
-            assert len(order.round(phase, number, round_)) == order.count(phase)
+            assert len(order.round(phase, order.total(number), round_)) == order.count(phase)

@@ -28,6 +28,7 @@ from sparring.config.factory import (
     make_partner,
     make_task,
     name_of,
+    optional_roles,
     partner_table,
     role_fields,
 )
@@ -302,7 +303,9 @@ def _phase(table: TomlTable, number: int, task: Task, trainer: TrainerSettings) 
         raise ConfigError(f"in {where}: the key method is missing; choose from {', '.join(METHODS)}")
     name = table["method"]
     where = f"{where} ({name})"
-    roles = {role: _role(role, kind, table, task, where) for role, kind in role_fields(METHODS[name]).items()}
+    kinds, optional = role_fields(METHODS[name]), optional_roles(METHODS[name])
+    filled = [role for role in kinds if role in table or role not in optional]
+    roles = dict.fromkeys(kinds) | {role: _role(role, kinds[role], table, task, where) for role in filled}
     settings = {key: setting for key, setting in table.items() if key not in (*_PHASE_KEYS, *roles)}
     method = make_method(name, settings, roles, where, _PHASE_KEYS)
     check_needs(method, task, where)
@@ -338,11 +341,11 @@ def _role(role: str, kind: Any, table: TomlTable, task: Task, where: str) -> Any
 def _phase_table(phase: Phase) -> dict[str, Any]:
     """Return a phase as a table with every key set."""
     method = phase.method
-    roles = role_fields(type(method))
+    roles = [role for role in role_fields(type(method)) if getattr(method, role) is not None]
     return {
         "method": name_of(method),
         **plain(phase, without=("method", "trainer")),
-        **plain(method, without=tuple(roles)),
+        **plain(method, without=tuple(role_fields(type(method)))),
         **{role: partner_table(getattr(method, role)) for role in roles},
         "trainer": plain(phase.trainer),
     }

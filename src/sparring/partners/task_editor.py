@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-import re
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Protocol
 
 from annotated_types import Interval
 
+from sparring.core.slips import slips
 from sparring.core.task import Offer, Problem, Solves, Task
 from sparring.parsing.steps import Fault
 
@@ -37,13 +37,5 @@ class TaskEditor:
     def _with_slip(self, problem: Problem, solution: str, rng: random.Random) -> str:
         """Replace one character of the last step of `solution` so that the answer is wrong."""
         last_step = self.task.layout.split(solution)[-1].text
-        start = solution.rindex(last_step)
-        indices = [start + match.start() for match in re.finditer(r"\d", last_step)]
-        alphabet = "0123456789"
-        if not indices:
-            indices = [start + match.start() for match in re.finditer(r"[a-z]", last_step)]
-            alphabet = "abcdefghijklmnopqrstuvwxyz"
-        slips = [(index, character) for index in indices for character in alphabet if character != solution[index]]
-        rng.shuffle(slips)
-        changed = (solution[:index] + character + solution[index + 1 :] for index, character in slips)
+        changed = slips(solution, solution.rindex(last_step), len(last_step), rng)
         return next((text for text in changed if not self.task.is_right(problem, text)), solution)

@@ -139,7 +139,7 @@ class Round:
             self.phase.method,
             self.recipe.task,
             problems,
-            lambda problem: self.learner.speaker(*scope, problem.id, journal=journal, logprobs=keep_logprobs),
+            lambda name: self.learner.speaker(*name, journal=journal, logprobs=keep_logprobs),
             scope,
             at_once=self.recipe.run.at_once,
             serving=Serving(f"{self.number + 1}-{name_of(self.phase.method)}", self.round_ + 1),
