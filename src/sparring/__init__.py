@@ -43,8 +43,8 @@ if TYPE_CHECKING:  # for type checkers and editors; `_MODULES` says the same to 
     from sparring.core.method import answered as answered
     from sparring.core.objective import DPO as DPO
     from sparring.core.objective import Likelihood as Likelihood
-    from sparring.core.partner import Critic as Critic
     from sparring.core.partner import Author as Author
+    from sparring.core.partner import Critic as Critic
     from sparring.core.partner import Discussant as Discussant
     from sparring.core.partner import Editor as Editor
     from sparring.core.partner import Judge as Judge
