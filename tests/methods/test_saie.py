@@ -157,9 +157,7 @@ def shuffled(problems, arithmetic, script, seed=0, **changes):
 
 @given(counts=st.lists(st.integers(1, 3), max_size=6), seed=st.integers(0, 99))
 @settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_shuffled_remarks_are_all_used_once_and_no_problem_keeps_one_of_its_own(
-    counts, seed, problem, arithmetic, script
-):
+def test_shuffled_remarks_are_used_once_and_no_problem_keeps_its_own(counts, seed, problem, arithmetic, script):
     problems = [replace(problem, id=f"p{n}") for n, count in enumerate(counts) for _ in range(count)]
     pairs = shuffled(problems, arithmetic, script, seed)
     assert all(own != other for own, other in pairs)

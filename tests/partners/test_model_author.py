@@ -47,5 +47,5 @@ def test_it_samples_at_1_and_an_empty_reply_is_asked_for_once_more():
 
 def test_a_prompt_of_ones_own_has_blanks_of_its_own():
     assert attempt("1", prompt="Solve {question}")[1] == f"Solve {PROBLEM.chat.text}"
-    with pytest.raises(ConfigError, match="unknown placeholder {gold}"):
+    with pytest.raises(ConfigError, match=r"unknown placeholder {gold}"):
         ModelAuthor(Scripted(("1",)), TASK, prompt="It is {gold}.")

@@ -54,9 +54,8 @@ def test_both_sides_of_a_pair_count(tmp_path):
     path = tmp_path / "run/rounds/2-response_preference/0001/experience.jsonl"
     sides = [pair[side] for pair in map(json.loads, path.read_text().splitlines()) for side in ("chosen", "rejected")]
     assert sides
-    expected = sum(len(part["ids"]) for side in sides for part in side["parts"]) + sum(
-        not side.get("open") for side in sides
-    )
+    stops = sum(not side.get("open") for side in sides)
+    expected = stops + sum(len(part["ids"]) for side in sides for part in side["parts"])
     assert lines(tmp_path / "run", "round", 2)[-1]["gradient_tokens"] == expected
 
 

@@ -29,7 +29,8 @@ class ProblemOrder:
         self._endless: Iterator[Problem] | None = None
         if recipe.problems == "fresh" and isinstance(recipe.task, Endless):
             self._endless = recipe.task.endless()
-            self._generate(self.total())  # now, so that a range with too few is reported before anything else
+            if not any(phase.has_budget for phase in recipe.phases):
+                self._generate(self.total())  # now, so that a range with too few is reported before anything else
 
     def count(self, phase: Phase) -> int:
         """Return the number of problems in a round of `phase`."""
