@@ -184,19 +184,25 @@ def _failures(results: Collection[object]) -> tuple[Failure, ...]:
 
 
 async def ask(
-    speaker: Speaker, prompt: str, read: Callable[[str], Read], sampling: Sampling, system: str | None = None
+    speaker: Speaker,
+    prompt: str,
+    read: Callable[[str], Read],
+    sampling: Sampling,
+    system: str | None = None,
+    *,
+    sample: int = 0,
 ) -> Read:
-    """Send `prompt` to `speaker` and return its reply parsed by `read`.
+    """Send `prompt` to `speaker` and return its reply number `sample` parsed by `read`.
 
     If the reply is Unreadable or CutOff, ask once more and give the reason; a second such reply raises.
     """
     chat = question(prompt, system)
-    reply = await speaker.reply(chat, sampling)
+    reply = await speaker.reply(chat, sampling, sample)
     try:
         return read(reply.require_complete().text)
     except (Unreadable, CutOff) as error:
         retry = chat.say(PARTNER, reply.text).say(USER, fill(RETRY_PROMPT, reason=str(error)))
-        return read((await speaker.reply(retry, sampling)).require_complete().text)
+        return read((await speaker.reply(retry, sampling, sample)).require_complete().text)
 
 
 RETRY_PROMPT = "That reply cannot be used: {reason}. Please reply once more, in exactly the form asked for."

@@ -38,13 +38,14 @@ class ModelAuthor:
         check_placeholders(self.prompt or "", ("question", "examples"))
 
     async def attempt(self, problem: Problem, rng: random.Random) -> str:
-        """Return the speaker's answer."""
+        """Return the speaker's answer, another one at each visit of the problem."""
         prompt = fill(
             self.prompt or AUTHOR_PROMPT,
             question=conversation(problem.chat, "student"),
             examples="".join(self._example(other) for other in self._others(problem, rng)),
         )
-        return await ask(self.speaker, prompt, _attempt, Sampling(self.temperature, max_tokens=self.max_tokens))
+        sampling = Sampling(self.temperature, max_tokens=self.max_tokens)
+        return await ask(self.speaker, prompt, _attempt, sampling, sample=problem.visit)
 
     def _others(self, problem: Problem, rng: random.Random) -> list[Problem]:
         """Draw the problems of the examples."""
