@@ -12,7 +12,9 @@ from sparring.config.recipe import Recipe, load_table, shipped_recipes
 from sparring.runs.demo import ARMS
 from sparring.runs.problem_order import ProblemOrder
 
-NAMES = ["curriculum", "flan_t5", "response_preference", "saie", "sft", "thought_preference", "tripost"]
+NAMES = [
+    "curriculum", "flan_t5", "lmsi", "response_preference", "saie", "sft", "thought_preference", "tripost"
+]  # fmt: skip
 
 
 @pytest.fixture(params=list(shipped_recipes()))
@@ -64,4 +66,4 @@ def test_its_rounds_can_be_asked(name):
     order = ProblemOrder(recipe)
     for number, phase in enumerate(recipe.phases):
         for round_ in {0, phase.rounds - 1}:
-            assert len(order.round(phase, number, round_)) == order.count(phase)
+            assert len(order.round(phase, order.total(number), round_)) == order.count(phase)

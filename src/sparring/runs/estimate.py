@@ -91,13 +91,15 @@ def estimate(recipe: Recipe, episodes: int = 8) -> Estimate:
     notes: list[str] = []
     for number in with_calls:
         phase = recipe.phases[number]
-        problems = order.round(phase, number, 0)[:episodes]
+        problems = order.round(phase, order.total(number), 0)[:episodes]
         simulated = run_sync(dry_run(phase.method, recipe.task, problems, learner))
         name = f"{number + 1}-{name_of(phase.method)}"
         count = order.count(phase) + len(order.consulted(phase, number, 0))
-        phase_rows = _rows(name, simulated, phase.rounds, count, usual)
+        phase_rows = _rows(name, simulated, phase.rounds or 1, count, usual)
         rows += (row._replace(price=recipe.budget.prices.get(row.model)) for row in phase_rows)
         notes += _notes(name, simulated, phase.method)
+        if phase.rounds is None:
+            notes.append(f"{name}: a budget ends the phase, so its number of rounds is unknown; one round is counted")
     rows += _evaluations(recipe, rows, order)
     return Estimate(tuple(rows), (*notes, *_unpriced(rows, recipe), *caps(rows, recipe)))
 
@@ -183,10 +185,13 @@ def _unpriced(rows: list[EstimateRow], recipe: Recipe) -> Iterator[str]:
 
 def caps(rows: list[EstimateRow], recipe: Recipe) -> Iterator[str]:
     """Yield for each cap of the budget where the run would reach it at the highest cost."""
+    has_all_rounds = all(phase.rounds for phase in recipe.phases if recordable_partners(phase.method))
     for scope in ("run", "round"):
         for unit in ("calls", "tokens", "money"):
             cap = getattr(getattr(recipe.budget, scope), unit)
-            if cap is not None and unit == "money" and any(row.unpriced for row in rows):
+            if cap is not None and scope == "run" and not has_all_rounds:
+                yield f"budget.run.{unit} = {cap:,}: the number of rounds is unknown, and so whether this is enough"
+            elif cap is not None and unit == "money" and any(row.unpriced for row in rows):
                 yield f"budget.{scope}.money = {cap:,}: prices are missing, so it is unknown whether this is enough"
             elif cap is not None:
                 yield _reached(rows, f"budget.{scope}.{unit}", unit, cap, cumulative=scope == "run")
