@@ -49,8 +49,11 @@ def test_a_learner_that_was_never_trained_to_think_is_prompted_to():
 def test_a_learner_thinks_as_it_was_trained_to(trained):
     learner = participant("<think>ten</think>15", "15", "15", answers=trained)
     found = measure(ThoughtComparison(thought_format="generic"), learner)
-    assert heard(learner) == [THINK.prompt + QUESTION, QUESTION, ONLY]
+    assert heard(learner) == [THINK.prompt + QUESTION, "<think></think>", ONLY]
     assert found.measures["thought_characters"] == 3
+    with_thought, without, _ = texts(found.transcripts)
+    assert with_thought[-1] == (LEARNER, "<think>ten</think>15")
+    assert without == [("user", THINK.prompt + QUESTION), (LEARNER, "<think></think>15")]
 
 
 def test_a_reply_that_cannot_be_read_is_counted_even_if_the_next_one_can():

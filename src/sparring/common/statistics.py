@@ -35,6 +35,23 @@ def mean_of(values: Sequence[float]) -> Mean:
     return Mean(math.fsum(values) / len(values), *bootstrap(values), len(values))
 
 
+def mean_over_groups(groups: Sequence[Sequence[float]]) -> Mean:
+    """Return the mean of the groups' means. Groups are seeds, for example, and need not have the same size.
+
+    Its bootstrap interval resamples groups, and values within each. One group is treated as `mean_of` does.
+    """
+    if len(groups) == 1:
+        return mean_of(groups[0])
+    rng, arrays = np.random.default_rng(0), [np.asarray(group, dtype=np.float64) for group in groups]
+    means = []
+    for _ in range(RESAMPLES):
+        drawn = [arrays[index] for index in rng.integers(len(arrays), size=len(arrays))]
+        means.append(np.mean([group[rng.integers(len(group), size=len(group))].mean() for group in drawn]))
+    low, high = np.quantile(means, (0.025, 0.975))
+    value = float(np.mean([group.mean() for group in arrays]))
+    return Mean(value, float(low), float(high), sum(map(len, groups)))
+
+
 def wilson(right: float, total: int, z: float = 1.959963984540054) -> tuple[float, float]:
     """Return the 95 % interval of a proportion (Wilson 1927); (0, 1) if `total` is 0."""
     if total == 0:

@@ -1,8 +1,9 @@
 """With and without a thought: what it costs in length, how often it cannot be read, and what it does to accuracy.
 
-The learner answers three times: as it was trained to think (or prompted to, if it never was), from the question alone,
-and with the final answer only. "Thinking LLMs" (arXiv 2410.10630) saw the last one collapse on GSM8K while free-form
-answers held. The prompt that asks for the answer only is ours.
+The learner answers three times: as it was trained to think (or prompted to, if it never was), without a thought, and
+with the final answer only. Without a thought means the question alone. A learner that was trained to think may think
+unasked, so it gets an empty thought instead and continues after it. "Thinking LLMs" (arXiv 2410.10630) saw the
+answer-only accuracy collapse on GSM8K while free-form answers held. The prompt that asks for the answer only is ours.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Gt
 
-from sparring.core.chat import LEARNER, Chat, message
+from sparring.core.chat import LEARNER, Chat, Part, message
 from sparring.core.method import Answered
 from sparring.core.prompt import ask_for_thought, check_placeholders, fill
 from sparring.core.protocol import EvaluationProtocol, Measured, NoAnswer, Participant
-from sparring.core.speaker import Reply, Sampling, Speaker
+from sparring.core.speaker import Reply, Sampling, Speaker, prefill
 from sparring.core.task import Offer, Problem, Task
 from sparring.parsing.steps import StepFormat
 from sparring.parsing.thought import ThoughtFormat, thought_format
@@ -55,9 +56,10 @@ class ThoughtComparison(EvaluationProtocol):
         [learner] = learners
         thinker, plain = self._thinker(learner), learner.plain(self.max_tokens)
         speaker = _Counting(learner.speaker)
+        without_thought = replace(learner, speaker=_EmptyThought(learner.speaker, learner.form))
         with_thought, without, answer_only = given = await asyncio.gather(
             replace(thinker, speaker=speaker).try_answer(problem.chat),
-            plain.try_answer(problem.chat),
+            (without_thought if learner.form.marker else plain).try_answer(problem.chat),
             plain.try_answer(self._answer_only(problem.chat)),
         )
         measures: dict[str, bool | float] = {self.primary: isinstance(with_thought, Answered) and speaker.replies == 1}
@@ -126,6 +128,19 @@ class _Counting:
     async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
         self.replies += 1
         return await self._speaker.reply(chat, sampling, sample)
+
+
+@dataclass(frozen=True)
+class _EmptyThought:
+    """A speaker whose replies start with an empty thought in `form`."""
+
+    speaker: Speaker
+    form: ThoughtFormat
+
+    async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
+        start = Part(self.form.join("", ""), "protocol")
+        reply = await self.speaker.reply(prefill(chat, LEARNER, [start]), sampling, sample)
+        return replace(reply, parts=(start, *reply.parts))
 
 
 ANSWER_ONLY = """{question}
