@@ -32,11 +32,13 @@ def save_stand_in(folder: Path, opening: str, encodes: bool = False) -> str:
     after[:, words] = 0.0
     after[digits, words] = SURE
     with torch.no_grad():
-        for name, weight in network.named_parameters():
+        for name, weight in network.named_parameters(remove_duplicate=False):
             if name.endswith(("o_proj.weight", "down_proj.weight", ".o.weight", ".wo.weight")):
                 weight.zero_()  # the layer adds nothing
-        network.get_input_embeddings().weight.copy_(torch.eye(SIZE))
-        network.get_output_embeddings().weight.copy_(after / SIZE**0.5)  # the last norm scales unit vectors by that root
+            elif name.endswith(("shared.weight", "embed_tokens.weight")):
+                weight.copy_(torch.eye(SIZE))
+        # The last norm multiplies unit vectors by this root; T5 then divides by it.
+        network.get_output_embeddings().weight.copy_(after if encodes else after / SIZE**0.5)
     network.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
@@ -51,5 +53,6 @@ def _llama() -> PreTrainedModel:
 def _encoder_decoder() -> PreTrainedModel:
     ids = {"pad_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 0}
     shape = {"d_model": SIZE, "d_kv": 8, "d_ff": 8, "num_layers": 1, "num_heads": 4, "dropout_rate": 0.0}
-    own = {"tie_word_embeddings": False, "feed_forward_proj": "gated-gelu"}  # as in Flan-T5
-    return T5ForConditionalGeneration(T5Config(vocab_size=SIZE, **shape, **ids, **own))
+    config = T5Config(vocab_size=SIZE, feed_forward_proj="gated-gelu", **shape, **ids)
+    config.tie_word_embeddings = False  # as an argument it is ignored
+    return T5ForConditionalGeneration(config)
