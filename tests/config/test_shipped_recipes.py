@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ def test_it_runs_from_its_first_phase_to_its_last_and_every_round_teaches(name, 
     worked: dict[str, str] = {}
     with standing(_partner(worked)) as server:
         recipe = Recipe.of(made_small(load_table(name), models, server.url))
+        assert Recipe.of(tomllib.loads(recipe.toml())).table() == recipe.table()
         worked |= {problem.chat.text: problem.rationale or "" for problem in recipe.task.problems("train")}
         train(recipe, tmp_path / "run", display=Display(quiet=True))
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"
@@ -72,6 +74,8 @@ def test_it_runs_from_its_first_phase_to_its_last_and_every_round_teaches(name, 
     rounds = [line for line in lines if line["kind"] == "round"]
     assert len(rounds) == sum(phase.rounds for phase in recipe.phases)
     assert all(line["experience"] > 0 for line in rounds if line["phase"] not in _judged_by_program(recipe)), rounds
+    assert all(line["failed"] == 0.0 for line in rounds), rounds
+    assert all(line["edited_right"] == 1.0 for line in rounds if line["method"] == "tripost"), rounds
     assert _asked(tmp_path / "run" / "ledger.sqlite") == _speaking(recipe)
 
 
