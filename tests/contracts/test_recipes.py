@@ -18,6 +18,15 @@ from sparring.runs.problem_order import ProblemOrder
 TINY = [
     "curriculum", "flan_t5", "lmsi", "response_preference", "saie", "sft", "thought_preference", "tripost"
 ]  # fmt: skip
+ONE_GPU = [
+    "response_preference", "saie_commonsense_qa", "saie_gsm8k", "thought_preference", "thought_preference_pairs",
+    "tripost_logical_deduction", "tripost_multistep_arithmetic",
+]  # fmt: skip
+PAPERS = [
+    "response_preference", "saie_commonsense_qa", "saie_gsm8k", "saie_mmlu", "thought_preference",
+    "thought_preference_self_taught", "tripost_date_understanding", "tripost_logical_deduction",
+    "tripost_multistep_arithmetic", "tripost_word_sorting",
+]  # fmt: skip
 
 
 @pytest.fixture(params=list(shipped_recipes()))
@@ -31,7 +40,8 @@ def tiny(request) -> str:
 
 
 def test_there_is_a_recipe_for_each_method_a_curriculum_and_one_for_an_encoder_decoder():
-    assert list(shipped_recipes()) == TINY
+    at_scale = [*(f"one_gpu/{name}" for name in ONE_GPU), *(f"papers/{name}" for name in PAPERS)]
+    assert list(shipped_recipes()) == [*TINY, *at_scale]
     assert set(METHODS) | {"curriculum", "flan_t5"} == set(TINY)
     assert set(ARMS) <= set(TINY)
 
@@ -42,15 +52,6 @@ def test_it_begins_with_a_comment_that_says_what_it_does_and_how_to_run_it(name)
     assert first.endswith(".")
     assert len(first) <= 120
     assert second.split() == ["#", "sparring", "train", name, "--run", f"runs/{name}"]
-ONE_GPU = [
-    "response_preference", "saie_commonsense_qa", "saie_gsm8k", "thought_preference", "thought_preference_pairs",
-    "tripost_logical_deduction", "tripost_multistep_arithmetic",
-]  # fmt: skip
-PAPERS = [
-    "response_preference", "saie_commonsense_qa", "saie_gsm8k", "saie_mmlu", "thought_preference",
-    "thought_preference_self_taught", "tripost_date_understanding", "tripost_logical_deduction",
-    "tripost_multistep_arithmetic", "tripost_word_sorting",
-]  # fmt: skip
 
 
 def test_it_builds_and_trains_the_method_of_its_name_at_last(tiny):

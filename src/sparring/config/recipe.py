@@ -225,7 +225,7 @@ def load_table(source: str) -> dict[str, Any]:
 
 
 def shipped_recipes() -> dict[str, str]:
-    """Return the text of the recipes in the package, by name: `saie`, then those of its folders: `papers/saie_gsm8k`."""
+    """Return the text of the recipes in the package by name, those in folders last (`papers/saie_gsm8k`)."""
     return dict(_recipes_in(files("sparring") / "recipes"))
 
 
