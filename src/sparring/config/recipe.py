@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -224,10 +225,18 @@ def load_table(source: str) -> dict[str, Any]:
 
 
 def shipped_recipes() -> dict[str, str]:
-    """Return the text of the recipes in the package, by name."""
-    folder = files("sparring") / "recipes"
-    recipes = sorted((item for item in folder.iterdir() if item.name.endswith(".toml")), key=lambda item: item.name)
-    return {item.name.removesuffix(".toml"): item.read_text() for item in recipes}
+    """Return the text of the recipes in the package by name, those in folders last (`papers/saie_gsm8k`)."""
+    return dict(_recipes_in(files("sparring") / "recipes"))
+
+
+def _recipes_in(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield name and text of the recipes in `folder`, then those in the folders in it."""
+    entries = sorted(folder.iterdir(), key=lambda entry: (entry.is_dir(), entry.name))
+    for entry in entries:
+        if entry.is_dir():
+            yield from _recipes_in(entry, f"{prefix}{entry.name}/")
+        elif entry.name.endswith(".toml"):
+            yield prefix + entry.name.removesuffix(".toml"), entry.read_text(encoding="utf-8")
 
 
 _KEY = r"""(?:"[^"]*"|'[^']*'|[^."'=\s]+)"""  # quoted if it contains dots: budget.prices."gpt-4.1"=[2, 8]
