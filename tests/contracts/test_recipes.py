@@ -1,6 +1,6 @@
 """Every shipped recipe is whole: it can be built, told and built again, and begins with what it is for.
 
-Not here: those at scale are built and run by `tests/config/test_shipped_recipes.py`.
+Not here: those at scale are built and run by `tests/runs/test_shipped_recipes.py`.
 """
 
 from __future__ import annotations
