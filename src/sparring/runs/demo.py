@@ -34,7 +34,7 @@ from sparring.runs.run import train
 from sparring.runs.selection import without_progress
 
 ARMS = ("sft", "saie", "tripost", "thought_preference", "response_preference")
-GRADIENT_TOKENS = 400_000  # of each arm after its warm-up
+GRADIENT_TOKENS = 300_000  # of each arm after its warm-up
 PROBLEMS = 300  # of each further measurement
 REFRESH = 1.0  # seconds between two updates of the table
 
@@ -132,7 +132,7 @@ def _run_all(arms: list[Arm], console: Terminal) -> dict[str, float]:
             for arm in arms:
                 if arm.folder.name not in running and warming[arm.warm_up].done():
                     warming[arm.warm_up].result()
-                    running[arm.folder.name] = pool.submit(_run, arm)
+                    running[arm.folder.name] = pool.submit(run_arm, arm)
             unfinished = [future for future in (*warming.values(), *running.values()) if not future.done()]
             wait(unfinished, timeout=REFRESH, return_when=FIRST_COMPLETED)
             changed = [monitor.update() for monitor in monitors.values()]  # a list, so that every monitor updates
@@ -141,8 +141,8 @@ def _run_all(arms: list[Arm], console: Terminal) -> dict[str, float]:
         return {name: future.result() for name, future in running.items()}
 
 
-def _run(arm: Arm) -> float:
-    """Train an arm and measure what its method is for; return the seconds of the training."""
+def run_arm(arm: Arm) -> float:
+    """Train an arm and measure what its method is for; return the seconds of the training. Runs in its own process."""
     seconds = _train(arm.table, arm.folder, arm.warm_up)
     for protocol in FURTHER.get(arm.name, ()):
         settings = [f"evaluation.seed={arm.seed}"]

@@ -89,8 +89,9 @@ def _mean(values: Sequence[float]) -> float:
 
 def _gradient_tokens(folder: Path) -> int:
     """Return the gradient tokens of a run, its warm-up included."""
-    rounds = [row.value for row in json_lines(folder / "metrics.jsonl") if row.value and row.value["kind"] == "round"]
-    return int(rounds[-1]["gradient_tokens"])
+    lines = [row.value for row in json_lines(folder / "metrics.jsonl") if row.value and row.value["kind"] == "round"]
+    of_phases = {line["phase"]: line["gradient_tokens"] for line in lines}  # counted from the start of each phase
+    return sum(of_phases.values())
 
 
 def training_table(arms: Sequence[ArmFigures]) -> Columns:
