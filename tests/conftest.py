@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from sparring.core.chat import LEARNER, Chat, Part
 from sparring.core.speaker import Reply, Sampling
@@ -17,6 +18,8 @@ from tests.hub_rows import load_dataset
 from tests.processes import spare
 
 torch.set_num_threads(1)
+settings.register_profile("sparring", deadline=None)  # the machine may be busy
+settings.load_profile("sparring")
 
 
 @pytest.fixture(autouse=True, scope="session")

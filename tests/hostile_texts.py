@@ -28,6 +28,7 @@ UNITS = [
     "dark blue ",
     "(B) ", "option A ", "B or C ", "A,", "temperature ", "step (1", "step 1 ", "known answer ", "hint ", "Thought 1: ",
     '{"a":', "[1,", "ß", "ﬁ", "İ", "0.0", "0000", "− ", "of the ", "therefore ",
+    "01/02/2003 ", "today is ", "2 days after ", "the clue 1, ", "is the first ", "left of ",
 ]  # fmt: skip
 OPENINGS = [
     'In step (1) the part "', "In step (", "Score: 1", "The answer is ", "#### ", "\\boxed{", "(1) ", '"', "[", "1",

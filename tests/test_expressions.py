@@ -36,6 +36,7 @@ BOUNDED = {
     "common.records._HUB_ID": "reads a recipe",
     "speakers.reward._COMMIT": "reads a recipe", "core.attempts._WITHHELD": "reads a recipe",
     "core.prompt._BLANK": "reads a recipe's prompt",
+    **{f"parsing.dates.stories.{name}": "sees 1,000 characters" for name in ("QUESTION", "_DAY_AND_YEAR", "_MONTHLY")},
     "tasks.mmlu._LETTER": "sees the spaces at the start, a letter and the rest of a line",
 }  # fmt: skip
 # In the midst of a function, and tried by the reader that is named.
@@ -48,6 +49,14 @@ INLINE = {
     "parsing.steps:order": "order",
     "parsing.steps:_without_spaces": "agrees",
     "client.completion:learn": "quirks",
+    "core.big_bench:_labels": "clues solve",
+    "core.truth:_states_right": "true of an option",
+    "parsing.dates.statements:__init__": "dates first",
+    "parsing.ordering.claims:__init__": "clues first",
+    "parsing.ordering.claims:_value": "clues first",
+    "parsing.ordering.claims:named": "clues right",
+    "tasks.gsm8k:said_in": "grade true",
+    "tasks.logical_deduction:_understood": "clues read",
 }
 
 

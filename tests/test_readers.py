@@ -18,7 +18,10 @@ from sparring.core.leakage import states_gold
 from sparring.core.partner import read_score
 from sparring.core.prompt import fill
 from sparring.core.speaker import Sampling
-from sparring.core.task import Problem
+from sparring.core.task import Problem, Verifies
+from sparring.core.truth import is_true
+from sparring.exams.discussant import DiscussantExam
+from sparring.exams.editor import EditorExam
 from sparring.parsing import answers, sorting, steps
 from sparring.parsing.arithmetic import equations, expressions
 from sparring.parsing.steps import COMPACT, LINES, NUMBERED, Fault
@@ -32,7 +35,9 @@ from sparring.speakers.scripted import Scripted
 from sparring.synthesis import overlap, rationales
 from sparring.synthesis.instructions import parse_list
 from sparring.tasks import multistep_arithmetic
+from sparring.tasks.date_understanding import DateUnderstanding
 from sparring.tasks.gsm8k import Gsm8k
+from sparring.tasks.logical_deduction import LogicalDeduction
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
 from sparring.tasks.word_sorting import WordSorting
 from sparring.tasks.writing import Writing
@@ -43,6 +48,8 @@ from tests.partners.speaking import ATTEMPT, FAULT, PROBLEM, TASK, at_once, thin
 EASY = MultistepArithmetic(train=5, development=5, test=5)
 PAPER = MultistepArithmetic("paper", train=5, development=5, test=5)
 PICKED, SORTED = WordSorting(train=5, development=5, test=5), WordSorting("paper", train=5, development=5, test=5)
+DATES, DATES_EASY = DateUnderstanding("paper", 5, 5, 5), DateUnderstanding("easy", 5, 5, 5)
+CLUES, CLUES_EASY = LogicalDeduction("paper", 5, 5, 5), LogicalDeduction("easy", 5, 5, 5)
 WRITTEN, OPEN = Writing(train=1, development=0, test=0), Writing("open", train=8, development=0, test=0)
 WORKED = "She has 3+4=<<3+4=7>>7 pens.\nTwice is <<7*2=14>>14.\n#### 14"
 
@@ -57,6 +64,7 @@ def grade_school(**row: str) -> tuple[Gsm8k, Problem]:
 
 
 GRADE, PENS = grade_school(question="Ann has 3 pens and buys 4. How many?", answer=WORKED)
+LISTS, NUMBERS = grade_school(question="How many numbers?", answer="1,2,3,4 are <<1+1=2>>2 and 2.\n#### 2")
 POINTWISE, PAIRWISE = ModelJudge(Scripted(("x",)), mode="pointwise"), ModelJudge(Scripted(("x",)))
 OPTIONS = ("red", "green", "blue", "dark blue")
 VOCABULARY = sorting.vocabulary(["ant", "bee"])
@@ -78,6 +86,12 @@ def _editor(reply: str) -> Any:
 
 def _discussant(reply: str) -> Any:
     return at_once(ModelDiscussant(Scripted((reply,))).remark(PROBLEM, thinking(), "supportive", random.Random(0)))
+
+
+def _examined(exam: Any, partner: Callable[[Scripted], Any]) -> Callable[[str], Any]:
+    """Grades a reply to a probe with a planted fault."""
+    probe = next(probe for probe in exam.probes(EASY, EASY.problems("train"), 4, 0) if probe.fault is not None)
+    return lambda reply: at_once(exam.grade(partner(Scripted((reply,))), EASY, probe, random.Random(0)))
 
 
 def _states_gold(remark: str) -> None:
@@ -141,9 +155,24 @@ READERS: dict[str, Callable[[str], Any]] = {
     "written, open": lambda text: [OPEN.grade(problem, text) for problem in OPEN.problems("train")],
     "grade right": lambda text: GRADE.is_right(PENS, text),
     "grade hint": lambda text: GRADE.hint(PENS, text, random.Random(0)),
+    "grade true": lambda text: GRADE.is_true(PENS, WORKED, text),
+    "grade true of a number": lambda text: LISTS.is_true(NUMBERS, "12", text),
+    "true of a number": lambda text: is_true(GRADE, PENS, WORKED, text),
+    "true of an option": lambda text: is_true(CLUES, CLUES.problems("train")[0], "(A)", text),
+    "clues read": lambda text: CLUES._understood(
+        f"{text}: an owl, a crow, and a jay. {text}", (text, "The owl is first")
+    ),
+    "clues listed": lambda text: CLUES._understood(f"Three birds: {text}. The owl is first.", OPTIONS),
+    "dates read": lambda text: DATES._understood(f"{text} What is the date today in MM/DD/YYYY?", ("01/02/2003", text)),
+    "examined discussant": _examined(DiscussantExam(), ModelDiscussant),
+    "examined editor": _examined(EditorExam(), lambda speaker: ModelEditor(speaker, EASY)),
     "grade claim": lambda text: GRADE.false_claim(PENS, text, random.Random(0)),
 }
-for _name, _task in (("easy", EASY), ("paper", PAPER), ("picked", PICKED), ("sorted", SORTED)):
+GENERATED: dict[str, Any] = {
+    "easy": EASY, "paper": PAPER, "picked": PICKED, "sorted": SORTED,
+    "dates": DATES, "easy dates": DATES_EASY, "clues": CLUES, "easy clues": CLUES_EASY,
+}  # fmt: skip
+for _name, _task in GENERATED.items():
     _problem = _task.problems("train")[0]
     READERS |= {
         f"{_name} right": lambda text, task=_task, problem=_problem: task.is_right(problem, text),
@@ -152,6 +181,8 @@ for _name, _task in (("easy", EASY), ("paper", PAPER), ("picked", PICKED), ("sor
         f"{_name} hint": lambda text, task=_task, problem=_problem: task.hint(problem, text, random.Random(0)),
         f"{_name} claim": lambda text, task=_task, problem=_problem: task.false_claim(problem, text, random.Random(0)),
     }
+    if isinstance(_task, Verifies):
+        READERS[f"{_name} true"] = lambda text, task=_task, problem=_problem: task.is_true(problem, "(1) a", text)
 
 
 @pytest.mark.parametrize("name", READERS)

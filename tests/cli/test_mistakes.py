@@ -76,7 +76,9 @@ def test_an_unknown_recipe_is_named_with_the_nearest(tmp_path):
     ("words", "says"),
     [
         (("evaluate", "tiny", "--task", "word_sort"), ("'word_sort'", "did you mean 'word_sorting'")),
-        (("evaluate", "tiny", "--task", "word_sorting", "--set", "rang=easy"), ("'rang'", "did you mean 'range'")),
+        (("evaluate", "tiny", "--task", "word_sorting", "--set", "task.rang=easy"), ("'rang'", "did you mean 'range'")),
+        (("evaluate", "tiny", "--task", "word_sorting", "--set", "range=easy"), ("'range'", "write task.range")),
+        (("evaluate", "tiny", "--task", "word_sorting", "--set", "tsk.range=easy"), ("'tsk'", "did you mean 'task'")),
         (("evaluate", "tiny", "--task", "word_sorting", "--protocol", "sole"), ("'sole'", "did you mean 'solo'")),
         (("demo", "--methods", "sft,sai"), ("'sai'", "did you mean 'saie'")),
         (("demo", "--methods", ","), ("names no arm", "sft, saie")),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,15 +21,20 @@ from tests.cli.program import refused, sparring_, tree
 # ── help and lists ──────────────────────────────────────────────────────────────────────────────────────────
 
 VERBS = (
-    "demo", "train", "estimate", "exam", "evaluate", "talk", "merge", "ledger", "bundle", "replay", "write", "list"
+    "demo", "train", "evaluate", "compare", "talk", "estimate", "exam", "ledger", "write", "merge", "bundle", "replay",
+    "list",
 )  # fmt: skip
 
 
 def test_help_answers_in_under_a_second():
+    """Of processor time: the machine may be busy."""
+    resource = pytest.importorskip("resource")
+
     def seconds() -> float:
-        begun = time.monotonic()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-m", "sparring.cli.main", "--help"], check=True, capture_output=True)
-        return time.monotonic() - begun
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     assert min(seconds() for _ in range(3)) < 1
 

@@ -265,7 +265,7 @@ def test_from_a_few_instructions_to_a_learner_that_a_judge_has_taught_to_think(t
     assert metrics[-1]["readable"] > 0.5
     assert metrics[-1]["experience"] > 0
     assert totals(tmp_path / "taught" / "ledger.sqlite")[0].role == "judge"
-    refused("evaluate", tmp_path / "taught", says=("the task instructions has no right answers",))
+    refused("evaluate", tmp_path / "taught", says=("solo needs gold answers", "the task instructions"))
 
 
 # ---- docs/data.md

@@ -92,6 +92,9 @@ class EvaluationRecipe:
     def of(cls, table: TomlTable) -> EvaluationRecipe:
         """Make the evaluation that `table` describes. Without a task, it is that of the first learner's run."""
         for name, inner in table.items():
+            if name not in TABLES and not isinstance(inner, Mapping):
+                keys = " or ".join(f"{table}.{name}" for table in ("task", "protocol", "evaluation"))
+                raise ConfigError(f"the key {name!r} is in no table of the evaluation; write {keys}")
             if name not in TABLES:
                 raise nearest("table of an evaluation", name, TABLES)
             if name != "learner" and not isinstance(inner, Mapping):

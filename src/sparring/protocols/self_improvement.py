@@ -127,7 +127,7 @@ def _calls_wrong(review: str) -> bool:
     return verdicts[-1].lower() in ("wrong", "incorrect")
 
 
-_VERDICT = re.compile(r"^\W*verdict\W+(correct|right|wrong|incorrect)\W*$", re.IGNORECASE | re.MULTILINE)
+_VERDICT = re.compile(r"^[^\w\n]*+verdict\W++(correct|right|wrong|incorrect)[^\w\n]*+$", re.IGNORECASE | re.MULTILINE)
 
 REVIEW = """Review your answer. Check it step by step and look for the first mistake. If you find one, say what is \
 wrong and why. Do not write a new answer yet.

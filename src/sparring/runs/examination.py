@@ -56,7 +56,7 @@ from sparring.runs.recording import (
 )
 from sparring.speakers.human import Human
 
-RESULTS = "exam.json"
+EXAM_RESULTS = "exam.json"
 EXAMS = Catalogue("sparring.exams", "exam")
 HOPELESS = 10  # calls; if so many get no reply and none gets one, the exam stops
 
@@ -224,7 +224,7 @@ class _Examination:
         except (SparringError, KeyboardInterrupt, asyncio.CancelledError) as error:
             write_json(self.folder / STATUS, {"id": run, "status": "stopped", "reason": str(error) or "interrupted"})
             raise
-        write_json(self.folder / RESULTS, [report.plain() for report in reports])
+        write_json(self.folder / EXAM_RESULTS, [report.plain() for report in reports])
         write_json(self.folder / STATUS, {"id": run, "status": "finished"})
         return reports
 

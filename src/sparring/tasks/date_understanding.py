@@ -40,7 +40,12 @@ OPTIONS, EASY_OPTIONS = 6, 3
 UNIT_LIMITS = {"day": 40, "week": 6, "month": 10, "year": 12}  # of a story's moves
 EASY_LIMITS = {"d": 9, "w": 2, "m": 3, "y": 9}
 EVENTS = ("flight", "concert", "meeting", "wedding", "exam", "party", "interview", "picnic", "parade", "race")
-OPENINGS = ("Today is {}.", "It is {} today.", "The current local time is 3:02 pm of {}.", "Today, {}, is a sunny day.")
+_OPENINGS = (
+    "Today is {}.",
+    "It is {} today.",
+    "The current local time is 3:02 pm of {}.",
+    "Today, {}, is a sunny day.",
+)
 
 
 @dataclass(frozen=True)
@@ -221,7 +226,7 @@ def _paper_story(rng: random.Random, is_seen: bool) -> tuple[Story, str]:
     before = count - len(last)
     base, shown = _day(rng), _shown
     if before == 0:
-        story, text = Story("today", base, ()), rng.choice(OPENINGS).format(shown(base, rng))
+        story, text = Story("today", base, ()), rng.choice(_OPENINGS).format(shown(base, rng))
     elif before == 1 and rng.random() < 0.5:
         name, sentence, forwards = rng.choice(
             [("tomorrow", "Tomorrow is {}.", False), ("yesterday", "Yesterday was {}.", True)]

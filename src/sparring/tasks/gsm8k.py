@@ -127,7 +127,7 @@ class _Step:
 
     def said_in(self, text: str) -> Iterator[bool]:
         """Yield for each place of `text` that has the words of this step whether its numbers are those of the step."""
-        pattern = r"(…|-?[\d.,]*\d)".join(map(re.escape, _NUMBER.split(self.text.strip())))
+        pattern = rf"(…|(?<!\d)(?>{_NUMBER.pattern}))".join(map(re.escape, _NUMBER.split(self.text.strip())))
         numbers = [answers.read_number(number) for number in _NUMBER.findall(self.text)]
         for match in re.finditer(pattern, text) if numbers else ():
             shown = zip(match.groups(), numbers, strict=True)

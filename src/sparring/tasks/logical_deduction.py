@@ -111,7 +111,7 @@ _ENDS = {
     for word in words
 }
 _END_WORDS = re.compile("|".join(_ENDS))
-_LISTED = re.compile(r":\s*(?P<objects>[^.:]+)\.\s*(?P<clues>.+)", re.DOTALL)
+_LISTED = re.compile(r":(?P<objects>[^.:]+)\.(?P<clues>.+)", re.DOTALL)
 _ARTICLE = re.compile(r"^(?:an?|the)\s+", re.IGNORECASE)
 
 
@@ -209,7 +209,7 @@ class LogicalDeduction(BigBenchChoice):
 
     def _understood(self, asked: str, options: Sequence[str]) -> Problem | None:
         match = _LISTED.search(asked)
-        listed = re.split(r",\s*(?:and\s+)?|\s+and\s+", match["objects"]) if match else []
+        listed = re.split(r",\s*(?:and\s+)?|(?<!\s)\s+and\s+", match["objects"]) if match else []
         names = [_ARTICLE.sub("", name.strip()) for name in listed if name.strip()]
         if match is None or not FEWEST <= len(names) <= MOST_OBJECTS or len(set(names)) < len(names):
             return None

@@ -64,6 +64,7 @@ ASKED: dict[str, tuple[int, str, bool] | None] = {  # how BIG-bench asks, and th
     "a month ago": (1, "month", False),
     "one year ago from today": (1, "year", False),
 }
+MOST_CHARACTERS = 1000  # of a story; the expressions below are for short texts
 QUESTION = re.compile(r"What is the date (?P<asked>[\w ]+?) in MM/DD/YYYY\?\s*$")
 _LATER = re.compile(rf"(?P<number>{NUMBER}) (?P<unit>day|week|month|year)s? (?P<way>ago|from (?:today|now)|later)")
 
@@ -144,7 +145,7 @@ _STORIES: tuple[tuple[str, str, bool | None], ...] = (
 )
 _PATTERNS = [(re.compile(pattern, re.IGNORECASE), name, way) for pattern, name, way in _STORIES]
 _IMPLIED = {"tomorrow": 1, "yesterday": 1, "the day before yesterday": 2}  # days to today
-_DISPUTED = re.compile(r"(\w+) thinks today is @0@, but (\w+) thinks today is @1@\. (\w+) is correct", re.IGNORECASE)
+_DISPUTED = re.compile(r"\b(\w++) thinks today is @0@, but (\w+) thinks today is @1@\. (\w+) is correct", re.IGNORECASE)
 _WEDDINGS = {"golden wedding": "50-year", "silver wedding": "25-year"}
 _MONTHLY = re.compile(
     rf"on the (\d+)\w\w of each month starting from the ({MONTH}) of (\d{{4}}).*?(\d+)\w\w visit", re.IGNORECASE
@@ -154,7 +155,7 @@ _COMING = re.compile(r"\b(\d{4}) is coming in")
 
 def read_story(text: str) -> Story | None:
     """Return the story and question of a BIG-bench row; None if they are not understood."""
-    question = QUESTION.search(text)
+    question = QUESTION.search(text) if len(text) <= MOST_CHARACTERS else None
     asked = asked_move(question["asked"]) if question else None
     try:
         story = _told(text[: question.start()].strip()) if question else None
@@ -208,6 +209,7 @@ def _marked(text: str) -> tuple[str, Sequence[date]]:
         days.append(day)
         return f"@{len(days) - 1}@"
 
+    text = text.replace("@", " at ")  # `@0@` stands for a date
     for name, years in _WEDDINGS.items():
         text = text.replace(name, years)
     is_day_first = "day before the month" in text
