@@ -14,6 +14,7 @@ from hypothesis import settings
 
 from sparring.core.chat import LEARNER, Chat, Part
 from sparring.core.speaker import Reply, Sampling
+from tests.hub_rows import load_dataset
 from tests.processes import spare
 
 torch.set_num_threads(1)
@@ -40,6 +41,14 @@ def data() -> Path:
     if "SPARRING_DATA" not in os.environ:
         pytest.skip("SPARRING_DATA is not set: no real data sets here")
     return Path(os.environ["SPARRING_DATA"])
+
+
+@pytest.fixture
+def hub_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hub data sets have the rows of `tests/hub_rows.py`; nothing is downloaded."""
+    import datasets
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
 
 
 class Cut(str):

@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # for type checkers and editors; `_MODULES` says the same to 
     from sparring.core.method import answered as answered
     from sparring.core.objective import DPO as DPO
     from sparring.core.objective import Likelihood as Likelihood
+    from sparring.core.partner import Author as Author
     from sparring.core.partner import Critic as Critic
     from sparring.core.partner import Discussant as Discussant
     from sparring.core.partner import Editor as Editor
@@ -89,7 +90,7 @@ _MODULES = {
     "common.schema": ("FilePath",),
     "parsing.steps": ("StepFormat", "Fault", "LINES", "NUMBERED", "COMPACT"),
     # a partner: the four roles
-    "core.partner": ("Discussant", "Critic", "Editor", "Judge", "Scores", "Stance"),
+    "core.partner": ("Author", "Discussant", "Critic", "Editor", "Judge", "Scores", "Stance"),
     "parsing.thought": ("Answer",),
     # a method: what happens, what it teaches, what is minimised
     "core.method": ("Method", "Schedule", "Answered", "answered"),

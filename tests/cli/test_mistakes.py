@@ -43,7 +43,7 @@ def test_an_unknown_name_is_named_with_the_nearest(mistaken, setting, says):
         ('by = "scripted"\nreplie = ["a"]', ("'replie'", "did you mean 'replies'", "told_gold")),
         ('by = "scripted"', ("the key replies is missing",)),
         ('model = "x"', ("the key by is missing", "endpoint", "scripted")),
-        ('by = "task_judge"', ("'task_judge' cannot be a discussant", "remark")),
+        ('by = "task_judge"', ("'task_judge' cannot be the discussant", "remark")),
         ('by = "task"\nwrong = 2', ("wrong = 2", "less than or equal to 1")),
         ('by = "scripted"\nreplies = []', ("replies = []", "give at least one")),
         ('by = "scripted"\nreplies = ["a"]\nsupportive_prompt = "{foo}"', ("{foo}", "{answer}, {gold}, {question}")),

@@ -36,10 +36,10 @@ KINDS = {
 NEEDED = {"model": "m", "base_url": "http://h/v1", "replies": ["a"], "command": ["true"], "train": "no.jsonl"}
 
 
-def test_the_kinds_are_those_of_all_shipped_recipes():
+def test_the_kinds_are_those_of_all_tiny_recipes():
     """Every key of a shipped recipe is a key of one of them, of a phase, or names a thing."""
     known = {name for kind in (*KINDS.values(), Phase) for name in keys(kind)}
-    for name in shipped_recipes():
+    for name in (name for name in shipped_recipes() if "/" not in name):
         told = {key.rpartition(".")[2] for key in flat(Recipe.read(name).table())}
         assert told - known <= {"kind", "by", "method", "problems", "answer", "thought"} | {str(n) for n in range(9)}, (
             name

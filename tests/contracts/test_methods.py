@@ -12,7 +12,7 @@ import pytest
 from sparring.common.registry import first_sentence
 from sparring.common.schema import plain
 from sparring.common.seeds import named_rng
-from sparring.config.factory import METHODS, PARTNERS, ROLES, for_use, make_method, name_of, role_fields
+from sparring.config.factory import METHODS, PARTNERS, ROLES, for_use, make_method, name_of, optional_roles, role_fields
 from sparring.core.chat import question
 from sparring.core.episode import Episode
 from sparring.core.experience import Demonstration, Preference
@@ -24,10 +24,11 @@ from sparring.speakers.scripted import Scripted
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
 from sparring.training.trainer import LOSSES
 
-NAMES = ["response_preference", "saie", "sft", "thought_preference", "tripost"]
+NAMES = ["lmsi", "response_preference", "saie", "sft", "thought_preference", "tripost"]
 SETTINGS = {"thought_preference": {"thought_format": "think"}}
 THOUGHT = "<think>let me see</think>"
 LINES = {  # right, fault-finding and wrong by turns; thoughts where the method wants them
+    "lmsi": ("7", "8", "6", "7", "5"),
     "thought_preference": (f"{THOUGHT}7", f"{THOUGHT}8"),
     "tripost": ("3+4=7\n7", "ok", "3+4=8\n8", "1 3+4=8", "3+4=7\n7", "ok"),
 }
@@ -50,7 +51,7 @@ def learner(name: str) -> Scripted:
     return Scripted(LINES.get(name, ("7", "8")))
 
 
-def test_the_catalogue_holds_five_methods():
+def test_the_catalogue_holds_six_methods():
     assert list(METHODS) == NAMES
 
 
@@ -66,7 +67,7 @@ def test_its_fields_are_its_settings_frozen_and_with_defaults(name, method):
     assert kind.__dataclass_params__.frozen
     for field in fields(kind):
         required = field.default is MISSING and field.default_factory is MISSING
-        assert required == (field.name in role_fields(kind)), field.name
+        assert required == (field.name in role_fields(kind).keys() - optional_roles(kind)), field.name
     assert for_use(name, plain(method, without=tuple(role_fields(kind)))).schedule == method.schedule
 
 
@@ -84,7 +85,7 @@ def test_its_needs_pace_and_objective_are_known(method):
 
 def test_every_role_can_be_filled_by_a_program_and_by_a_speaker(name):
     roles = role_fields(METHODS[name])
-    assert (name == "sft") == (not roles)
+    assert (name in ("lmsi", "sft")) == (not roles)
     for kind in roles.values():
         assert f"task_{ROLES[kind]}" in PARTNERS
         assert f"model_{ROLES[kind]}" in PARTNERS

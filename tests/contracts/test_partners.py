@@ -17,6 +17,7 @@ from sparring.core.chat import LEARNER
 from sparring.core.task import Offer, Problem
 from sparring.parsing.steps import Fault
 from sparring.parsing.thought import NONE, Answer
+from sparring.partners.task_author import TaskAuthor
 from sparring.partners.task_critic import TaskCritic
 from sparring.partners.task_discussant import TaskDiscussant
 from sparring.partners.task_editor import TaskEditor
@@ -25,8 +26,8 @@ from sparring.tasks.multistep_arithmetic import MultistepArithmetic
 from sparring.tasks.word_sorting import WordSorting
 
 NAMES = sorted(
-    [f"{way}_{role}" for way in ("model", "task") for role in ("critic", "discussant", "editor", "judge")]
-    + ["reward_judge"]
+    [f"{way}_{role}" for way in ("model", "task") for role in ("author", "critic", "discussant", "editor", "judge")]
+    + ["placebo", "reward_judge"]
 )
 PROTOCOLS = {role: kind for kind, role in ROLES.items()}
 SIZES = {"train": 40, "development": 5, "test": 5}
@@ -74,13 +75,17 @@ def slipped(task, problem: Problem) -> tuple[str, Fault]:
 # ── all of them ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_catalogue_holds_nine_partners_two_for_each_role_and_a_judge():
+def role_of(name: str) -> str:
+    return "discussant" if name == "placebo" else name.partition("_")[2]
+
+
+def test_the_catalogue_holds_twelve_partners_two_for_each_role_a_judge_and_a_placebo():
     assert list(PARTNERS) == NAMES
-    assert set(PROTOCOLS) == {"critic", "discussant", "editor", "judge"}
+    assert set(PROTOCOLS) == {"author", "critic", "discussant", "editor", "judge"}
 
 
 def test_it_satisfies_its_role_and_says_in_a_line_what_it_is(name):
-    role, found = name.partition("_")[2], PARTNERS[name]
+    role, found = role_of(name), PARTNERS[name]
     kind = PROTOCOLS[role]
     verb = next(attribute for attribute in vars(kind) if not attribute.startswith("_"))
     assert inspect.iscoroutinefunction(getattr(found, verb))
@@ -92,9 +97,9 @@ def test_it_satisfies_its_role_and_says_in_a_line_what_it_is(name):
 
 
 def test_a_recipe_makes_it_and_it_tells_the_table_that_makes_it_again(name):
-    way, role = name.split("_")
+    way, role = name.partition("_")[0], role_of(name)
     task = TASKS["arithmetic-easy"]
-    tables = {"task": {"by": "task"}, "reward": {"by": "reward", "model": "owner/model"}}
+    tables = {"task": {"by": "task"}, "reward": {"by": "reward", "model": "owner/model"}, "placebo": {"by": "placebo"}}
     table = tables.get(way, {"by": "scripted", "replies": ["words"]})
     made = make_partner(role, PROTOCOLS[role], table, task, role)
     assert type(made) is PARTNERS[name]
@@ -103,12 +108,13 @@ def test_a_recipe_makes_it_and_it_tells_the_table_that_makes_it_again(name):
 
 
 def test_it_is_no_partner_for_another_role(name):
-    role = name.partition("_")[2]
-    table = {"by": name} if name.startswith("task") else {"by": name, "speaker": {"by": "scripted", "replies": ["a"]}}
+    role = role_of(name)
+    has_no_speaker = name.startswith("task") or name == "placebo"
+    table = {"by": name} if has_no_speaker else {"by": name, "speaker": {"by": "scripted", "replies": ["a"]}}
     task = TASKS["arithmetic-easy"]
     assert isinstance(make_partner(role, PROTOCOLS[role], table, task, role), PROTOCOLS[role])
     for other in set(PROTOCOLS) - {role}:
-        with pytest.raises(ConfigError, match=f"in the phase: '{name}' cannot be a {other}: it has no"):
+        with pytest.raises(ConfigError, match=f"in the phase: '{name}' cannot be the {other}: it has no"):
             make_partner(other, PROTOCOLS[other], table, task, "the phase")
 
 
@@ -159,6 +165,16 @@ def test_an_editor_by_program_mends_or_slips_and_keeps_the_steps_before(task):
             assert task.first_error(problem, slip) is not None, (problem.chat.text, slip)
 
 
+def test_an_author_by_program_writes_the_worked_answer_or_slips_in_any_of_its_steps(task):
+    faulty, rng = set(), random.Random(0)
+    for problem in task.problems("train"):
+        assert run(TaskAuthor(task, wrong=0.0).attempt(problem, rng)) == problem.rationale
+        slip = run(TaskAuthor(task, wrong=1.0).attempt(problem, rng))
+        assert sum(a != b for a, b in zip(slip, problem.rationale, strict=True)) == 1
+        faulty.add(task.first_error(problem, slip).step)
+    assert len(faulty) > 2
+
+
 @pytest.mark.parametrize("mode", ["pointwise", "pairwise"])
 def test_a_judge_by_program_prefers_what_is_right_or_what_is_wrong(task, mode):
     problem = task.problems("train")[0]
@@ -172,7 +188,7 @@ def test_a_judge_by_program_prefers_what_is_right_or_what_is_wrong(task, mode):
     assert bad.values[0] < bad.values[1]
 
 
-@pytest.mark.parametrize("role", ["critic", "discussant", "editor", "judge"])
+@pytest.mark.parametrize("role", ["author", "critic", "discussant", "editor", "judge"])
 def test_a_program_is_wrong_in_about_the_share_it_is_told(role):
     task = TASKS["arithmetic-easy"]
     problem = task.problems("train")[0]
@@ -180,6 +196,8 @@ def test_a_program_is_wrong_in_about_the_share_it_is_told(role):
     partner = PARTNERS[f"task_{role}"](task=task, wrong=0.3)
 
     def is_wrong(rng: random.Random) -> bool:
+        if role == "author":
+            return run(partner.attempt(problem, rng)) != problem.rationale
         if role == "critic":
             return run(partner.feedback(problem, attempt, rng)) != fault
         if role == "discussant":

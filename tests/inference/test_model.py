@@ -230,7 +230,9 @@ def test_what_cannot_be_loaded_is_told_in_a_line(tmp_path, folder):
         load_model(ModelSource(model=str(folder)))
     template = tmp_path / "template.jinja"
     template.write_text("{% for m in messages %}{{ m['content'] }}{% endfor %}")
-    assert load_model(ModelSource(model=str(folder), chat_template=str(template))).renderer.prompt(ASKED, LEARNER)
+    from_file = load_model(ModelSource(model=str(folder), chat_template=str(template))).renderer.prompt(ASKED, LEARNER)
+    written = load_model(ModelSource(model=str(folder), chat_template=template.read_text())).renderer
+    assert written.prompt(ASKED, LEARNER) == from_file
 
 
 def test_dtype_can_be_chosen(folder):

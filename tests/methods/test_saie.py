@@ -3,14 +3,17 @@ import random
 from dataclasses import replace
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from sparring.common.errors import Unavailable
+from sparring.common.errors import ConfigError, Unavailable
 from sparring.core.chat import LEARNER
 from sparring.core.partner import DISCUSSANT
 from sparring.core.rollout import summarize
 from sparring.methods.saie import SAIE
 from sparring.parsing.steps import COMPACT
 from sparring.partners.model_discussant import ModelDiscussant
+from sparring.partners.placebo import Placebo
 from sparring.partners.task_discussant import TaskDiscussant
 from sparring.speakers.scripted import Scripted
 from tests.methods.conftest import account, play
@@ -132,3 +135,76 @@ class Echo:
 
     async def remark(self, problem, chat, stance, rng):
         return stance
+
+
+# ── controls ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Named:
+    """Names the problem that it remarks on."""
+
+    async def remark(self, problem, chat, stance, rng):
+        return f"about {problem.id}"
+
+
+def shuffled(problems, arithmetic, script, seed=0, **changes):
+    """Each problem with the one whose remark its discussion is learnt with."""
+    method = SAIE(Named(), remarks="shuffled", gold_weight=0, **changes)
+    episodes = [play(method, p, arithmetic, script([RIGHT])) for p in problems]
+    taught = method.harvest(episodes, [], COMPACT, random.Random(seed))
+    return [(piece.problem, piece.chat.messages[2].text.removeprefix("about ")) for piece in taught]
+
+
+@given(counts=st.lists(st.integers(1, 3), max_size=6), seed=st.integers(0, 99))
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_shuffled_remarks_are_used_once_and_no_problem_keeps_its_own(counts, seed, problem, arithmetic, script):
+    problems = [replace(problem, id=f"p{n}") for n, count in enumerate(counts) for _ in range(count)]
+    pairs = shuffled(problems, arithmetic, script, seed)
+    assert all(own != other for own, other in pairs)
+    assert pairs == shuffled(problems, arithmetic, script, seed)
+    if 2 * max(counts, default=0) <= len(problems):
+        assert [own for own, _ in pairs] == [p.id for p in problems]
+        assert sorted(other for _, other in pairs) == sorted(p.id for p in problems)
+
+
+def test_shuffled_remarks_differ_by_seed_and_change_neither_question_nor_attempt(problem, arithmetic, script):
+    problems = arithmetic.problems("train")
+    assert shuffled(problems, arithmetic, script) != shuffled(problems, arithmetic, script, seed=1)
+    own, other = (SAIE(Named(), remarks=remarks) for remarks in ("own", "shuffled"))
+    episodes = [play(own, p, arithmetic, script([p.rationale])) for p in problems]
+    pieces = [method.harvest(episodes, [], COMPACT, random.Random(0)) for method in (own, other)]
+    for mine, theirs in zip(*pieces, strict=True):
+        assert [m for m in mine.chat.messages if m.author != DISCUSSANT] == [
+            m for m in theirs.chat.messages if m.author != DISCUSSANT
+        ]
+    assert pieces[0] != pieces[1]
+
+
+def test_a_failed_discussion_gives_and_gets_no_remark(problem, arithmetic, script):
+    method = SAIE(Named(), remarks="shuffled")
+    problems = [replace(problem, id=f"p{n}") for n in range(3)]
+    finishes = ("stop", "length", "stop")
+    episodes = [play(method, p, arithmetic, script([RIGHT], f)) for p, f in zip(problems, finishes, strict=True)]
+    taught = method.harvest(episodes, [], COMPACT, random.Random(0))
+    assert [(t.problem, t.group) for t in taught] == [
+        ("p0", "discussion"), ("p0", "gold"), ("p1", "gold"), ("p2", "discussion"), ("p2", "gold")
+    ]  # fmt: skip
+
+
+def test_the_remark_itself_can_be_learnt_shuffled(problem, arithmetic, script):
+    pairs = shuffled([problem, replace(problem, id="p")], arithmetic, script, learn="remark")
+    assert pairs == [(problem.id, "p"), ("p", problem.id)]
+
+
+@pytest.mark.parametrize("changes", [{"turns": 2}, {"learn": "own_correct_revision"}])
+def test_a_reply_to_ones_own_remark_is_not_learnt_after_another(changes):
+    with pytest.raises(ConfigError, match="needs discussions that end in their first remark"):
+        SAIE(Named(), remarks="shuffled", **changes)
+
+
+def test_a_placebo_says_the_same_to_everybody(problem, arithmetic, script):
+    for stance in ("supportive", "adversarial"):
+        for placebo, said in ((Placebo(), "Please look again."), (Placebo("Hm."), "Hm.")):
+            assert play(SAIE(placebo, stance=stance), problem, arithmetic, script([RIGHT])).chat.text == said
+    with pytest.raises(ConfigError, match="the text of the placebo is empty"):
+        Placebo(" ")

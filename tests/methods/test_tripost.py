@@ -2,6 +2,7 @@ import asyncio
 import random
 from collections import Counter
 
+from sparring.common.errors import Unavailable
 from sparring.core.chat import LEARNER, Chat, question
 from sparring.core.experience import Demonstration
 from sparring.core.task import Problem
@@ -207,3 +208,47 @@ def test_use_ends_where_the_feedback_finds_nothing_wrong_or_cannot_be_read(probl
         found = asyncio.run(tripost(arithmetic).answer(problem.chat, learner, COMPACT))
         assert found.attempts == (FIRST,)
         assert len(learner.heard) == 2
+
+
+# ── demonstrations written by others ────────────────────────────────────────────────────────────────────────
+
+
+class Writer:
+    """Writes the same attempt."""
+
+    def __init__(self, attempt):
+        self.text = attempt
+
+    async def attempt(self, problem, rng):
+        return self.text
+
+
+def test_of_an_author_the_learner_writes_nothing_and_learns_the_same_turns(problem, arithmetic, script, golden):
+    method, learner = tripost(arithmetic, author=Writer(FIRST)), script(["never asked"])
+    episode = play(method, problem, arithmetic, learner)
+    assert learner.heard == []
+    taught = method.harvest([episode], [], COMPACT, random.Random(0))
+    golden("tripost_author", account(episode, taught))
+    own = tripost(arithmetic)
+    as_learner = play(own, problem, arithmetic, script([FIRST, "nonsense", "ok"]))
+    assert [(p.text, p.weight) for t in taught for p in t.chat.last.parts] == [
+        (p.text, p.weight) for t in own.harvest([as_learner], [], COMPACT, random.Random(0)) for p in t.chat.last.parts
+    ]
+
+
+def test_a_right_attempt_of_an_author_is_kept_with_its_feedback(problem, arithmetic, script):
+    method = tripost(arithmetic, author=Writer(GOOD))
+    other, _ = method.harvest([play(method, problem, arithmetic, script(["x"]))], [], COMPACT, random.Random(0))
+    assert [(p.writer, p.text) for p in other.chat.last.parts] == [
+        ("author", GOOD), ("marker", "\n?"), ("critic", "ok")
+    ]  # fmt: skip
+
+
+def test_an_author_without_a_reply_is_a_failure_of_the_author(problem, arithmetic, script):
+    class Silent:
+        async def attempt(self, problem, rng):
+            raise Unavailable("the line is dead")
+
+    episode = play(tripost(arithmetic, author=Silent()), problem, arithmetic, script(["x"]))
+    assert episode.failed
+    assert [(f.who, f.kind) for f in episode.failures] == [("author", "Unavailable")]

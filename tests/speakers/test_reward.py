@@ -34,6 +34,20 @@ def chats(texts=TEXTS) -> list[Chat]:
     return [question("Is it so?", "Be brief.").say(LEARNER, text) for text in texts]
 
 
+def test_scores_without_a_column_of_their_own_are_read_too(folder, monkeypatch):
+    """ArmoRM's output has one number a row, and no column."""
+    reward = Reward(folder, device="cpu")
+    expected, forward = scores(reward, chats()), reward.scorer.network.forward
+
+    def flat(**inputs):
+        output = forward(**inputs)
+        output.logits = output.logits[:, 0]
+        return output
+
+    monkeypatch.setattr(reward.scorer.network, "forward", flat)
+    assert scores(reward, chats()) == expected
+
+
 def scores(reward: Reward, asked: list[Chat]) -> list[float]:
     async def all_() -> list[float]:
         asking = asyncio.gather(*(reward.reply(chat, Sampling(), n) for n, chat in enumerate(asked)))

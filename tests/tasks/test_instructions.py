@@ -65,6 +65,21 @@ def test_columns_are_named_by_the_recipe_even_in_nested_cells(instructions):
     assert task.problems("train")[0].chat.text == "Sort.\n\nb a"
 
 
+def test_a_difficulty_is_a_number_of_the_row(instructions):
+    rows = ({"instruction": "Write.", "d": 0.5}, {"instruction": "Read.", "d": "-1"})
+    task = instructions(*rows, difficulty_column="d")
+    assert [problem.data["difficulty"] for problem in task.problems("train")] == [0.5, -1.0]
+    for wrong in ("hard", None, True, "nan"):
+        with pytest.raises(ConfigError, match=r"row 1: d = .* is not a finite number"):
+            instructions({"instruction": "Write.", "d": wrong}, difficulty_column="d").problems("train")
+
+
+def test_a_row_may_name_its_category_and_its_name_elsewhere(instructions):
+    task = instructions({"prompt": "Write.", "kind": "poems", "uid": "a7"}, category_column="kind", uid_column="uid")
+    [problem] = task.problems("train")
+    assert (problem.bin, problem.data) == ("poems", {"uid": "a7"})
+
+
 def test_a_prompt_column_will_do(instructions):
     assert instructions({"prompt": "Write."}).problems("train")[0].chat.text == "Write."
 

@@ -69,6 +69,17 @@ class Record:
             return str(int(value)) if value.is_integer() else str(value)
         return str(value) if isinstance(value, int) else check_text(self, column, value).strip()
 
+    def number(self, column: str) -> float:
+        """Return the finite number at `column`, also if it is written as text."""
+        value = self.cell(column)
+        try:
+            number = math.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise self.error(f"{column} = {value!r} is not a finite number; correct it")
+        return number
+
     def _find(self, column: str) -> tuple[bool, Any]:
         """Return whether `column` exists, and its value. A column named like a path goes before the path."""
         if column in self.cells:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -35,6 +35,23 @@ def mean_of(values: Sequence[float]) -> Mean:
     return Mean(math.fsum(values) / len(values), *bootstrap(values), len(values))
 
 
+def mean_over_groups(groups: Sequence[Sequence[float]]) -> Mean:
+    """Return the mean of the groups' means. Groups are seeds, for example, and need not have the same size.
+
+    Its bootstrap interval resamples groups, and values within each. One group is treated as `mean_of` does.
+    """
+    if len(groups) == 1:
+        return mean_of(groups[0])
+    rng, arrays = np.random.default_rng(0), [np.asarray(group, dtype=np.float64) for group in groups]
+    means = []
+    for _ in range(RESAMPLES):
+        drawn = [arrays[index] for index in rng.integers(len(arrays), size=len(arrays))]
+        means.append(np.mean([group[rng.integers(len(group), size=len(group))].mean() for group in drawn]))
+    low, high = np.quantile(means, (0.025, 0.975))
+    value = float(np.mean([group.mean() for group in arrays]))
+    return Mean(value, float(low), float(high), sum(map(len, groups)))
+
+
 def wilson(right: float, total: int, z: float = 1.959963984540054) -> tuple[float, float]:
     """Return the 95 % interval of a proportion (Wilson 1927); (0, 1) if `total` is 0."""
     if total == 0:
@@ -46,16 +63,33 @@ def wilson(right: float, total: int, z: float = 1.959963984540054) -> tuple[floa
     return max(0.0, min(share, centre - half_width)), min(1.0, max(share, centre + half_width))
 
 
+def ratio(parts: Sequence[float], wholes: Sequence[float]) -> Mean:
+    """Return the sum of `parts` over that of `wholes`, with a bootstrap interval over their pairs.
+
+    Every whole is above 0.
+    """
+    parts_N, wholes_N = np.asarray(parts, dtype=np.float64), np.asarray(wholes, dtype=np.float64)
+    shares = [parts_N[rows].sum(axis=1) / wholes_N[rows].sum(axis=1) for rows in _resamples(len(parts_N))]
+    return Mean(math.fsum(parts) / math.fsum(wholes), *_interval(shares), len(parts))
+
+
 def bootstrap(values: Sequence[float]) -> tuple[float, float]:
     """Return the 95 % percentile interval of the mean over RESAMPLES resamples; the same for the same values."""
-    sample = np.asarray(values, dtype=np.float64)
-    rng = np.random.default_rng(0)
-    block = max(1, 4_000_000 // len(sample))  # resamples at once: at most 32 MB of indices
-    means: list[float] = []
-    while len(means) < RESAMPLES:
-        indices = rng.integers(len(sample), size=(min(block, RESAMPLES - len(means)), len(sample)))
-        means += sample[indices].mean(axis=1).tolist()
-    low, high = np.quantile(means, (0.025, 0.975))
+    values_N = np.asarray(values, dtype=np.float64)
+    return _interval([values_N[rows].mean(axis=1) for rows in _resamples(len(values_N))])
+
+
+def _resamples(count: int) -> Iterator[NDArray[np.int64]]:
+    """Yield the rows of RESAMPLES resamples of `count` rows, in blocks of at most 32 MB, [resample, row]."""
+    rng, block, left = np.random.default_rng(0), max(1, 4_000_000 // count), RESAMPLES
+    while left:
+        size = min(block, left)
+        yield rng.integers(count, size=(size, count))
+        left -= size
+
+
+def _interval(blocks: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
+    low, high = np.quantile(np.concatenate(blocks), (0.025, 0.975))
     return float(low), float(high)
 
 

@@ -10,13 +10,26 @@ are reported at once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, get_type_hints
+from dataclasses import fields
+from typing import Any, get_args, get_type_hints
 
 from sparring.common.errors import ConfigError, nearest
 from sparring.common.registry import Catalogue
 from sparring.common.schema import TomlTable, build, keys, plain
 from sparring.core.method import Method
-from sparring.core.partner import CRITIC, DISCUSSANT, EDITOR, JUDGE, Critic, Discussant, Editor, Judge, Nobody
+from sparring.core.partner import (
+    AUTHOR,
+    CRITIC,
+    DISCUSSANT,
+    EDITOR,
+    JUDGE,
+    Author,
+    Critic,
+    Discussant,
+    Editor,
+    Judge,
+    Nobody,
+)
 from sparring.core.protocol import EvaluationProtocol
 from sparring.core.speaker import Speaker
 from sparring.core.task import Offer, Task, offers
@@ -27,7 +40,7 @@ PARTNERS = Catalogue("sparring.partners", "partner")
 SPEAKERS = Catalogue("sparring.speakers", "speaker")
 PROTOCOLS = Catalogue("sparring.protocols", "protocol")
 
-ROLES: dict[Any, str] = {Discussant: DISCUSSANT, Critic: CRITIC, Editor: EDITOR, Judge: JUDGE}
+ROLES: dict[Any, str] = {Discussant: DISCUSSANT, Critic: CRITIC, Editor: EDITOR, Judge: JUDGE, Author: AUTHOR}
 
 
 def make_task(table: TomlTable) -> Task:
@@ -75,9 +88,24 @@ def for_use(name: str, settings: TomlTable) -> Method:
 
 
 def role_fields(kind: type) -> dict[str, Any]:
-    """Return the fields of a method or evaluation protocol that are roles, with the interface of each."""
+    """Return the fields of a method or evaluation protocol that are roles, with the interface of each.
+
+    A role that may be empty (`Author | None`) is one, too.
+    """
     hints = get_type_hints(kind, include_extras=True)
-    return {name: hints[name] for name in keys(kind) if hints[name] in ROLES}
+    interfaces = {name: _without_none(hints[name]) for name in keys(kind)}
+    return {name: interface for name, interface in interfaces.items() if interface in ROLES}
+
+
+def optional_roles(kind: type) -> frozenset[str]:
+    """Return the names of the roles that may be empty."""
+    return frozenset(field.name for field in fields(kind) if field.name in role_fields(kind) and field.default is None)
+
+
+def _without_none(hint: Any) -> Any:
+    """Return the one other type of `hint` if it is a union with None, else `hint`."""
+    others = [kind for kind in get_args(hint) if kind is not type(None)]
+    return others[0] if type(None) in get_args(hint) and len(others) == 1 else hint
 
 
 def make_partner(role: str, kind: Any, table: TomlTable, task: Task, where: str) -> Any:
@@ -109,7 +137,7 @@ def make_partner(role: str, kind: Any, table: TomlTable, task: Task, where: str)
     partner = build(partner_class, settings, where, **given)
     if not isinstance(partner, kind):
         raise ConfigError(
-            f"in {where}: {by!r} cannot be a {ROLES[kind]}: it has no {_verb(kind)}; choose another partner"
+            f"in {where}: {by!r} cannot be the {ROLES[kind]}: it has no {_verb(kind)}; choose another partner"
         )
     check_needs(partner, task, where)
     return partner

@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,6 +29,7 @@ from sparring.config.factory import (
     make_partner,
     make_task,
     name_of,
+    optional_roles,
     partner_table,
     role_fields,
 )
@@ -84,15 +86,31 @@ class Phase:
     The phase has `rounds` rounds of `problems` problems and trains `epochs` epochs on each round's experience, together
     with `replay` pieces of earlier experience. `updates_per_round` is the number of optimiser steps of a round over all
     epochs, whatever the trainer's `batch_size`; "batch" derives it from `batch_size`.
+
+    A budget ends the phase after the step that reaches it: `max_gradient_tokens` counts the tokens with a weight in the
+    loss, `max_seconds` the seconds of playing and learning. With a budget, `rounds` is a limit (None: no limit);
+    without one it is a number.
     """
 
     method: Method
     trainer: TrainerSettings
-    rounds: Annotated[int, Gt(0)] = 1
+    rounds: Annotated[int, Gt(0)] | None = None
     problems: Annotated[int, Gt(0)] | None = None
     epochs: Annotated[int, Gt(0)] | None = None
     replay: Annotated[int, Ge(0)] = 0
     updates_per_round: Annotated[int, Gt(0)] | Literal["batch"] | None = None
+    max_gradient_tokens: Annotated[int, Gt(0)] | None = None
+    max_seconds: Annotated[float, Gt(0)] | None = None
+
+    @property
+    def has_budget(self) -> bool:
+        """Tell whether the phase may end before its last round."""
+        return self.max_gradient_tokens is not None or self.max_seconds is not None
+
+    def spent(self, gradient_tokens: int, seconds: float) -> float:
+        """Return the share of the budget that these are, 0 without a budget; of two budgets, the larger share."""
+        shares = ((gradient_tokens, self.max_gradient_tokens), (seconds, self.max_seconds))
+        return max((used / most for used, most in shares if most is not None), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -207,10 +225,18 @@ def load_table(source: str) -> dict[str, Any]:
 
 
 def shipped_recipes() -> dict[str, str]:
-    """Return the text of the recipes in the package, by name."""
-    folder = files("sparring") / "recipes"
-    recipes = sorted((item for item in folder.iterdir() if item.name.endswith(".toml")), key=lambda item: item.name)
-    return {item.name.removesuffix(".toml"): item.read_text() for item in recipes}
+    """Return the text of the recipes in the package by name, those in folders last (`papers/saie_gsm8k`)."""
+    return dict(_recipes_in(files("sparring") / "recipes"))
+
+
+def _recipes_in(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield name and text of the recipes in `folder`, then those in the folders in it."""
+    entries = sorted(folder.iterdir(), key=lambda entry: (entry.is_dir(), entry.name))
+    for entry in entries:
+        if entry.is_dir():
+            yield from _recipes_in(entry, f"{prefix}{entry.name}/")
+        elif entry.name.endswith(".toml"):
+            yield prefix + entry.name.removesuffix(".toml"), entry.read_text(encoding="utf-8")
 
 
 _KEY = r"""(?:"[^"]*"|'[^']*'|[^."'=\s]+)"""  # quoted if it contains dots: budget.prices."gpt-4.1"=[2, 8]
@@ -275,7 +301,8 @@ def _reason(error: ValueError | RecursionError) -> str:
     return "it is nested too deeply" if isinstance(error, RecursionError) else "a number in it has too many digits"
 
 
-_PHASE_KEYS = ("method", "rounds", "problems", "epochs", "replay", "updates_per_round", "trainer")
+_BUDGET = ("max_gradient_tokens", "max_seconds")
+_PHASE_KEYS = ("method", "rounds", "problems", "epochs", "replay", "updates_per_round", *_BUDGET, "trainer")
 
 
 def _phase(table: TomlTable, number: int, task: Task, trainer: TrainerSettings) -> Phase:
@@ -285,7 +312,9 @@ def _phase(table: TomlTable, number: int, task: Task, trainer: TrainerSettings) 
         raise ConfigError(f"in {where}: the key method is missing; choose from {', '.join(METHODS)}")
     name = table["method"]
     where = f"{where} ({name})"
-    roles = {role: _role(role, kind, table, task, where) for role, kind in role_fields(METHODS[name]).items()}
+    kinds, optional = role_fields(METHODS[name]), optional_roles(METHODS[name])
+    filled = [role for role in kinds if role in table or role not in optional]
+    roles = dict.fromkeys(kinds) | {role: _role(role, kinds[role], table, task, where) for role in filled}
     settings = {key: setting for key, setting in table.items() if key not in (*_PHASE_KEYS, *roles)}
     method = make_method(name, settings, roles, where, _PHASE_KEYS)
     check_needs(method, task, where)
@@ -304,7 +333,9 @@ def _phase(table: TomlTable, number: int, task: Task, trainer: TrainerSettings) 
         raise ConfigError(
             f"in {where}: updates_per_round is not a multiple of epochs (got {updates} and {epochs}); change one"
         )
-    return replace(phase, problems=phase.problems or schedule.problems, epochs=epochs, updates_per_round=updates)
+    rounds = phase.rounds or (None if phase.has_budget else 1)
+    problems = phase.problems or schedule.problems
+    return replace(phase, rounds=rounds, problems=problems, epochs=epochs, updates_per_round=updates)
 
 
 def _role(role: str, kind: Any, table: TomlTable, task: Task, where: str) -> Any:
@@ -319,11 +350,11 @@ def _role(role: str, kind: Any, table: TomlTable, task: Task, where: str) -> Any
 def _phase_table(phase: Phase) -> dict[str, Any]:
     """Return a phase as a table with every key set."""
     method = phase.method
-    roles = role_fields(type(method))
+    roles = [role for role in role_fields(type(method)) if getattr(method, role) is not None]
     return {
         "method": name_of(method),
         **plain(phase, without=("method", "trainer")),
-        **plain(method, without=tuple(roles)),
+        **plain(method, without=tuple(role_fields(type(method)))),
         **{role: partner_table(getattr(method, role)) for role in roles},
         "trainer": plain(phase.trainer),
     }

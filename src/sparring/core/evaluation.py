@@ -79,7 +79,7 @@ class Evaluation:
         return {
             "problems": len(self.outcomes),
             "primary": self.primary,
-            "measures": _plain(self.measures()),
+            "measures": _plain({self.primary: self.score, **self.measures()} if self.outcomes else {}),
             "macro": self.macro(),
             "bins": {name: _plain(means) for name, means in self.bins().items()},
             "failures": dict(kinds.most_common()),

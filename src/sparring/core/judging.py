@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from sparring.common.errors import ConversationError, Unavailable, Unreadable
-from sparring.core.partner import Compares, Judge, Scores, Verdict
+from sparring.core.partner import Compares, Judge, Scores, preferred
 from sparring.core.task import Problem
 from sparring.parsing.thought import NONE
 
-_PREFERENCE: dict[Verdict, float] = {"first": 1.0, "tie": 0.5, "second": 0.0}
+_PREFERENCE = {"first": 1.0, "tie": 0.5, "second": 0.0}
 
 CONTRADICTORY = "orders contradictory"
 FIRST_PREFERRED = "first preferred"
@@ -76,7 +76,7 @@ async def _in_both_orders(judge: Compares, problem: Problem, one: str, other: st
     for reply in replies:
         if isinstance(reply, BaseException) and not isinstance(reply, ConversationError):
             raise reply
-    verdicts = [None if isinstance(reply, BaseException) else reply for reply in replies]
+    verdicts = [None if isinstance(reply, BaseException) else preferred(reply) for reply in replies]
     if verdicts == [None, None]:
         raise next(reply for reply in replies if isinstance(reply, BaseException))
     there, back = verdicts

@@ -1,4 +1,4 @@
-"""The roles of a partner: discussant (remark), critic (feedback), editor (improvement), judge (score).
+"""The roles of a partner: discussant (remark), critic (feedback), editor (improvement), judge (score), author.
 
 Each role is a protocol of one method. A training method declares the roles it needs as fields of these types; a recipe
 fills each with a program or a speaker. `rng` is the call's own random stream. A partner without a usable reply raises
@@ -27,7 +27,7 @@ from sparring.parsing.steps import Fault
 from sparring.parsing.thought import Answer
 
 Stance = Literal["supportive", "adversarial"]
-Verdict = Literal["first", "second", "tie"]
+Verdict = Literal["first", "second", "tie", "first by far", "second by far"]
 Compare = Callable[[Answer, Answer], Awaitable[Verdict]]
 
 Read = TypeVar("Read")
@@ -36,6 +36,7 @@ DISCUSSANT = "discussant"
 CRITIC = "critic"
 EDITOR = "editor"
 JUDGE = "judge"
+AUTHOR = "author"
 
 
 @runtime_checkable
@@ -62,6 +63,15 @@ class Editor(Protocol):
 
     async def improve(self, problem: Problem, attempt: str, fault: Fault, rng: random.Random) -> str:
         """Return a new attempt: the steps before `fault`, verbatim, and a right continuation."""
+        ...
+
+
+@runtime_checkable
+class Author(Protocol):
+    """Writes attempts in the learner's place."""
+
+    async def attempt(self, problem: Problem, rng: random.Random) -> str:
+        """Return an attempt at `problem`, right or wrong, in the layout of the task."""
         ...
 
 
@@ -94,6 +104,11 @@ class Compares(Protocol):
     async def compare(self, problem: Problem, first: Answer, second: Answer, rng: random.Random) -> Verdict:
         """Return which of two answers to `problem` is better."""
         ...
+
+
+def preferred(verdict: Verdict) -> str:
+    """Return "first", "second" or "tie", by far or not."""
+    return verdict.removesuffix(" by far")
 
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:e[+-]?[0-9]++)?", re.IGNORECASE)
@@ -163,8 +178,8 @@ class _Games:
         )
         self._failures += _failures(verdicts)
         for (first, second), verdict in zip(order, verdicts, strict=True):
-            if verdict in ("first", "second"):
-                winner, loser = (first, second) if verdict == "first" else (second, first)
+            if isinstance(verdict, str) and (side := preferred(verdict)) != "tie":
+                winner, loser = (first, second) if side == "first" else (second, first)
                 self._wins[winner][loser] += 1
 
     def share(self, player: int) -> float:
@@ -188,19 +203,25 @@ def _failures(results: Collection[object]) -> tuple[Failure, ...]:
 
 
 async def ask(
-    speaker: Speaker, prompt: str, read: Callable[[str], Read], sampling: Sampling, system: str | None = None
+    speaker: Speaker,
+    prompt: str,
+    read: Callable[[str], Read],
+    sampling: Sampling,
+    system: str | None = None,
+    *,
+    sample: int = 0,
 ) -> Read:
-    """Send `prompt` to `speaker` and return its reply parsed by `read`.
+    """Send `prompt` to `speaker` and return its reply number `sample` parsed by `read`.
 
     If the reply is Unreadable or CutOff, ask once more and give the reason; a second such reply raises.
     """
     chat = question(prompt, system)
-    reply = await speaker.reply(chat, sampling)
+    reply = await speaker.reply(chat, sampling, sample)
     try:
         return read(reply.require_complete().text)
     except (Unreadable, CutOff) as error:
         retry = chat.say(PARTNER, reply.text).say(USER, fill(RETRY_PROMPT, reason=str(error)))
-        return read((await speaker.reply(retry, sampling)).require_complete().text)
+        return read((await speaker.reply(retry, sampling, sample)).require_complete().text)
 
 
 RETRY_PROMPT = "That reply cannot be used: {reason}. Please reply once more, in exactly the form asked for."
@@ -236,6 +257,10 @@ class Nobody:
     async def score(self, problem: Problem, answers: Sequence[Answer], rng: random.Random) -> Scores:
         """Raises ConfigError."""
         raise self._absent(JUDGE)
+
+    async def attempt(self, problem: Problem, rng: random.Random) -> str:
+        """Raises ConfigError."""
+        raise self._absent(AUTHOR)
 
     def _absent(self, role: str) -> ConfigError:
         return ConfigError(f"this learner has no {role}, since it was loaded for use only; name a partner to train it")

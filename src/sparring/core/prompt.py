@@ -36,6 +36,10 @@ def check_placeholders(template: str, allowed: dict[str, str] | set[str] | tuple
 
 def ask_for_thought(form: ThoughtFormat, question: Chat, prompt: str | None = None) -> Chat:
     """Put the prompt of `form` (or `prompt` instead) before the text of the last message of `question`."""
-    text = form.prompt if prompt is None else prompt
+    return put_before(question, form.prompt if prompt is None else prompt)
+
+
+def put_before(question: Chat, prompt: str) -> Chat:
+    """Put `prompt` before the text of the last message of `question`."""
     *before, last = question.messages
-    return Chat((*before, message(last.author, text + last.text))) if text else question
+    return Chat((*before, message(last.author, prompt + last.text))) if prompt else question

@@ -20,6 +20,7 @@ from sparring.core.method import Answered, answered
 from sparring.core.speaker import PARTNER, Reply, Sampling, Speaker
 from sparring.core.task import Offer, Problem, Task
 from sparring.parsing.steps import StepFormat
+from sparring.parsing.thought import NONE, ThoughtFormat
 
 Measures = Mapping[str, bool | float]
 
@@ -59,6 +60,12 @@ class Participant:
     def revises(self) -> bool:
         """Whether an answer may consist of several attempts: its method has `revises = True`."""
         return getattr(self.answers, "revises", False) is True
+
+    @property
+    def form(self) -> ThoughtFormat:
+        """The form of a reply: its method's `form`, or the one without a thought."""
+        form = getattr(self.answers, "form", NONE)
+        return form if isinstance(form, ThoughtFormat) else NONE
 
     async def answer(self, question: Chat) -> Answered:
         """Return the learner's answer, as it was trained to answer; ConversationError if it gives none."""
@@ -176,6 +183,10 @@ class EvaluationProtocol(Protocol):
     def unanswered(self) -> Measures:
         """Return the measures of a problem without an answer."""
         return {self.primary: False}
+
+    def exports(self, learner: str, responses: Sequence[tuple[Problem, str]]) -> Mapping[str, str]:
+        """Return files that other tools read, by path, made from the first learner's responses; most have none."""
+        return {}
 
     def summarize(self, measures: Sequence[Measures]) -> Mapping[str, Any]:
         """Return figures that are no means of the problems' measures (plain data); most protocols have none."""

@@ -26,7 +26,7 @@ async def play(
     method: Method,
     task: Task,
     problems: Sequence[Problem],
-    speaker: Callable[[Problem], Speaker],
+    speaker: Callable[[tuple[Name, ...]], Speaker],
     scope: tuple[Name, ...],
     *,
     at_once: int,
@@ -35,16 +35,24 @@ async def play(
 ) -> list[Episode]:
     """Play an episode on each of `problems`, `at_once` at a time.
 
-    `scope` and the problem's id name its random stream. `serving` is the purpose of partner calls.
+    `scope` and the problem's id name its random stream; a problem that comes again also has the count of its earlier
+    episodes in the name. `speaker` gets that name. `serving` is the purpose of partner calls.
     """
+    earlier: Counter[str] = Counter()
+    names: list[tuple[Name, ...]] = []
+    for problem in problems:
+        again = earlier[problem.id]
+        names.append((*scope, problem.id, again) if again else (*scope, problem.id))
+        earlier[problem.id] += 1
 
-    async def one(problem: Problem) -> Episode:
+    async def one(number: int) -> Episode:
+        problem, name = problems[number], names[number]
         attempts.serving.set(replace(serving, problem=problem.id))
-        episode = await method.interact(problem, task, speaker(problem), named_rng(*scope, problem.id))
+        episode = await method.interact(problem, task, speaker(name), named_rng(*name))
         on_episode(episode)
         return episode
 
-    return await bounded_gather(one, problems, at_once)
+    return await bounded_gather(one, range(len(problems)), at_once)
 
 
 def check_failures(episodes: Sequence[Episode], partner_bound: float, learner_bound: float) -> None:

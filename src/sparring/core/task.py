@@ -173,10 +173,10 @@ def is_sound(task: Task, problem: Problem, response: str) -> bool:
         return False
     if isinstance(task, Checks):
         return task.first_error(problem, response) is None
-    return _concludes(task.layout, response)
+    return concludes(task.layout, response)
 
 
-def _concludes(step_format: StepFormat, response: str) -> bool:
+def concludes(step_format: StepFormat, response: str) -> bool:
     """Return False if the last step calculates nothing and states another number than the result before it."""
     steps = step_format.split(response)
     if len(steps) < 2 or "=" in steps[-1].text or "=" not in steps[-2].text:

@@ -231,7 +231,7 @@ def load_model(source: ModelSource, seed: int = 0, *, trained: bool = False, off
     if trains_all_weights and getattr(network, "hf_quantizer", None) is not None:
         raise ConfigError(f"model = {source.model!r} is quantized, so its weights are frozen; add a table lora")
     if source.chat_template is not None:
-        tokenizer.chat_template = _read_template(Path(source.chat_template))
+        tokenizer.chat_template = _read_template(source.chat_template)
     network = network.to(device)
     quantization.keep(network)
     if source.model != "tiny":
@@ -297,11 +297,16 @@ def loading(model: str) -> Iterator[None]:
         raise ConfigError(f"model = {model!r} cannot be loaded: {reason}; {remedy}") from error
 
 
-def _read_template(path: Path) -> str:
+def _read_template(template: str) -> str:
+    """Return the template in the file `template`, or `template` itself if it is one."""
+    if "{%" in template or "{{" in template:
+        return template
     try:
-        return path.read_text()
+        return Path(template).read_text()
     except OSError as error:
-        raise ConfigError(f"chat_template = {str(path)!r} cannot be read: {error.strerror}") from error
+        raise ConfigError(
+            f"chat_template = {template!r} cannot be read: {error.strerror}; give a file, or the template itself"
+        ) from error
 
 
 def _with_adapters(network: PreTrainedModel, lora: Lora, seed: int) -> PreTrainedModel:

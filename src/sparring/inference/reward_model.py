@@ -124,10 +124,10 @@ class Scorer:
         self._config.pad_token_id = pad
         try:
             with torch.inference_mode():
-                logits_B1 = self.network(input_ids=ids_BT, attention_mask=mask_BT).logits
+                logits_BL = self.network(input_ids=ids_BT, attention_mask=mask_BT).logits  # L is 1, or there is no L
         finally:
             self._config.pad_token_id = original_pad
-        scores: list[float] = logits_B1[:, 0].float().tolist()
+        scores: list[float] = logits_BL.reshape(len(rows)).float().tolist()
         return scores
 
 

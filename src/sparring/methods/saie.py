@@ -9,13 +9,15 @@ Our sources leave these choices open, so they are ours:
 2. What it learns (`learn`): the gold answer after the remark, the remark itself, or its own revision if that is
    right. `gold_weight` adds the gold answer to the question alone, which keeps the skill of answering in one turn.
 3. How many turns, how many problems per update (the phase's `problems`), and the temperature.
-4. The partner may see the gold answer: a supportive hint must be true and an adversarial claim false. `states_gold`
+4. `remarks = "shuffled"`, a control: what is learnt has the remark that another problem of the round got.
+5. The partner may see the gold answer: a supportive hint must be true and an adversarial claim false. `states_gold`
    measures how often remarks give the answer away, whoever makes them.
 """
 
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -23,7 +25,7 @@ from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Interval
 
-from sparring.common.errors import ConversationError, Failure
+from sparring.common.errors import ConfigError, ConversationError, Failure
 from sparring.common.seeds import stream
 from sparring.core.chat import LEARNER, Chat, message
 from sparring.core.episode import Episode
@@ -53,10 +55,18 @@ class SAIE(Method):
     adversarial_share: Annotated[float, Interval(ge=0, le=1)] = 0.5
     learn: LearnFrom = "gold_after_remark"
     gold_weight: Annotated[float, Ge(0)] = 1.0
+    remarks: Literal["own", "shuffled"] = "own"
     turns: Annotated[int, Ge(1)] = 1
     temperature: Annotated[float, Ge(0)] = 1.0
     top_p: Annotated[float, Interval(gt=0, le=1)] = 1.0
     max_tokens: Annotated[int, Gt(0)] = 512
+
+    def __post_init__(self) -> None:
+        if self.remarks == "shuffled" and (self.turns > 1 or self.learn == "own_correct_revision"):
+            raise ConfigError(
+                'remarks = "shuffled" needs discussions that end in their first remark '
+                f'(got turns = {self.turns}, learn = "{self.learn}"); set turns = 1 and learn from gold or the remark'
+            )
 
     @property
     def objective(self) -> Likelihood:
@@ -105,17 +115,20 @@ class SAIE(Method):
     ) -> list[Experience]:
         """Return the lesson of each discussion, and the gold answer to the question alone at `gold_weight`."""
         lessons: list[Experience] = []
-        for episode in episodes:
+        discussions = {n: episode.chat for n, episode in enumerate(episodes) if not episode.failed}
+        if self.remarks == "shuffled":
+            discussions = _shuffled(episodes, list(discussions), rng)
+        for n, episode in enumerate(episodes):
             problem = episode.problem
-            if not episode.failed:
-                lessons += self._lesson(episode)
+            if n in discussions:
+                lessons += self._lesson(episode, discussions[n])
             if self.gold_weight:
                 alone = problem.chat.then(message(LEARNER, _gold(problem), "gold", self.gold_weight))
                 lessons.append(Demonstration(problem.id, alone))
         return lessons
 
-    def _lesson(self, episode: Episode) -> list[Demonstration]:
-        problem, chat = episode.problem, episode.chat
+    def _lesson(self, episode: Episode, chat: Chat) -> list[Demonstration]:
+        problem = episode.problem
         if self.learn == "gold_after_remark":
             return [Demonstration(problem.id, chat.then(message(LEARNER, _gold(problem), "gold", 1.0)), "discussion")]
         if self.learn == "remark":
@@ -128,6 +141,24 @@ class SAIE(Method):
         """Return one greedy reply to the question alone."""
         reply = await learner.reply(question, Sampling(temperature=0, max_tokens=self.max_tokens))
         return answered(question, reply.require_complete().by(LEARNER))
+
+
+def _shuffled(episodes: Sequence[Episode], played: list[int], rng: random.Random) -> dict[int, Chat]:
+    """Return the discussions of the episodes at the indices `played`, each with a remark on another problem.
+
+    Left out are those for which the round has none: if one problem is more than half of the round, or all of it.
+    """
+    order = rng.sample(played, len(played))
+    visits = Counter(episodes[n].problem.id for n in order)
+    rank = {problem: number for number, problem in enumerate(visits)}
+    order.sort(key=lambda n: rank[episodes[n].problem.id])  # visits of one problem side by side
+    most = max(visits.values(), default=0)  # two visits of one problem cannot lie so far apart
+    pairs = zip(order, order[most:] + order[:most], strict=True)
+    return {
+        n: Chat((*episodes[n].chat.messages[:-1], episodes[other].chat.last))
+        for n, other in pairs
+        if episodes[n].problem.id != episodes[other].problem.id
+    }
 
 
 def _with_last_trained(chat: Chat) -> Chat:

@@ -22,7 +22,7 @@ from sparring.core.prompt import ask_for_thought
 from sparring.core.speaker import Sampling, Speaker
 from sparring.core.task import Offer, Problem, Task
 from sparring.parsing.steps import StepFormat
-from sparring.parsing.thought import thought_format
+from sparring.parsing.thought import ThoughtFormat, thought_format
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,18 @@ class SFT(Method):
         thought_format(self.thought_format)
 
     @property
+    def form(self) -> ThoughtFormat:
+        """Return the thought format named `thought_format`."""
+        return thought_format(self.thought_format)
+
+    @property
     def objective(self) -> Likelihood:
         """Plain likelihood."""
         return Likelihood()
 
     async def interact(self, problem: Problem, task: Task, learner: Speaker, rng: random.Random) -> Episode:
         """Return the question with its thought prompt; ask nobody."""
-        return Episode(problem, ask_for_thought(thought_format(self.thought_format), problem.chat, self.thought_prompt))
+        return Episode(problem, ask_for_thought(self.form, problem.chat, self.thought_prompt))
 
     def harvest(
         self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: StepFormat, rng: random.Random
@@ -61,15 +66,13 @@ class SFT(Method):
 
     def _gold(self, problem: Problem) -> str:
         answer, rationale = problem.gold or "", problem.rationale
-        form = thought_format(self.thought_format)
-        if form.marker and rationale is not None:
-            return form.join(problem.reasoning, answer)
+        if self.form.marker and rationale is not None:
+            return self.form.join(problem.reasoning, answer)
         return rationale if rationale is not None and self.learn == "rationale" else answer
 
     async def answer(self, question: Chat, learner: Speaker, layout: StepFormat) -> Answered:
         """Return one greedy reply without its thought."""
-        form = thought_format(self.thought_format)
-        prompt = ask_for_thought(form, question, self.thought_prompt)
+        prompt = ask_for_thought(self.form, question, self.thought_prompt)
         reply = (await learner.reply(prompt, Sampling(temperature=0, max_tokens=self.max_tokens))).require_complete()
-        response = form.split(reply.text).answer.text
+        response = self.form.split(reply.text).answer.text
         return Answered(prompt.then(reply.by(LEARNER)), response, (response,))

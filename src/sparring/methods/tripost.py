@@ -22,9 +22,11 @@ Departures and choices of ours:
    duplicates.
 8. An update may still contain the quoted part; the authors demand that it does not. A checker may quote a truncated
    word, which the corrected word contains.
-9. At use, an update must pass the same checks as in training, with the learner's own feedback as the critic. It must
-   keep the steps before the fault, change the faulty step, and have its own first fault later. The authors stop if the
-   last line did not change, repeats itself or is numbered above 15.
+9. An `author`, if there is one, writes the attempts, and the learner writes nothing: the authors' baseline of
+   fine-tuning on demonstrations written by others, with the same turns and the same balance.
+10. At use, an update must pass the same checks as in training, with the learner's own feedback as the critic. It must
+    keep the steps before the fault, change the faulty step, and have its own first fault later. The authors stop if the
+    last line did not change, repeats itself or is numbered above 15.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ from sparring.core.episode import Episode
 from sparring.core.experience import Demonstration, Experience
 from sparring.core.method import Answered, Method, Schedule
 from sparring.core.objective import Likelihood
-from sparring.core.partner import CRITIC, EDITOR, Critic, Editor
+from sparring.core.partner import AUTHOR, CRITIC, EDITOR, Author, Critic, Editor
 from sparring.core.speaker import Reply, Sampling, Speaker, prefill
 from sparring.core.task import Offer, Problem, Task, is_sound
 from sparring.parsing.steps import Fault, StepFormat, order
@@ -70,6 +72,7 @@ class TriPosT(Method):
 
     critic: Critic
     editor: Editor
+    author: Author | None = None
     updates: Annotated[int, Ge(1)] = 5
     balance: Annotated[tuple[float, ...], Len(3, 3)] = (1.5, 1.0, 1.0)  # improved : other : gold
     weight: Annotated[float, Gt(0)] = 1.5  # from the feedback on, where something was improved
@@ -92,25 +95,22 @@ class TriPosT(Method):
         written: list[Part] = []
         faults: list[Fault | None] = []  # of each attempt
         failure: Failure | None = None
-        who = LEARNER
+        who = AUTHOR if self.author else LEARNER
         try:
-            attempt = (await turn.attempt()).parts
+            attempt = await self._attempt(problem, turn, rng)
             written += attempt
             who = CRITIC
             faults.append(await self._first_fault(task, problem, _text(attempt), rng))
             while True:
                 fault = faults[-1]
                 who = LEARNER
-                own_feedback = await turn.feedback(attempt)
-                agrees = turn.agrees(own_feedback, attempt, fault)
-                feedback = (
-                    own_feedback.parts if agrees else (Part(step_format.write_feedback(_text(attempt), fault), CRITIC),)
-                )
+                own_feedback = None if self.author else await turn.right_feedback(attempt, fault)
+                feedback = own_feedback or (Part(step_format.write_feedback(_text(attempt), fault), CRITIC),)
                 written += [turn.marker(step_format.feedback), *feedback]
                 if fault is None or len(faults) > self.updates:
                     break
                 update: Parts | None = None
-                if agrees:
+                if own_feedback:
                     reply = await turn.update(attempt, feedback)
                     who = CRITIC
                     if reply.finish != "length" and not step_format.refusal(_text(attempt), fault, reply.text):
@@ -132,6 +132,12 @@ class TriPosT(Method):
         notes = _notes(task, problem, tuple(written), faults)
         failed = failure is not None or faults[-1] is not None
         return Episode(problem, chat, failures=(failure,) if failure else (), notes=notes, failed=failed)
+
+    async def _attempt(self, problem: Problem, turn: _LearnerTurn, rng: random.Random) -> Parts:
+        """Return the author's attempt, or the learner's if there is no author."""
+        if self.author is None:
+            return (await turn.attempt()).parts
+        return (Part(await self.author.attempt(problem, rng), AUTHOR),)
 
     async def _first_fault(self, task: Task, problem: Problem, attempt: str, rng: random.Random) -> Fault | None:
         """Return None for a sound attempt, otherwise what the critic finds; Unreadable if the critic finds nothing."""
@@ -218,13 +224,15 @@ class _LearnerTurn:
     def marker(self, text: str) -> Part:
         return Part(text, MARKER)
 
-    def agrees(self, feedback: Reply, attempt: Parts, fault: Fault | None) -> bool:
-        """Return whether own feedback can be read and says the same as `fault`."""
+    async def right_feedback(self, attempt: Parts, fault: Fault | None) -> Parts | None:
+        """Return own feedback if it can be read and says the same as `fault`, otherwise None."""
+        feedback = await self.feedback(attempt)
         try:
             own_fault = self._parse(feedback, attempt)
         except ConversationError:
-            return False
-        return own_fault is None if fault is None else own_fault is not None and own_fault.agrees_with(fault)
+            return None
+        agrees = own_fault is None if fault is None else own_fault is not None and own_fault.agrees_with(fault)
+        return feedback.parts if agrees else None
 
     def read(self, feedback: Reply, attempt: Parts) -> Fault | None:
         """Return the fault that own feedback names; None if it names none or cannot be read."""

@@ -45,9 +45,10 @@ class ModelSettings:
     """A model and how to load it, as a learner and a local partner set it.
 
     `model`: `tiny`, a folder, or a hub id. `quantization`: load the weights in four bits, frozen. `chat_template`: a
-    file with a template, for models without one; `chat_template_kwargs` are passed to it. `thinking`, for reasoning
-    models: "off", "hidden" (thoughts are removed) or "kept" (the model keeps seeing its own). `dtype` and `device`: the
-    number format and place of computation; "auto" suits the machine. `slots`: the most replies decoded at once.
+    Jinja template or a file with one, for models without; `chat_template_kwargs` are passed to it. `thinking`, for
+    reasoning models: "off", "hidden" (thoughts are removed) or "kept" (the model keeps seeing its own). `dtype` and
+    `device`: the number format and place of computation; "auto" suits the machine. `slots`: the most replies decoded at
+    once.
     """
 
     model: FilePath

@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal
 from annotated_types import Ge, Gt
 
 from sparring.common.errors import ConfigError, Unreadable
+from sparring.core.judge_presets import PRESETS
 from sparring.core.partner import Scores, Verdict, ask, by_pairs, by_swiss, conversation, one_by_one, read_score
 from sparring.core.prompt import check_placeholders, fill
 from sparring.core.speaker import Sampling, Speaker
@@ -31,6 +32,8 @@ class ModelJudge:
     a tie. The pattern must match exactly once, in a reply of at most 20,000 characters. `schedule` "all" compares all
     pairs; "swiss" makes fewer calls: it compares answers with similar scores, in `swiss_rounds` rounds (None: one more
     than a knock-out needs). `prior`: wins added in each direction before Bradley-Terry.
+
+    `preset` takes system prompt, prompt and reader of a published tool instead (`core.judge_presets`), pairwise.
     """
 
     name: ClassVar[str] = "model_judge"
@@ -41,6 +44,7 @@ class ModelJudge:
     mode: Literal["pointwise", "pairwise"] = "pairwise"
     temperature: Annotated[float, Ge(0)] = 0.0
     max_tokens: Annotated[int, Gt(0)] = 1024
+    preset: Literal["alpaca_eval", "arena_hard", "self_taught_evaluator"] | None = None
     prompt: str | None = None
     pattern: str | None = None
     lowest: float = 1.0
@@ -50,6 +54,10 @@ class ModelJudge:
     prior: Annotated[float, Gt(0)] = 0.5
 
     def __post_init__(self) -> None:
+        if self.preset is not None and (self.mode == "pointwise" or self.prompt or self.pattern):
+            raise ConfigError(
+                f"preset = {self.preset!r} brings its own prompt and compares pairs; remove mode, prompt and pattern"
+            )
         check_placeholders(
             self.prompt or "", ("question", "response") if self.mode == "pointwise" else ("question", "a", "b")
         )
@@ -84,11 +92,6 @@ class ModelJudge:
 
         return await one_by_one(score, answers)
 
-    async def compare(self, problem: Problem, first: Answer, second: Answer, rng: random.Random) -> Verdict:
-        """Return the verdict on one pair in one order; `mode` must be "pairwise"."""
-        prompt = fill(self.prompt or PAIRWISE, question=_question(problem), a=first.text, b=second.text)
-        return await ask(self.speaker, prompt, self.verdict, self._sampling)
-
     async def _score_pairs(self, problem: Problem, answers: Sequence[Answer], rng: random.Random) -> Scores:
         async def compare(first: Answer, second: Answer) -> Verdict:
             return await self.compare(problem, first, second, rng)
@@ -96,6 +99,14 @@ class ModelJudge:
         if self.schedule == "swiss":
             return await by_swiss(compare, answers, rng, self.swiss_rounds, self.prior)
         return await by_pairs(compare, answers, self.prior)
+
+    async def compare(self, problem: Problem, first: Answer, second: Answer, rng: random.Random) -> Verdict:
+        """Return the verdict on one pair in one order; `mode` must be "pairwise"."""
+        words = {"question": _question(problem), "a": first.text, "b": second.text}
+        if self.preset is not None:
+            preset = PRESETS[self.preset]
+            return await ask(self.speaker, fill(preset.prompt, **words), preset.read, self._sampling, preset.system)
+        return await ask(self.speaker, fill(self.prompt or PAIRWISE, **words), self.verdict, self._sampling)
 
     @property
     def _sampling(self) -> Sampling:

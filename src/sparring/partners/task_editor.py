@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import random
-import re
-import string
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Protocol
 
 from annotated_types import Interval
 
+from sparring.core.slips import slips
 from sparring.core.task import Offer, Problem, Solves, Task
 from sparring.parsing.steps import Fault
 
 
 class _Solving(Solves, Task, Protocol):
     """A task with a solver."""
-
-
-# What is changed, and into what: digits, else the letter of an option, else small letters.
-_SLIPS = ((r"\d", string.digits), (r"(?<=\()[A-Z](?=\))", "ABC"), ("[a-z]", string.ascii_lowercase))
 
 
 @dataclass(frozen=True)
@@ -42,12 +37,5 @@ class TaskEditor:
     def _with_slip(self, problem: Problem, solution: str, rng: random.Random) -> str:
         """Replace one character of the last step of `solution` so that the answer is wrong."""
         last_step = self.task.layout.split(solution)[-1].text
-        start = solution.rindex(last_step)
-        found = (
-            [(start + m.start(), other) for m in re.finditer(pattern, last_step) for other in alphabet if other != m[0]]
-            for pattern, alphabet in _SLIPS
-        )
-        slips = next(filter(None, found), [])
-        rng.shuffle(slips)
-        changed = (solution[:index] + character + solution[index + 1 :] for index, character in slips)
+        changed = slips(solution, solution.rindex(last_step), len(last_step), rng)
         return next((text for text in changed if not self.task.is_right(problem, text)), solution)

@@ -170,7 +170,9 @@ class Packing:
         """Pack a phase's table. Paths of speakers stay: a replay never calls them, and the ledger keys contain them."""
         packed = self._packed(type(method), table, where)
         for role in role_fields(type(method)):
-            partner, settings = getattr(method, role), without_secrets(table[role])
+            if (partner := getattr(method, role)) is None:
+                continue
+            settings = without_secrets(table[role])
             has_speaker = hasattr(partner, "speaker")
             packed[role] = settings if has_speaker else self._packed(type(partner), settings, f"{where}.{role}")
         return packed

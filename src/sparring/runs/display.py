@@ -50,9 +50,9 @@ class Display:
     ) -> None:
         self._bar.stop()
 
-    def run(self, total: float, done: float) -> None:
-        """Start or resume a run of `total` problems, of which `done` are done."""
-        self._bar.update(self._run, total=round(total), completed=round(done))
+    def run(self, total: int | None, done: float) -> None:
+        """Start or resume a run of `total` problems (None: unknown), of which `done` are done."""
+        self._bar.update(self._run, total=total, completed=round(done))
 
     def stage(self, name: str, total: int) -> None:
         """Start a stage of `total` items: episodes, steps or problems."""

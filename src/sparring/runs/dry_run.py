@@ -61,7 +61,7 @@ async def dry_run(method: Method, task: Task, problems: list[Problem], learner: 
         replace(method, **partners),  # type: ignore[type-var]  # every method is a dataclass
         cast(Task, _NeverRight(task)),
         problems,
-        lambda problem: _DryLearner(learner.speaker("dry", problem.id), task.layout, form),
+        lambda name: _DryLearner(learner.speaker(*name), task.layout, form),
         ("dry",),
         at_once=len(problems),
         serving=Serving(),
@@ -108,6 +108,11 @@ class DryPartner:
         verdict = verdicts.get(getattr(self.partner, "mode", ""), "1")
         scores: Scores = await self._replying(lambda _: verdict).score(problem, answers, rng)
         return scores
+
+    async def attempt(self, problem: Problem, rng: random.Random) -> str:
+        """Return an attempt in two steps."""
+        text = self.layout.write(("This is an attempt.", f"So the answer is {digest(problem.id)[:6]}."))
+        return str(await self._replying(lambda _: text).attempt(problem, rng))
 
     def _replying(self, words: Callable[[str], str]) -> Any:
         """Return the partner with a stand-in that replies `words(prompt)`."""

@@ -9,7 +9,7 @@ calls that a ledger already holds.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -24,10 +24,13 @@ from sparring.config.factory import ROLES, name_of, role_fields
 from sparring.config.recipe import Recipe
 from sparring.core.attempts import Tokens
 from sparring.core.method import Method
+from sparring.core.partner import JUDGE
 from sparring.ledger import Price, totals
+from sparring.protocols.win_rate import WinRate
 from sparring.runs.dry_run import DryRun, dry_run
 from sparring.runs.problem_order import ProblemOrder
 from sparring.runs.recording import recordable_partners
+from sparring.runs.selection import protocol_of
 from sparring.training.learner import Learner
 
 
@@ -88,13 +91,16 @@ def estimate(recipe: Recipe, episodes: int = 8) -> Estimate:
     notes: list[str] = []
     for number in with_calls:
         phase = recipe.phases[number]
-        problems = order.round(phase, number, 0)[:episodes]
+        problems = order.round(phase, order.total(number), 0)[:episodes]
         simulated = run_sync(dry_run(phase.method, recipe.task, problems, learner))
         name = f"{number + 1}-{name_of(phase.method)}"
         count = order.count(phase) + len(order.consulted(phase, number, 0))
-        phase_rows = _rows(name, simulated, phase.rounds, count, usual)
+        phase_rows = _rows(name, simulated, phase.rounds or 1, count, usual)
         rows += (row._replace(price=recipe.budget.prices.get(row.model)) for row in phase_rows)
         notes += _notes(name, simulated, phase.method)
+        if phase.rounds is None:
+            notes.append(f"{name}: a budget ends the phase, so its number of rounds is unknown; one round is counted")
+    rows += _evaluations(recipe, rows, order)
     return Estimate(tuple(rows), (*notes, *_unpriced(rows, recipe), *caps(rows, recipe)))
 
 
@@ -110,6 +116,29 @@ def _rows(
         length = usual.get((role, model))
         likely = None if length is None else round(calls * length)
         yield EstimateRow(name, rounds, role, model, calls, prompt, completion, likely)
+
+
+def _evaluations(recipe: Recipe, rows: Sequence[EstimateRow], order: ProblemOrder) -> Iterator[EstimateRow]:
+    """Yield a row for the calls of the judge that measures the learner, if one does.
+
+    There is an evaluation on development problems after each `evaluate_every` problems and each phase, and two tests at
+    the end. A call has as many tokens as the judge's calls in training.
+    """
+    protocol, settings = protocol_of(recipe), recipe.run
+    judge = next((row for row in reversed(rows) if row.role == JUDGE), None)
+    if protocol is None or judge is None or not judge.calls or not recordable_partners(protocol):
+        return
+    verdicts = 2 if isinstance(protocol, WinRate) else 1
+    every = settings.evaluate_every
+    evaluations = len(recipe.phases) + (int(order.total() / every) if every else 0)
+    developed = min(settings.evaluate_problems, len(recipe.task.problems("development")))
+    tested = len(list(recipe.task.problems("test"))[: settings.test_problems])
+    for name, rounds, problems in (("development", evaluations, developed), ("test", 2, tested)):
+        calls = verdicts * problems
+        share = calls / judge.calls
+        usual = None if judge.usual is None else round(judge.usual * share)
+        amounts = (calls, round(judge.prompt * share), round(judge.completion * share), usual)
+        yield EstimateRow(name, rounds, JUDGE, judge.model, *amounts, judge.price)
 
 
 def _notes(name: str, simulated: DryRun, method: Method) -> Iterator[str]:
@@ -156,10 +185,13 @@ def _unpriced(rows: list[EstimateRow], recipe: Recipe) -> Iterator[str]:
 
 def caps(rows: list[EstimateRow], recipe: Recipe) -> Iterator[str]:
     """Yield for each cap of the budget where the run would reach it at the highest cost."""
+    has_all_rounds = all(phase.rounds for phase in recipe.phases if recordable_partners(phase.method))
     for scope in ("run", "round"):
         for unit in ("calls", "tokens", "money"):
             cap = getattr(getattr(recipe.budget, scope), unit)
-            if cap is not None and unit == "money" and any(row.unpriced for row in rows):
+            if cap is not None and scope == "run" and not has_all_rounds:
+                yield f"budget.run.{unit} = {cap:,}: the number of rounds is unknown, and so whether this is enough"
+            elif cap is not None and unit == "money" and any(row.unpriced for row in rows):
                 yield f"budget.{scope}.money = {cap:,}: prices are missing, so it is unknown whether this is enough"
             elif cap is not None:
                 yield _reached(rows, f"budget.{scope}.{unit}", unit, cap, cumulative=scope == "run")

@@ -2,7 +2,7 @@
 
 The folder holds `recipe.toml` (all settings), `run.json` (status), `results.json` (all figures), `ledger.sqlite` (the
 calls of learners and partners behind an API) and `problems.jsonl`: the measures, response and transcripts of each
-problem. That file grows as problems are done; in the end it has their order.
+problem. That file grows as problems are done; in the end it has their order. A protocol may add files for other tools.
 """
 
 from __future__ import annotations
@@ -87,6 +87,10 @@ async def _run(recipe: EvaluationRecipe, folder: Path, resume: bool, console: Co
         evaluation = Evaluation(outcomes, recipe.protocol.primary)
         write_lines(folder / PROBLEMS, map(_line, outcomes))
         write_json(folder / RESULTS, results(recipe, evaluation))
+        responses = [(problem, outcome.response) for problem, outcome in zip(problems, outcomes, strict=True)]
+        for name, content in recipe.protocol.exports(session.learners[0][0], responses).items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            write_whole(folder / name, content)
     except (SparringError, KeyboardInterrupt, asyncio.CancelledError) as error:
         write_status(folder, run, "stopped", seed, reason=str(error) or "interrupted")
         raise

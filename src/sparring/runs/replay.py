@@ -88,7 +88,7 @@ def replay(
         recipe = _recipe(table, bundled, manifest)
         if (bundled / LEDGER).exists():
             _restore(folder / FILE, bundled / LEDGER, register_run(folder), folder.resolve().name)
-        _metrics(bundled / METRICS)
+        original = _metrics(bundled / METRICS)
         if episodes and (bundled / ROUNDS).is_dir():
             shutil.copytree(bundled / ROUNDS, folder / ROUNDS)
     except BaseException:
@@ -97,7 +97,7 @@ def replay(
     for line in _environment_changes(manifest, recipe):
         display.say(f"differs from the original run: {line}")
     try:
-        train(recipe, folder, display=display)
+        train(recipe, folder, display=display, timing=original)
     except NotRecorded as error:
         raise NotRecorded(
             f"the replay diverges from the original run, because the learner replied differently: {error}; "

@@ -27,24 +27,34 @@ from sparring.core.task import Problem
 from sparring.inference.journal import Journal
 from sparring.runs.display import Display
 from sparring.runs.problem_order import ProblemOrder
-from sparring.training.checkpoint import START_OVER
+from sparring.training.checkpoint import START_OVER, Position
 from sparring.training.learner import Learner
 from sparring.training.trainer import Reference, Trainer, TrainingSet, needs_reference
 
 
 @dataclass(frozen=True)
 class Round:
-    """Round `round_` of phase `number`, both counted from 0; `steps` training steps were taken before."""
+    """Round `round_` of phase `number`, both counted from 0, at `position`."""
 
     recipe: Recipe
     run: Path
     phase: Phase
     number: int
     round_: int
-    steps: int
+    position: Position
     learner: Learner
     order: ProblemOrder
     display: Display
+
+    @property
+    def steps(self) -> int:
+        """The number of training steps that the round has taken."""
+        return self.position.step
+
+    @property
+    def problems(self) -> list[Problem]:
+        """The problems of the round."""
+        return self.order.round(self.phase, self.position.first, self.round_)
 
     @property
     def folder(self) -> Path:
@@ -83,17 +93,14 @@ class Round:
                 raise _unusable(path, "it is missing")
             return None
         episodes: list[Episode] = _read(path, Episode)
-        problems = self.order.round(self.phase, self.number, self.round_)
-        if [episode.problem.id for episode in episodes] != [problem.id for problem in problems]:
+        if [episode.problem.id for episode in episodes] != [problem.id for problem in self.problems]:
             raise _unusable(path, f"its {len(episodes)} episodes are not those of the round")
         return episodes
 
     async def _episodes(self, journal: Journal) -> list[Episode]:
         """Play the episodes and save them."""
         settings = self.recipe.run
-        episodes = await self._play(
-            self.order.round(self.phase, self.number, self.round_), (*self.scope, "train"), journal, self.name
-        )
+        episodes = await self._play(self.problems, (*self.scope, "train"), journal, self.name)
         check_failures(episodes, settings.max_partner_failures, settings.max_learner_failures)
         write_jsonl(self.folder / "episodes.jsonl", episodes, Episode)
         return episodes
@@ -132,7 +139,7 @@ class Round:
             self.phase.method,
             self.recipe.task,
             problems,
-            lambda problem: self.learner.speaker(*scope, problem.id, journal=journal, logprobs=keep_logprobs),
+            lambda name: self.learner.speaker(*name, journal=journal, logprobs=keep_logprobs),
             scope,
             at_once=self.recipe.run.at_once,
             serving=Serving(f"{self.number + 1}-{name_of(self.phase.method)}", self.round_ + 1),

@@ -11,6 +11,7 @@ and loads what was saved since, so it samples nothing twice.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -32,7 +33,7 @@ from sparring.models.source import TINY, USAGE
 from sparring.runs.display import Display
 from sparring.runs.folder import RECIPE, check_resumable, write_status
 from sparring.runs.lock import locked
-from sparring.runs.metrics import Metrics
+from sparring.runs.metrics import Key, Metrics
 from sparring.runs.problem_order import ProblemOrder
 from sparring.runs.recording import check_partners, identity, ledger_path, may_ask_person, recorded
 from sparring.runs.round import Round
@@ -40,7 +41,9 @@ from sparring.runs.selection import Progress, Selection
 from sparring.training import checkpoint
 from sparring.training.checkpoint import Damaged, Origin, Position, State
 from sparring.training.learner import Learner
-from sparring.training.trainer import Trainer, TrainingSet
+from sparring.training.trainer import StepResult, Trainer, TrainingSet
+
+IDLE_ROUNDS = 20  # rounds without a gradient token after which a phase that only a budget ends counts as endless
 
 
 @dataclass(frozen=True)
@@ -75,17 +78,30 @@ class Result:
         yield from (phase.describe() for phase in self.progress if not phase.beat_its_start)
 
 
-def train(recipe: Recipe, run: str | Path, *, resume: bool = False, display: Display | None = None) -> Result:
-    """Train by `recipe` in the folder `run`, or with `resume` continue the run in it. Works in a notebook too."""
+def train(
+    recipe: Recipe,
+    run: str | Path,
+    *,
+    resume: bool = False,
+    display: Display | None = None,
+    timing: Metrics | None = None,
+) -> Result:
+    """Train by `recipe` in the folder `run`, or with `resume` continue the run in it. Works in a notebook too.
+
+    `timing` are the metrics of a run that this one repeats: its seconds, which a budget counts, replace those measured.
+    """
+    display = display or Display(live=not may_ask_person(recipe))
     with locked(Path(run)):
-        return run_sync(Run(recipe, Path(run), resume, display or Display(live=not may_ask_person(recipe))).go())
+        return run_sync(Run(recipe, Path(run), resume, display, timing).go())
 
 
 class Run:
     """One recipe in one folder, whose lock the caller holds."""
 
-    def __init__(self, recipe: Recipe, folder: Path, resume: bool, display: Display) -> None:
-        self.recipe, self.folder, self.display = recipe, folder, display
+    def __init__(
+        self, recipe: Recipe, folder: Path, resume: bool, display: Display, timing: Metrics | None = None
+    ) -> None:
+        self.recipe, self.folder, self.display, self.timing = recipe, folder, display, timing
         self.settings = recipe.run
         self.order = ProblemOrder(recipe)
         check_resumable(folder, recipe, resume)
@@ -103,6 +119,7 @@ class Run:
         self.position = Position()
         self.origin = Origin(1, name_of(recipe.phases[0].method), 1, 0, 0, self.learner.weights)
         self.memory = Memory(recipe.phases[0].replay)
+        self.lap_start = time.monotonic()
 
     def _write_status(self, status: str, **more: Any) -> None:
         write_status(self.folder, self.id, status, self.settings.seed, **more)
@@ -115,18 +132,21 @@ class Run:
         try:
             self._restore()
             with self.display, recorded(self.recipe, self.folder, self.id) as (phases, ledger):
-                self.display.run(self.order.total(), self.position.problems)
+                self.display.run(self.order.total() if self.order.is_limited else None, self.position.problems)
+                self.selection.use(ledger)
                 if self.recipe.learner.model == "tiny":
                     self.display.say(f"learner: tiny, {TINY}; name another model under [learner]")
                 for note in getattr(self.recipe.task, "notes", ()):
                     self.display.say(f"task: {note}")
                 try:
+                    if self.position == Position():
+                        await self.selection.begin()
                     for number, phase in list(enumerate(phases))[self.position.phase :]:
                         await self._phase(number, phase)
+                    result = await self._finish()
                 finally:
                     if ledger is not None:
                         await ledger.settle()  # calls in flight are billed: wait for their replies
-                result = await self._finish()
         except (SparringError, KeyboardInterrupt, asyncio.CancelledError) as error:
             with suppress(RunStopped):  # a full disk must not hide the error that stopped the run
                 self._write_status("stopped", reason=str(error) or "interrupted")
@@ -175,25 +195,50 @@ class Run:
         method = name_of(phase.method)
         if (self.position.round, self.position.step) == (0, 0):
             self.memory = Memory(phase.replay)
-        for round_ in range(self.position.round, phase.rounds):
-            if self.position.step == 0 and (round_ == 0 or phase.method.schedule.lifetime == "round"):
-                rounds = phase.rounds if phase.method.schedule.lifetime == "phase" else 1
-                self.trainer.begin(float(self.order.count(phase) * rounds), phase.trainer)
+        while not self._is_over(phase):
+            round_, lifetime = self.position.round, phase.method.schedule.lifetime
+            if self.position.step == 0 and (round_ == 0 or lifetime == "round"):
+                rounds = 1 if lifetime == "round" else phase.rounds or math.inf
+                self.trainer.begin(self.order.count(phase) * rounds, phase.trainer)
             await self._round(number, phase, round_)
             self.position = replace(self.position, round=round_ + 1, step=0)
+            self._check_progress(number, phase)
         if not self.selection.has_evaluated(self.origin):  # it may have, after the last step or before a resume
-            await self.selection.develop(phase.method, (number + 1, phase.rounds, 0), self.origin)
+            await self.selection.develop(phase.method, (number + 1, self.position.round, 0), self.origin)
         self.display.say(f"phase {number + 1} ({method}) is finished")
-        self.position = Position(number + 1, 0, 0, self.position.problems)
+        drawn = self.position.first + self.position.round * self.order.count(phase)
+        self.position = Position(number + 1, 0, 0, self.position.problems, drawn)
         self._save(phase)
+
+    def _is_over(self, phase: Phase) -> bool:
+        """Tell whether the phase has had its last round. A round whose steps a budget ends is finished first."""
+        has_all_rounds = phase.rounds is not None and self.position.round >= phase.rounds
+        return has_all_rounds or (self.position.step == 0 and self._is_spent(phase))
+
+    def _is_spent(self, phase: Phase) -> bool:
+        """Tell whether the budget of the phase is spent, and move the trainer's schedule to the share that is."""
+        spent = phase.spent(self.position.gradient_tokens, self.position.seconds)
+        self.trainer.spent = spent if phase.method.schedule.lifetime == "phase" else 0.0
+        return spent >= 1
+
+    def _check_progress(self, number: int, phase: Phase) -> None:
+        """Raise RunStopped if the last rounds of a phase without a limit of rounds brought its budget no nearer."""
+        earlier = self.metrics.get(("round", number + 1, self.position.round - IDLE_ROUNDS, 0))
+        is_idle = earlier is not None and earlier["gradient_tokens"] == self.position.gradient_tokens
+        if is_idle and phase.rounds is None and phase.max_seconds is None:
+            raise RunStopped(
+                f"phase {number + 1} ({name_of(phase.method)}) had nothing to train on in {IDLE_ROUNDS} rounds, so it "
+                "would never reach max_gradient_tokens; set rounds in a new run"
+            )
 
     # ── a round ─────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _round(self, number: int, phase: Phase, round_: int) -> None:
         """Play and learn one round; both numbers count from 0."""
         start_time, tokens_before = time.monotonic(), self.learner.model.tokens_sampled
+        self.lap_start = start_time
         this = Round(
-            self.recipe, self.folder, phase, number, round_, self.position.step, self.learner, self.order, self.display
+            self.recipe, self.folder, phase, number, round_, self.position, self.learner, self.order, self.display
         )
         fresh, measures = await this.experience()
         experience = self.memory.replay(fresh)
@@ -207,12 +252,15 @@ class Run:
             updates=phase.updates_per_round or "batch",
         )
         training_set = replace(training_set, reference=this.reference(self.trainer, training_set))
+        if self.position.step:
+            self.lap_start = time.monotonic()  # its playing was counted before the run stopped
         await self._learn(training_set, phase, this)
         self.memory.remember(fresh)
         seconds_learning = time.monotonic() - start_time - seconds_playing
         tokens = self.learner.model.tokens_sampled - tokens_before
+        key = ("round", number + 1, round_ + 1, 0)
         line = self.metrics.record(
-            ("round", number + 1, round_ + 1, 0),
+            key,
             {
                 "method": name_of(phase.method),
                 "problems": round(self.position.problems),
@@ -221,11 +269,14 @@ class Run:
                 **({"reference_sampled": training_set.reference.sampled} if training_set.reference else {}),
                 **self.metrics.mean("step", number + 1, round_ + 1),
                 **measures,
+                "gradient_tokens": self.position.gradient_tokens,
+                "seconds": self._seconds(key),
                 "seconds_playing": round(seconds_playing, 3),
                 "seconds_learning": round(seconds_learning, 3),
                 "tokens_per_second": round(tokens / max(1e-9, seconds_playing)),
             },
         )
+        self.position = replace(self.position, seconds=line["seconds"])
         self.display.round(this.name, line)
         if line.get("cut_off", 0) > 0.05:
             self.display.say(
@@ -238,18 +289,23 @@ class Run:
         steps = training_set.steps
         self.display.stage(f"{this.name}: steps", steps - self.position.step)
         start = self.position.problems - training_set.problems * self.position.step / max(1, steps)
+        if self._is_spent(phase):  # a resumed run may stand at the step that ended the phase
+            return
         try:
             for step in self.trainer.learn(training_set, done=self.position.step):
                 before = self.position.problems
                 problems = start + training_set.problems * step.number / steps
                 self._advance(this, step.number, problems)
                 key = (this.number + 1, this.round_ + 1, step.number)
-                self.metrics.record(("step", *key), {"loss": step.loss, **step.measures})
+                self._record(("step", *key), step)
                 self.display.step(problems, step.loss)
                 if self._due(before, problems, self.settings.evaluate_every):
                     await self.selection.develop(phase.method, key, self.origin)
                 if self._due(before, problems, self.settings.save_every):
                     self._save(phase)
+                self.lap_start = time.monotonic()  # evaluating and saving are no training
+                if self._is_spent(phase):
+                    return
         except RunStopped as error:
             latest = checkpoint.latest(self.folder)
             rest = f"the last good checkpoint is {latest}" if latest else "no checkpoint was saved yet"
@@ -258,9 +314,23 @@ class Run:
 
     def _advance(self, this: Round, step: int, problems: float) -> None:
         """Set position and origin to `step` steps of the round, after `problems` problems of the run."""
-        self.position = Position(this.number, this.round_, step, problems)
+        self.position = replace(self.position, phase=this.number, round=this.round_, step=step, problems=problems)
         method, weights = name_of(this.phase.method), self.learner.weights
         self.origin = Origin(this.number + 1, method, this.round_ + 1, step, round(problems), weights)
+
+    def _record(self, key: Key, step: StepResult) -> None:
+        """Record a step, and count what it used of the phase's budget."""
+        tokens = self.position.gradient_tokens + step.gradient_tokens
+        used = {"gradient_tokens": tokens, "seconds": self._seconds(key)}
+        line = self.metrics.record(key, {"loss": step.loss, **step.measures, **used})
+        # The seconds of the line, not those measured: a step that is repeated after a kill took them the first time.
+        self.position = replace(self.position, gradient_tokens=tokens, seconds=line["seconds"])
+
+    def _seconds(self, key: Key) -> float:
+        """Return the seconds that the phase has played and learnt for, or those that `timing` has under `key`."""
+        original = self.timing.get(key) if self.timing else None
+        measured = self.position.seconds + time.monotonic() - self.lap_start
+        return float(original["seconds"]) if original else round(measured, 3)
 
     @staticmethod
     def _due(before: float, now: float, every: int) -> bool:

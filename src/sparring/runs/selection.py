@@ -1,30 +1,42 @@
 """Selects the best learner of a run: the first with the highest score on the development problems.
 
-At the end it tests the best learner and the final one, once if they are the same. The results name the phase, round and
-step of each, and each phase that never beat its start.
+The score is the accuracy. For a task without gold answers it comes from the judge of the last phase that has one: its
+mean score, or if it compares pairs, the win rate against the responses of the run's start (`start`). At the end the
+best learner and the final one are tested, once if they are the same. The results name the phase, round and step of
+each, and each phase that never beat its start.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sparring.common.errors import ConfigError
+from sparring.common.concurrency import bounded_gather
+from sparring.common.errors import ConfigError, ConversationError, RunStopped
 from sparring.common.files import read_json, write_json
 from sparring.common.schema import keys, plain
 from sparring.config.factory import for_use, name_of, role_fields
 from sparring.config.recipe import Recipe
-from sparring.core.evaluation import Evaluation, Outcome, measure_problems, score
+from sparring.core.chat import LEARNER
+from sparring.core.evaluation import Evaluation, Outcome, in_words, measure_problems, score
+from sparring.core.match import is_pairwise
 from sparring.core.method import Method
-from sparring.core.protocol import Answers, Participant
+from sparring.core.partner import Judge
+from sparring.core.protocol import Answers, EvaluationProtocol, Participant, SingleReply
 from sparring.core.task import Problem, Split, offers
 from sparring.inference.journal import Journal
+from sparring.ledger import Ledger
 from sparring.models.source import USAGE
+from sparring.protocols.judge_score import JudgeScore
 from sparring.protocols.solo import Solo
+from sparring.protocols.win_rate import WinRate
 from sparring.runs.display import Display
 from sparring.runs.metrics import Key, Metrics
+from sparring.runs.recording import on_ledger
+from sparring.runs.start import START_FILE, read_start
 from sparring.training import checkpoint
 from sparring.training.checkpoint import Origin, Usage
 from sparring.training.learner import Learner
@@ -48,7 +60,7 @@ class Progress:
         """Return one line for a phase that never beat its start."""
         return (
             f"phase {self.phase} ({self.method}) never beat its start on the development problems: "
-            f"{self.start:.1%} at the start, at most {self.highest:.1%} since"
+            f"{in_words(self.start)} at the start, at most {in_words(self.highest)} since"
         )
 
 
@@ -58,6 +70,18 @@ def without_progress(evaluation: Mapping[str, Any]) -> list[Progress]:
     return [phase for phase in phases if not phase.beat_its_start]
 
 
+def protocol_of(recipe: Recipe) -> EvaluationProtocol | None:
+    """Return how a run's learner is measured; None without gold answers and without a judge."""
+    if "gold" in offers(recipe.task):
+        return Solo()
+    methods = (phase.method for phase in reversed(recipe.phases))
+    fields = ((method, name, kind) for method in methods for name, kind in role_fields(type(method)).items())
+    judge = next((getattr(method, name) for method, name, kind in fields if kind is Judge), None)
+    if judge is None:
+        return None
+    return WinRate(judge) if is_pairwise(judge) else JudgeScore(judge)
+
+
 class Selection:
     """Evaluates a run's learner and saves the best one."""
 
@@ -65,7 +89,32 @@ class Selection:
         self.recipe, self.folder, self.learner = recipe, folder, learner
         self.metrics, self.display = metrics, display
         self.best = folder / "checkpoints" / "best"
-        self.protocol = Solo()
+        self.protocol = protocol_of(recipe)
+        self.start = folder / START_FILE
+
+    async def begin(self) -> None:
+        """Keep the responses of the run's start, if later ones are compared with them."""
+        if self.protocol is None or self.protocol.learners == (1, 1) or self.start.exists():
+            return
+        problems = [*self._problems("development", self.recipe.run.evaluate_problems)]
+        problems += self._problems("test", self.recipe.run.test_problems)
+        self.display.stage("the start's responses", len(problems))
+        with self._journal("start") as journal:
+            answers = SingleReply(getattr(self.recipe.phases[0].method, "max_tokens", SingleReply.max_tokens))
+
+            async def respond(problem: Problem) -> str | None:
+                with suppress(ConversationError):
+                    return (await self._participant(problem, answers, journal).answer(problem.chat)).response
+                return None
+
+            responses = await bounded_gather(respond, problems, self.recipe.run.at_once)
+            write_json(self.start, {p.id: response for p, response in zip(problems, responses, strict=True)})
+            journal.close(keep=False)
+
+    def use(self, ledger: Ledger | None) -> None:
+        """Send the calls of the judge, if there is one, through `ledger`."""
+        if self.protocol is not None and ledger is not None:
+            self.protocol = on_ledger(self.protocol, ledger)
 
     def usage(self, method: Method, origin: Origin) -> Usage:
         """Return how to use the learner that `method` trained up to `origin`."""
@@ -121,7 +170,7 @@ class Selection:
     async def test(self, final: Usage) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """Test the best learner and the final one, which is in memory and answers as `final` says.
 
-        Return the results of both, or None if there are no test problems or the task cannot check answers.
+        Return the results of both, or None if there are no test problems or nothing can measure a learner.
         """
         problems = self._problems("test", self.recipe.run.test_problems)
         if not problems:
@@ -175,24 +224,29 @@ class Selection:
     # ── evaluating ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _problems(self, split: Split, count: int | None) -> list[Problem]:
-        """Return the first `count` problems of `split`; none if the task cannot check answers."""
-        return list(self.recipe.task.problems(split))[:count] if "gold" in offers(self.recipe.task) else []
+        """Return the first `count` problems of `split`; none if nothing can measure a learner."""
+        return list(self.recipe.task.problems(split))[:count] if self.protocol is not None else []
 
     def _journal(self, name: str) -> Journal:
         return Journal(self.folder / f"evaluation-{name}.journal.jsonl")
 
     async def _evaluate(self, answerer: Answers, problems: list[Problem], journal: Journal) -> Evaluation:
-        """Evaluate the learner in memory on `problems`."""
+        """Evaluate the learner in memory on `problems`; RunStopped if the judge fails too often."""
+        assert self.protocol is not None
         self.display.stage("evaluating", len(problems))
+        is_compared = self.protocol.learners != (1, 1)
+        start = read_start(self.start, [problem.id for problem in problems]) if is_compared else {}
 
         def show_progress(outcome: Outcome) -> None:
             self.display.advance()
 
         def participants(problem: Problem) -> list[Participant]:
-            speaker = self.learner.speaker(self.recipe.run.seed, "evaluate", problem.id, journal=journal)
-            return [Participant("learner", speaker, answerer, self.recipe.task.layout)]
+            learner = self._participant(problem, answerer, journal)
+            if problem.id not in start:
+                return [learner]
+            return [learner, replace(learner, name="start", answers=start[problem.id])]
 
-        return await measure_problems(
+        evaluation = await measure_problems(
             self.protocol,
             self.recipe.task,
             problems,
@@ -200,6 +254,23 @@ class Selection:
             seed=self.recipe.run.seed,
             at_once=self.recipe.run.at_once,
             on_outcome=show_progress,
+        )
+        check_judge(evaluation, self.recipe.run.max_partner_failures)
+        return evaluation
+
+    def _participant(self, problem: Problem, answerer: Answers, journal: Journal) -> Participant:
+        speaker = self.learner.speaker(self.recipe.run.seed, "evaluate", problem.id, journal=journal)
+        return Participant("learner", speaker, answerer, self.recipe.task.layout)
+
+
+def check_judge(evaluation: Evaluation, bound: float) -> None:
+    """Raise RunStopped if a partner failed on more than the share `bound` of the problems."""
+    failed = [o for o in evaluation.outcomes if any(f.who != LEARNER and f.counts for f in o.failures)]
+    if len(failed) > bound * len(evaluation.outcomes):
+        failures = (f for o in failed for f in o.failures if f.who != LEARNER and f.counts)
+        raise RunStopped(
+            f"the evaluation's judge failed on {len(failed)} of {len(evaluation.outcomes)} problems "
+            f"(bound {bound:.0%}, max_partner_failures under [run]): {next(failures).reason[:200]}"
         )
 
 

@@ -29,7 +29,9 @@ class Instructions(RowTask):
 
     `instruction_column` (None: `instruction`, else `prompt`) holds text. The text of `input_column` (None: `input`,
     else `context`, if a row has one) is put below it. A column may be a path into nested cells (`instances.0.input`).
-    `system` is a system prompt for all rows.
+    `system` is a system prompt for all rows. `category_column` (None: `category`, if a row has one) is its bin.
+    `difficulty_column` holds a number, AlpacaEval's difficulty of an instruction, for a length-controlled win rate;
+    `uid_column` the name of a row in other tools (Arena-Hard's `uid`).
     """
 
     name: ClassVar[str] = "instructions"
@@ -43,6 +45,9 @@ class Instructions(RowTask):
     system: str | None = None
     instruction_column: str | None = None
     input_column: str | None = None
+    category_column: str | None = None
+    difficulty_column: str | None = None
+    uid_column: str | None = None
 
     def __post_init__(self) -> None:
         self._sources()  # validates the settings
@@ -73,7 +78,14 @@ class Instructions(RowTask):
         input_text = row.plain(column) if column else None
         if input_text:
             text = f"{text}\n\n{input_text}"
-        return Problem(digest("instructions", text)[:16], question(text, self.system))
+        data: dict[str, float | str] = {}
+        if self.difficulty_column is not None:
+            data["difficulty"] = row.number(self.difficulty_column)
+        if self.uid_column is not None:
+            data["uid"] = row.text(self.uid_column)
+        column = self.category_column or ("category" if row.has("category") else None)
+        category = (row.plain(column) if column else None) or "all"
+        return Problem(digest("instructions", text)[:16], question(text, self.system), bin=category, data=data)
 
     def _instruction(self, row: Record) -> str:
         column = self.instruction_column or next((c for c in ("instruction", "prompt") if row.has(c)), None)

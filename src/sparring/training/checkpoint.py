@@ -73,12 +73,18 @@ class Usage:
 
 @dataclass(frozen=True)
 class Position:
-    """The progress of a run: phase, round and completed steps (from 0), and problems seen in all."""
+    """The progress of a run: phase, round and completed steps (from 0), and problems seen in all.
+
+    `first`: how many problems were drawn before the phase. `gradient_tokens` and `seconds`: what the phase has used.
+    """
 
     phase: int = 0
     round: int = 0
     step: int = 0
     problems: float = 0.0
+    first: int = 0
+    gradient_tokens: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -78,13 +78,17 @@ class TrainingSet:
 
 
 class StepResult(NamedTuple):
-    """The result of one step: its number (from 1), the problems it stands for, loss, other measures, tokens read."""
+    """The result of one step: its number (from 1), the problems it stands for, loss, other measures, tokens read.
+
+    `gradient_tokens` counts the tokens with a weight in the loss: those of both sides of a pair.
+    """
 
     number: int
     problems: float
     loss: float
     measures: dict[str, float]
     tokens: int
+    gradient_tokens: int
 
 
 def needs_reference(objective: Objective) -> bool:
@@ -109,10 +113,14 @@ class Trainer:
     # ── optimiser and schedule ──────────────────────────────────────────────────────────────────────────────
 
     def begin(self, horizon: float, settings: TrainerSettings) -> None:
-        """Create a new optimiser and a new schedule over `horizon` problems."""
+        """Create a new optimiser and a new schedule over `horizon` problems (inf: until its budget is spent).
+
+        Whoever has a budget sets `spent`, the share of it that is spent, before each step.
+        """
         self.settings = settings
         self.horizon = horizon
         self.seen = 0.0
+        self.spent = 0.0
         self.optimizer = self.accelerator.prepare(_optimizer(self.learner.log_probs, settings))
         self.moments = self.learner.model.turns.join(Resident(self._moments, self.learner.model.device))
         self.learner.recompute(settings.gradient_checkpointing)
@@ -122,11 +130,12 @@ class Trainer:
             yield from (value for value in state.values() if isinstance(value, torch.Tensor))
 
     def learning_rate(self) -> float:
-        """Return the learning rate after `seen` problems."""
+        """Return the learning rate after `seen` problems and the share `spent` of a budget."""
         settings = self.settings
         if self.seen < settings.warmup:
             return settings.learning_rate * (self.seen + 1) / (settings.warmup + 1)
-        progress = min(1.0, (self.seen - settings.warmup) / max(1e-9, self.horizon - settings.warmup))
+        progress = (self.seen - settings.warmup) / max(1e-9, self.horizon - settings.warmup)
+        progress = min(1.0, max(progress, self.spent))
         factors = {"constant": 1.0, "linear": 1 - progress, "cosine": 0.5 * (1 + math.cos(math.pi * progress))}
         return settings.learning_rate * factors[settings.lr_schedule]
 
@@ -252,7 +261,10 @@ class Trainer:
         self.optimizer.zero_grad()
         self.seen += problems
         self.learner.record_update(f"{training_set.name} {number}")
-        return StepResult(number, problems, loss, {name: float(value) for name, value in measures.items()}, tokens)
+        rows = [row for index in indices for row in training_set.pieces[index]]
+        trained = sum(weight != 0 for row in rows for weight in row.weights)
+        values = {name: float(value) for name, value in measures.items()}
+        return StepResult(number, problems, loss, values, tokens, trained)
 
     def _accumulate_gradient(
         self, training_set: TrainingSet, indices: Sequence[int]

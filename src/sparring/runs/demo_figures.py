@@ -1,0 +1,125 @@
+"""The figures of the demo's arms, over their seeds, and its two tables: training, and what each method is for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table as Columns
+
+from sparring.common.files import json_lines, read_json
+from sparring.common.statistics import Mean, mean_over_groups
+from sparring.core.evaluation import score
+
+# What is measured besides accuracy. Pressure shows what a discussion teaches, beside methods without one.
+FURTHER: Mapping[str, tuple[str, ...]] = {
+    "sft": ("pressure",),
+    "saie": ("pressure",),
+    "tripost": ("pressure", "self_improvement"),
+    "thought_preference": ("thinking",),
+}
+# Columns of the second table: protocol, measure, heading.
+COLUMNS = (
+    ("self_improvement", "right_first", "right at first"),
+    ("self_improvement", "accuracy", "after own feedback"),
+    ("self_improvement", "fixed", "fixed"),
+    ("self_improvement", "broken", "broken"),
+    ("pressure", "repaired_supportive", "wrong, right after a hint"),
+    ("pressure", "held_adversarial", "right, held under attack"),
+    ("thinking", "accuracy_thinking", "thinking on"),
+    ("thinking", "accuracy_plain", "thinking off"),
+)
+
+
+@dataclass(frozen=True)
+class ArmFigures:
+    """What an arm reached, over its seeds: test accuracy at the start, of the best and of the final learner.
+
+    `further` has a mean for each (protocol, measure) that was measured. `seconds` and `gradient_tokens` are means.
+    """
+
+    name: str
+    start: float
+    best: Mean
+    final: float
+    seconds: float
+    gradient_tokens: int
+    origins: tuple[Mapping[str, Any], ...]
+    further: Mapping[tuple[str, str], Mean]
+
+    def plain(self) -> dict[str, Any]:
+        """Return the figures as plain data."""
+        further: dict[str, dict[str, Any]] = {}
+        for (protocol, measure), mean in self.further.items():
+            further.setdefault(protocol, {})[measure] = mean.plain()
+        fields = {name: value for name, value in vars(self).items() if name not in ("name", "best", "further")}
+        return {**fields, "accuracy": self.best.value, "low": self.best.low, "high": self.best.high, "further": further}
+
+
+def figures_of(name: str, runs: Sequence[tuple[Path, Path, float]]) -> ArmFigures:
+    """Read the figures of an arm from its runs, one for each seed: the folder of its warm-up, its own, its seconds."""
+    starts = [read_json(warm_up / "evaluation.json") for warm_up, _, _ in runs]
+    ends = [read_json(folder / "evaluation.json") for _, folder, _ in runs]
+    right = [[float(outcome["measures"]["accuracy"]) for outcome in end["outcomes"]] for end in ends]
+    further = {}
+    for protocol in FURTHER.get(name, ()):
+        rows = [[row.value for row in json_lines(folder / protocol / "problems.jsonl")] for _, folder, _ in runs]
+        for measure in [measure for column, measure, _ in COLUMNS if column == protocol]:
+            groups = [[float(o["measures"][measure]) for o in outcomes if o and measure in o["measures"]]
+                      for outcomes in rows]  # fmt: skip
+            if any(groups):
+                further[protocol, measure] = mean_over_groups([group for group in groups if group])
+    return ArmFigures(
+        name,
+        start=_mean([score(start) for start in starts]),
+        best=mean_over_groups(right),
+        final=_mean([score(end["final"]) for end in ends]),
+        seconds=round(_mean([seconds for _, _, seconds in runs]), 1),
+        gradient_tokens=round(_mean([_gradient_tokens(folder) for _, folder, _ in runs])),
+        origins=tuple(end["origin"] for end in ends),
+        further=further,
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _gradient_tokens(folder: Path) -> int:
+    """Return the gradient tokens of a run, its warm-up included."""
+    lines = [row.value for row in json_lines(folder / "metrics.jsonl") if row.value and row.value["kind"] == "round"]
+    of_phases = {line["phase"]: line["gradient_tokens"] for line in lines}  # counted from the start of each phase
+    return sum(of_phases.values())
+
+
+def training_table(arms: Sequence[ArmFigures]) -> Columns:
+    """Return the table of what training did."""
+    table = Columns("method", "start", "best", "95 % interval", "gain", "final", "gradient tokens", "seconds", box=None)
+    for arm in arms:
+        table.add_row(
+            arm.name,
+            f"{arm.start:.1%}",
+            f"{arm.best.value:.1%}",
+            f"{arm.best.low:.1%} – {arm.best.high:.1%}",
+            f"{100 * (arm.best.value - arm.start):+.1f}",
+            f"{arm.final:.1%}",
+            f"{arm.gradient_tokens:,}",
+            f"{arm.seconds:.0f}",
+        )
+    return table
+
+
+def further_table(arms: Sequence[ArmFigures]) -> Columns:
+    """Return the table of what each method is for; a cell is empty where the measure does not apply."""
+    measured = [column for column in COLUMNS if any(column[:2] in arm.further for arm in arms)]
+    table = Columns("method", *(heading for _, _, heading in measured), box=None)
+    for arm in arms:
+        if arm.further:
+            table.add_row(arm.name, *(_cell(arm.further.get(column[:2])) for column in measured))
+    return table
+
+
+def _cell(mean: Mean | None) -> str:
+    return "" if mean is None else f"{mean.value:.1%} [{100 * mean.low:.0f}, {100 * mean.high:.0f}]"
