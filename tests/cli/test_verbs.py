@@ -21,7 +21,8 @@ from tests.cli.program import refused, sparring_, tree
 # ── help and lists ──────────────────────────────────────────────────────────────────────────────────────────
 
 VERBS = (
-    "demo", "train", "estimate", "exam", "evaluate", "compare", "talk", "merge", "ledger", "bundle", "replay", "write", "list"
+    "demo", "train", "estimate", "exam", "evaluate", "compare", "talk", "merge", "ledger", "bundle", "replay", "write",
+    "list",
 )  # fmt: skip
 
 
