@@ -14,6 +14,7 @@ import pytest
 from sparring.client.completion import ServerQuirks, error_message, read_completion
 from sparring.client.trouble import retry_after
 from sparring.core.attempts import clean
+from sparring.core.judge_presets import read_identifier, read_label, read_letter
 from sparring.core.leakage import states_gold
 from sparring.core.partner import read_score
 from sparring.core.prompt import fill
@@ -130,6 +131,9 @@ READERS: dict[str, Callable[[str], Any]] = {
     "statements": _statements,
     "score": POINTWISE.rating,
     "verdict": PAIRWISE.verdict,
+    "verdict, identifier": read_identifier,
+    "verdict, label": read_label,
+    "verdict, letter": read_letter,
     "reward": read_score,
     "critic": _critic,
     "criticised": _criticised,

@@ -57,7 +57,7 @@ def shrink(patch: pytest.MonkeyPatch) -> None:
 
 def run_shrunk(arm: sparring.runs.demo.Arm) -> float:
     """Run an arm in the demo's process pool, which does not see the patches of this process."""
-    sparring.runs.demo.PROBLEMS = 3
+    sparring.runs.demo.FURTHER_PROBLEMS = 3
     return sparring.runs.demo.run_arm(arm)  # the real one: the process is new
 
 

@@ -35,7 +35,7 @@ from sparring.runs.selection import without_progress
 
 ARMS = ("sft", "saie", "tripost", "thought_preference", "response_preference")
 GRADIENT_TOKENS = 300_000  # of each arm after its warm-up
-PROBLEMS = 300  # of each further measurement
+FURTHER_PROBLEMS = 300  # of each further measurement
 REFRESH = 1.0  # seconds between two updates of the table
 
 
@@ -146,7 +146,7 @@ def run_arm(arm: Arm) -> float:
     seconds = _train(arm.table, arm.folder, arm.warm_up)
     for protocol in FURTHER.get(arm.name, ()):
         settings = [f"evaluation.seed={arm.seed}"]
-        evaluate(arm.folder, protocol=protocol, problems=PROBLEMS, run=arm.folder / protocol, settings=settings)
+        evaluate(arm.folder, protocol=protocol, problems=FURTHER_PROBLEMS, run=arm.folder / protocol, settings=settings)
     return seconds
 
 
