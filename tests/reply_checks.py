@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -93,13 +94,14 @@ def is_choice(reply: str, letter: str | None) -> None:
     assert letter is None or letter in "ABCD"
     if letter is not None:
         assert (
-            letter.lower() in reply.lower()
+            letter.lower() in unicodedata.normalize("NFKC", reply).lower()
             or ["red", "green", "blue", "dark blue"]["ABCD".index(letter)] in reply.lower()
         )
 
 
 def is_number(reply: str, value: Any) -> None:
-    assert value is None or re.search("[0-9]", reply)
+    # In the digits of any script, or as a fraction in one character.
+    assert value is None or any(unicodedata.numeric(character, None) is not None for character in reply)
 
 
 def is_final(reply: str, result: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 from sparring.common.seeds import named_rng
 from sparring.config.factory import PARTNERS, ROLES
 from sparring.core.exam import SCORE, UNUSABLE, Graded, Measure
+from sparring.core.partner import AUTHOR
 from sparring.runs.examination import EXAMS
 from tests.contracts.test_partners import TASKS
 
@@ -51,7 +52,7 @@ def score(role: str, graded: list[Graded]) -> Measure:
 
 def test_the_catalogue_holds_an_exam_for_each_role_and_one_of_preferences():
     assert list(EXAMS) == ["critic", "discussant", "editor", "judge", "preferences"]
-    assert {EXAMS[name].role for name in EXAMS} == set(ROLES.values())
+    assert {EXAMS[name].role for name in EXAMS} == set(ROLES.values()) - {AUTHOR}  # an attempt may be wrong
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)

@@ -280,7 +280,7 @@ def test_fixed_problems_are_asked_pass_by_pass_and_fresh_ones_never_twice(finish
     assert not held_out & set(fresh)
 
 
-def test_a_task_without_right_answers_is_trained_on_without_evaluation(tmp_path):
+def test_a_task_without_right_answers_is_evaluated_by_the_judge(tmp_path):
     rows = [{"prompt": f"What is {n}?", "rationale": f"{n} it is"} for n in range(20)]
     (tmp_path / "open.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     table = {
@@ -289,7 +289,9 @@ def test_a_task_without_right_answers_is_trained_on_without_evaluation(tmp_path)
                    "judge": {"by": "scripted", "replies": ["[[A]]"]}}],
         "run": {"threads": 1, "max_learner_failures": 1.0, "max_partner_failures": 1.0},
     }  # fmt: skip
-    assert train(Recipe.of(table), tmp_path / "run", display=QUIET).test is None
+    result = train(Recipe.of(table), tmp_path / "run", display=QUIET)
+    assert result.test["primary"] == "win_rate"
+    assert result.score.count == 0  # all replies are cut at four tokens, so there is nothing to compare
 
 
 # ── what goes wrong ─────────────────────────────────────────────────────────────────────────────────────────

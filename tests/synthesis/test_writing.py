@@ -259,7 +259,7 @@ def test_from_a_few_instructions_to_a_learner_that_a_judge_has_taught_to_think(t
         "run": {"threads": 1},
     }  # fmt: skip
     result = train(Recipe.read(taught), tmp_path / "taught", display=Display(quiet=True))
-    assert result.test is None  # nothing tells right from wrong
+    assert result.test["primary"] == "score"  # nothing but the judge tells good from bad
     metrics = [json.loads(line) for line in (tmp_path / "taught" / "metrics.jsonl").read_text().splitlines()]
     assert {line["kind"] for line in metrics} == {"step", "round"}
     assert metrics[-1]["readable"] > 0.5

@@ -20,16 +20,16 @@ FURTHER: Mapping[str, tuple[str, ...]] = {
     "tripost": ("pressure", "self_improvement"),
     "thought_preference": ("thinking",),
 }
-# Columns of the second table: protocol, measure, heading.
-COLUMNS = (
+# Rows of the second table: protocol, measure, what it is.
+ROWS = (
     ("self_improvement", "right_first", "right at first"),
-    ("self_improvement", "accuracy", "after own feedback"),
-    ("self_improvement", "fixed", "fixed"),
-    ("self_improvement", "broken", "broken"),
-    ("pressure", "repaired_supportive", "wrong, right after a hint"),
-    ("pressure", "held_adversarial", "right, held under attack"),
-    ("thinking", "accuracy_thinking", "thinking on"),
-    ("thinking", "accuracy_plain", "thinking off"),
+    ("self_improvement", "accuracy", "right after own feedback"),
+    ("self_improvement", "fixed", "fixed by own feedback"),
+    ("self_improvement", "broken", "broken by own feedback"),
+    ("pressure", "repaired_supportive", "wrong, but right after a hint"),
+    ("pressure", "held_adversarial", "right, and held under attack"),
+    ("thinking", "accuracy_thinking", "right, thinking"),
+    ("thinking", "accuracy_plain", "right, with an empty thought"),
 )
 
 
@@ -66,7 +66,7 @@ def figures_of(name: str, runs: Sequence[tuple[Path, Path, float]]) -> ArmFigure
     further = {}
     for protocol in FURTHER.get(name, ()):
         rows = [[row.value for row in json_lines(folder / protocol / "problems.jsonl")] for _, folder, _ in runs]
-        for measure in [measure for column, measure, _ in COLUMNS if column == protocol]:
+        for measure in [measure for row, measure, _ in ROWS if row == protocol]:
             groups = [[float(o["measures"][measure]) for o in outcomes if o and measure in o["measures"]]
                       for outcomes in rows]  # fmt: skip
             if any(groups):
@@ -95,14 +95,14 @@ def _gradient_tokens(folder: Path) -> int:
 
 
 def training_table(arms: Sequence[ArmFigures]) -> Columns:
-    """Return the table of what training did."""
-    table = Columns("method", "start", "best", "95 % interval", "gain", "final", "gradient tokens", "seconds", box=None)
+    """Return the table of what training did; `95 %` is the interval of the best learner, in per cent."""
+    table = Columns("method", "start", "best", "95 %", "gain", "final", "tokens", "seconds", box=None)
     for arm in arms:
         table.add_row(
             arm.name,
             f"{arm.start:.1%}",
             f"{arm.best.value:.1%}",
-            f"{arm.best.low:.1%} – {arm.best.high:.1%}",
+            _interval(arm.best),
             f"{100 * (arm.best.value - arm.start):+.1f}",
             f"{arm.final:.1%}",
             f"{arm.gradient_tokens:,}",
@@ -112,14 +112,14 @@ def training_table(arms: Sequence[ArmFigures]) -> Columns:
 
 
 def further_table(arms: Sequence[ArmFigures]) -> Columns:
-    """Return the table of what each method is for; a cell is empty where the measure does not apply."""
-    measured = [column for column in COLUMNS if any(column[:2] in arm.further for arm in arms)]
-    table = Columns("method", *(heading for _, _, heading in measured), box=None)
-    for arm in arms:
-        if arm.further:
-            table.add_row(arm.name, *(_cell(arm.further.get(column[:2])) for column in measured))
+    """Return the table of what each method is for: a row for each measure and each arm that has it."""
+    table = Columns("what", "method", "share", "95 %", "of", box=None)
+    for protocol, measure, what in ROWS:
+        for arm in arms:
+            if (mean := arm.further.get((protocol, measure))) is not None:
+                table.add_row(what, arm.name, f"{mean.value:.1%}", _interval(mean), str(mean.count))
     return table
 
 
-def _cell(mean: Mean | None) -> str:
-    return "" if mean is None else f"{mean.value:.1%} [{100 * mean.low:.0f}, {100 * mean.high:.0f}]"
+def _interval(mean: Mean) -> str:
+    return f"{100 * mean.low:.0f} – {100 * mean.high:.0f}"

@@ -152,18 +152,24 @@ def examine(
 
 
 def candidates(recipe: Recipe, role: str | None = None) -> list[Candidacy]:
-    """Return the distinct partners that the phases name, or those of one `role`; ConfigError if there is none."""
+    """Return the distinct partners that the phases name, or those of one `role`; ConfigError if there is none.
+
+    An author is not examined, since its attempts may be wrong.
+    """
     found: list[Candidacy] = []
+    examined = {EXAMS[name].role for name in EXAMS}  # type: ignore[attr-defined]
     for number, phase in enumerate(recipe.phases, start=1):
         for field, kind in role_fields(type(phase.method)).items():
             partner = getattr(phase.method, field)
+            if partner is None or ROLES[kind] not in examined:
+                continue
             if not any(one.role == ROLES[kind] and one.partner == partner for one in found):
                 name = f"phase {number} ({name_of(phase.method)}): {field}"
                 found.append(Candidacy(name, ROLES[kind], partner))
     if not found:
         raise ConfigError("the recipe names no partner; add a phase whose method has a role")
-    if role is not None and role not in ROLES.values():
-        raise nearest("role", role, ROLES.values())
+    if role is not None and role not in examined:
+        raise nearest("role with an exam", role, sorted(examined))
     chosen = [one for one in found if role in (None, one.role)]
     if not chosen:
         roles = ", ".join(dict.fromkeys(one.role for one in found))
