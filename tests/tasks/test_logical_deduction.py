@@ -317,3 +317,12 @@ def test_a_question_that_no_program_reads_is_asked_in_the_test_only(tmp_path):
     assert task.first_error(problem, "All are even.\nThe answer is (A).").step == "2"
     with pytest.raises(ConfigError, match="no program can read the question"):
         task.solve(problem, "")
+
+
+def test_a_file_for_evaluation_alone_is_all_test(tmp_path):
+    generated = LogicalDeduction("paper", train=20, development=1, test=1).problems("train")
+    rows = [{"input": problem.chat.text, "target": f"({problem.gold})"} for problem in generated]
+    file = tmp_path / "task.json"
+    file.write_text(json.dumps({"examples": rows}))
+    assert len(LogicalDeduction("paper", file=str(file), train=0, development=0).problems("test")) == 20
+    assert len(LogicalDeduction("paper", file=str(file)).problems("train")) > 10

@@ -170,7 +170,9 @@ class BigBenchChoice(ABC):
         rows = [self._row(record) for file in files for record in read_records(file)]
         unique, notes = without_duplicates({"rows": rows})
         problems = unique["rows"]
-        test, rest = draw_split(problems, self._held_out(self.test, len(problems)), self.seed, "test")
+        is_test_only = (self.train, self.development, self.test) == (0, 0, None)
+        count = len(problems) if is_test_only else self._held_out(self.test, len(problems))
+        test, rest = draw_split(problems, count, self.seed, "test")
         count = self._held_out(self.development, len(problems))
         development, rest = draw_split(rest, count, self.seed, "development")
         others = [problem for problem in rest if not _is_trainable(problem)]
