@@ -169,6 +169,8 @@ def test_an_evaluation_resumes_without_asking_again(run, tmp_path):
     assert (folder / "problems.jsonl").read_bytes() == changed + b"".join(lines[1:])
     assert results(folder) == figures
     refused("evaluate", run, "--run", folder, "--problems", 5, "--resume", says=("another recipe", "problems: 6 → 5"))
+    (folder / "problems.jsonl").write_text('{"problem": "p"}\n')
+    refused("evaluate", run, "--run", folder, "--problems", 6, "--resume", says=("problems.jsonl is damaged", "remove"))
 
 
 def test_an_evaluation_is_repeated_from_its_own_recipe(run, tmp_path):

@@ -209,7 +209,11 @@ class _OutcomeFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         rows = [row.value for row in json_lines(path)] if path.exists() else []
-        self.outcomes = {outcome.problem: outcome for row in rows if row is not None for outcome in [Outcome.of(row)]}
+        try:
+            outcomes = [Outcome.of(row) for row in rows if row is not None]
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"{path} is damaged ({error!r}); remove it, and its problems are asked again") from error
+        self.outcomes = {outcome.problem: outcome for outcome in outcomes}
         write_lines(path, map(_line, self.outcomes.values()))
 
     def append(self, outcome: Outcome) -> None:
@@ -220,4 +224,5 @@ class _OutcomeFile:
 
 
 def _line(outcome: Outcome) -> bytes:
-    return json.dumps(outcome.plain(), ensure_ascii=False).encode() + b"\n"
+    # A lone surrogate, which a program or a server may send, has no encoding.
+    return json.dumps(outcome.plain(), ensure_ascii=False).encode(errors="replace") + b"\n"
