@@ -261,9 +261,10 @@ def test_from_a_few_instructions_to_a_learner_that_a_judge_has_taught_to_think(t
     result = train(Recipe.read(taught), tmp_path / "taught", display=Display(quiet=True))
     assert result.test["primary"] == "score"  # nothing but the judge tells good from bad
     metrics = [json.loads(line) for line in (tmp_path / "taught" / "metrics.jsonl").read_text().splitlines()]
-    assert {line["kind"] for line in metrics} == {"step", "round"}
-    assert metrics[-1]["readable"] > 0.5
-    assert metrics[-1]["experience"] > 0
+    assert {line["kind"] for line in metrics} == {"step", "round", "development", "test", "test_final"}
+    [played] = [line for line in metrics if line["kind"] == "round"]
+    assert played["readable"] > 0.5
+    assert played["experience"] > 0
     assert totals(tmp_path / "taught" / "ledger.sqlite")[0].role == "judge"
     refused("evaluate", tmp_path / "taught", says=("solo needs gold answers", "the task instructions"))
 
