@@ -34,7 +34,7 @@ from sparring.runs.run import train
 from sparring.runs.selection import without_progress
 
 ARMS = ("sft", "saie", "tripost", "thought_preference", "response_preference")
-GRADIENT_TOKENS = 300_000  # of each arm after its warm-up
+GRADIENT_TOKENS = 220_000  # of each arm after its warm-up
 FURTHER_PROBLEMS = 300  # of each further measurement
 REFRESH = 1.0  # seconds between two updates of the table
 
