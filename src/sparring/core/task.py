@@ -16,7 +16,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from sparring.common.errors import ConfigError
+from sparring.common.errors import ConfigError, nearest
 from sparring.common.seeds import named_rng
 from sparring.core.chat import Chat
 from sparring.parsing import answers
@@ -248,3 +248,37 @@ class Pool:
             taken.add(problem.id)
             count += 1
             yield problem
+
+
+class GeneratedTask(ABC):
+    """A task whose problems are generated: its fields say how many of each split, and the seed."""
+
+    range: str
+    seed: int
+    train: int
+    development: int
+    test: int
+
+    @abstractmethod
+    def _draw(self, rng: random.Random, split: Split) -> Problem:
+        """Generate a problem for `split`."""
+
+    def _check(self, name: str, ranges: Sequence[str]) -> None:
+        """Raise ConfigError for a range that is not among `ranges`, or a negative number of problems."""
+        if self.range not in ranges:
+            raise nearest(f"range of {name}", self.range, ranges)
+        for key in ("train", "development", "test"):
+            if getattr(self, key) < 0:
+                raise ConfigError(f"{key} = {getattr(self, key)}; give 0 or more problems")
+
+    @cached_property
+    def _pool(self) -> Pool:
+        return Pool(self._draw, self.seed, self.train, self.development, self.test)
+
+    def problems(self, split: Split) -> Sequence[Problem]:
+        """Return the problems of `split`."""
+        return self._pool.problems(split)
+
+    def endless(self) -> Iterator[Problem]:
+        """Yield training problems without end, the training split first; ConfigError when a range is exhausted."""
+        return self._pool.endless()

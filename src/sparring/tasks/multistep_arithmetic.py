@@ -18,14 +18,13 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge
 
 from sparring.common.errors import ConfigError, Unreadable
 from sparring.core.chat import question
-from sparring.core.task import Pool, Problem, Split
+from sparring.core.task import GeneratedTask, Problem, Split
 from sparring.parsing.arithmetic.derivation import Derivation, Slip, parse_question
 from sparring.parsing.arithmetic.equations import Statement, explained, statements
 from sparring.parsing.arithmetic.expressions import (
@@ -54,7 +53,7 @@ _THOUGHT = re.compile(r"^(Thought|Step) (\d+):", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class MultistepArithmetic:
+class MultistepArithmetic(GeneratedTask):
     """Integer arithmetic with brackets, step by step (BIG-bench), or an easy range of it for tiny learners.
 
     `range` is `easy` or `paper`. In the paper's range, training problems have brackets of `seen_lengths` operands at
@@ -91,18 +90,6 @@ class MultistepArithmetic:
     def layout(self) -> StepFormat:
         """Numbered steps as in the paper; the compact format in the easy range."""
         return COMPACT if self.range == "easy" else NUMBERED
-
-    def problems(self, split: Split) -> Sequence[Problem]:
-        """Return the problems of `split`."""
-        return self._pool.problems(split)
-
-    def endless(self) -> Iterator[Problem]:
-        """Yield new training problems; ConfigError when the easy range is exhausted."""
-        return self._pool.endless()
-
-    @cached_property
-    def _pool(self) -> Pool:
-        return Pool(self._draw, self.seed, self.train, self.development, self.test)
 
     def _draw(self, rng: random.Random, split: Split) -> Problem:
         if self.range == "easy":

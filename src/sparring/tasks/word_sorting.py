@@ -13,18 +13,17 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache
 from importlib.resources import files
 from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge
 
-from sparring.common.errors import ConfigError, nearest
 from sparring.common.seeds import digest
 from sparring.core.chat import question
-from sparring.core.task import Pool, Problem, Split
+from sparring.core.task import GeneratedTask, Problem, Split
 from sparring.parsing import sorting
 from sparring.parsing.letters import difference, ordinal, parting, spelled
 from sparring.parsing.sorting import Wrong
@@ -39,7 +38,7 @@ QUESTION, EASY_QUESTION = "Sort the following words alphabetically: List: ", "so
 
 
 @dataclass(frozen=True)
-class WordSorting:
+class WordSorting(GeneratedTask):
     """Words to be put in alphabetical order.
 
     `range` is `easy` (3 to 5 short words) or `paper` (2 to 7 words for training; development and test problems have up
@@ -55,28 +54,12 @@ class WordSorting:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.range not in ("easy", "paper"):
-            raise nearest("range of word_sorting", self.range, ("easy", "paper"))
-        for key in ("train", "development", "test"):
-            if getattr(self, key) < 0:
-                raise ConfigError(f"{key} = {getattr(self, key)}; give 0 or more problems")
+        self._check(self.name, ("easy", "paper"))
 
     @property
     def layout(self) -> StepFormat:
         """The step format of worked answers."""
         return COMPACT if self.range == "easy" else NUMBERED
-
-    @cached_property
-    def _pool(self) -> Pool:
-        return Pool(self._draw, self.seed, self.train, self.development, self.test)
-
-    def problems(self, split: Split) -> Sequence[Problem]:
-        """Return the problems of `split`."""
-        return self._pool.problems(split)
-
-    def endless(self) -> Iterator[Problem]:
-        """Yield training problems without end, the training split first."""
-        return self._pool.endless()
 
     def ask(self, words: Sequence[str]) -> Problem:
         """Return the problem to sort distinct `words`; the same words in another order are the same problem."""

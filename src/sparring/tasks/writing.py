@@ -14,19 +14,18 @@ from __future__ import annotations
 import random
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from importlib.resources import files
 from itertools import pairwise
 from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge
 
-from sparring.common.errors import ConfigError, nearest
 from sparring.common.seeds import digest
 from sparring.core.chat import question
-from sparring.core.task import Pool, Problem, Split
+from sparring.core.task import GeneratedTask, Problem, Split
 from sparring.parsing.steps import COMPACT, LINES, StepFormat
 from sparring.parsing.wishes import SplitText, Wish, read_text, soundness, split_text
 
@@ -39,7 +38,7 @@ _PLAN = re.compile(r"\A(?:plan: [^\n]*\n)+")
 
 
 @dataclass(frozen=True)
-class Writing:
+class Writing(GeneratedTask):
     """Short texts under several wishes at once, graded by a program.
 
     `range` is `easy` (two to four words of a small vocabulary, two or three wishes) or `open` (notes, lists, verses and
@@ -55,28 +54,12 @@ class Writing:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.range not in ("easy", "open"):
-            raise nearest("range of writing", self.range, ("easy", "open"))
-        for key in ("train", "development", "test"):
-            if getattr(self, key) < 0:
-                raise ConfigError(f"{key} = {getattr(self, key)}; give 0 or more problems")
+        self._check(self.name, ("easy", "open"))
 
     @property
     def layout(self) -> StepFormat:
         """A plan, and the text."""
         return COMPACT if self.range == "easy" else LINES
-
-    @cached_property
-    def _pool(self) -> Pool:
-        return Pool(self._draw, self.seed, self.train, self.development, self.test)
-
-    def problems(self, split: Split) -> Sequence[Problem]:
-        """Return the problems of `split`."""
-        return self._pool.problems(split)
-
-    def endless(self) -> Iterator[Problem]:
-        """Yield training problems without end, the training split first."""
-        return self._pool.endless()
 
     def grade(self, problem: Problem, response: str) -> float:
         """Return the share of wishes that the text meets, times its soundness.
