@@ -1,16 +1,16 @@
 """Ask a judge which of two answers is better, once or in both orders, and keep what each call said.
 
-`partner.by_pairs` makes scores of such verdicts; an exam needs the verdicts themselves.
+`match` makes points of such verdicts; an exam needs the verdicts themselves.
 """
 
 from __future__ import annotations
 
-import asyncio
 import random
 from dataclasses import dataclass
 from statistics import fmean
 
 from sparring.common.errors import ConversationError, Unavailable, Unreadable
+from sparring.core.match import in_both_orders
 from sparring.core.partner import Compares, Judge, Scores, preferred
 from sparring.core.task import Problem
 from sparring.parsing.thought import NONE
@@ -66,19 +66,10 @@ def _by_score(scores: Scores) -> PairVerdict:
 
 
 async def _in_both_orders(judge: Compares, problem: Problem, one: str, other: str, rng: random.Random) -> PairVerdict:
-    pair = NONE.split(one).answer, NONE.split(other).answer
-    streams = random.Random(rng.random()), random.Random(rng.random())
-    replies = await asyncio.gather(
-        judge.compare(problem, *pair, streams[0]),
-        judge.compare(problem, *pair[::-1], streams[1]),
-        return_exceptions=True,
-    )
-    for reply in replies:
-        if isinstance(reply, BaseException) and not isinstance(reply, ConversationError):
-            raise reply
-    verdicts = [None if isinstance(reply, BaseException) else preferred(reply) for reply in replies]
+    replies = await in_both_orders(judge, problem, NONE.split(one).answer, NONE.split(other).answer, rng)
+    verdicts = [None if isinstance(reply, ConversationError) else preferred(reply) for reply in replies]
     if verdicts == [None, None]:
-        raise next(reply for reply in replies if isinstance(reply, BaseException))
+        raise next(reply for reply in replies if isinstance(reply, ConversationError))
     there, back = verdicts
     shares = [_PREFERENCE[there] if there else 0.0, 1 - _PREFERENCE[back] if back else 0.0]
     decided = [verdict for verdict in verdicts if verdict in ("first", "second")]

@@ -77,22 +77,26 @@ async def play_match(judge: Judge, problem: Problem, one: Answer, other: Answer,
 
 async def _both_orders(judge: Compares, problem: Problem, one: Answer, other: Answer, rng: random.Random) -> Match:
     games, failures = list[Game](), list[Failure]()
-    in_order, swapped = await asyncio.gather(
-        _verdict(judge, problem, one, other, rng), _verdict(judge, problem, other, one, rng)
-    )
-    for verdict, wins in ((in_order, "first"), (swapped, "second")):
-        if isinstance(verdict, Failure):
-            failures.append(verdict)
+    verdicts = await in_both_orders(judge, problem, one, other, rng)
+    for verdict, wins in zip(verdicts, ("first", "second"), strict=True):
+        if isinstance(verdict, ConversationError):
+            failures.append(Failure.of(verdict, JUDGE))
         else:
             points = 0.5 if verdict == "tie" else float(preferred(verdict) == wins)
             games.append(Game(points, verdict.endswith("by far")))
     return Match(tuple(games), tuple(failures))
 
 
-async def _verdict(
-    judge: Compares, problem: Problem, first: Answer, second: Answer, rng: random.Random
-) -> Verdict | Failure:
-    try:
-        return await judge.compare(problem, first, second, rng)
-    except ConversationError as error:
-        return Failure.of(error, JUDGE)
+async def in_both_orders(
+    judge: Compares, problem: Problem, one: Answer, other: Answer, rng: random.Random
+) -> tuple[Verdict | ConversationError, Verdict | ConversationError]:
+    """Return the verdict on two answers and the verdict on them swapped, or why there is none."""
+
+    async def ask(first: Answer, second: Answer, stream: random.Random) -> Verdict | ConversationError:
+        try:
+            return await judge.compare(problem, first, second, stream)
+        except ConversationError as error:
+            return error
+
+    streams = random.Random(rng.random()), random.Random(rng.random())
+    return await asyncio.gather(ask(one, other, streams[0]), ask(other, one, streams[1]))
