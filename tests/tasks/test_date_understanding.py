@@ -319,6 +319,29 @@ def test_hints_are_true_claims_are_false_and_neither_gives_the_answer_away(probl
         assert not task.is_right(problem, hint)
         assert is_true(task, problem, hint)
         assert not is_true(task, problem, claim)
+        assert task.is_true(problem, answer, hint) is True
+        assert task.is_true(problem, answer, claim) is False
+
+
+@pytest.mark.parametrize(
+    ("remark", "truth"),
+    [
+        ("Three days after {base} is {base}, I think.", False),
+        ("The flight was on {base}, as you say.", True),
+        ("The month is {month}, but the day is 99.", False),
+        ("The month is {month}.", True),
+        ("The year is {year} and there are leap years.", True),
+        ("Look at the months once more.", None),
+        ("The day is 3 days later than you think.", None),
+        ("February 2004 has 29 days.", True),
+        ("February 2004 has 28 days.", False),
+    ],
+)
+def test_remarks_in_words_are_checked(remark, truth):
+    gold = FLIGHT.data["options"]["ABCDEF".index(FLIGHT.gold)]
+    month, _, year = gold.split("/")
+    said = remark.format(base=FLIGHT.data["story"][1], month=month, year=year)
+    assert PAPER.is_true(FLIGHT, FLIGHT.rationale, said) is truth, said
 
 
 def is_true(task, problem, remark):

@@ -223,6 +223,22 @@ def test_hints_are_true_claims_are_false_and_neither_gives_the_answer_away(probl
             one, other = claim.written.split(" < ")
             assert (order.index(one) < order.index(other)) == is_true
             assert not PAPER.is_right(problem, said)
+            assert PAPER.is_true(problem, answer, said) is is_true
+
+
+@pytest.mark.parametrize(
+    ("remark", "truth"),
+    [
+        ("The {first} is the leftmost.", True),
+        ("You have the {first} to the right of the {last}, I fear.", False),
+        ("The {last} is to the right of the {first}.", True),
+        ("Read the clues once more.", None),
+        ("By clue 99, the {first} is the leftmost.", False),
+    ],
+)
+def test_remarks_in_words_are_checked(remark, truth):
+    (order,) = orders(BIRDS)
+    assert PAPER.is_true(BIRDS, WORKED, remark.format(first=order[0], last=order[-1])) is truth
 
 
 def test_a_hint_is_about_the_first_false_statement():

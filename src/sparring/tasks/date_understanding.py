@@ -15,6 +15,7 @@ and the wording are free. `sparring.parsing.dates` reads the statements.
 from __future__ import annotations
 
 import random
+import re
 from calendar import monthrange
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -100,6 +101,20 @@ class DateUnderstanding(BigBenchChoice):
             )
         return self._remark(self._equation(trail, index, false), label)
 
+    def is_true(self, problem: Problem, answer: str, remark: str) -> bool | None:
+        """Check the dates that `remark` equates, and the month, day or year that it gives for the date in question."""
+        if problem.rationale is None:
+            return None
+        trail = _Trail(problem)
+        asked = trail.days[-1]
+        verdicts = [int(part["value"]) == getattr(asked, part["name"].lower()) for part in _PART.finditer(remark)]
+        for statement in _reader().statements(remark):
+            try:
+                verdicts += [True] * trail.take(statement)
+            except Untrue:
+                return False
+        return all(verdicts) if verdicts else None
+
     def _truth(self, trail: _Trail, index: int, rng: random.Random) -> str:
         """State the date with this index; only a part of the one in question."""
         if index < len(trail.days) - 1:
@@ -179,17 +194,11 @@ def _capitalised(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-_SLIPS = (
-    Shift(0, -1),
-    Shift(0, 1),
-    Shift(0, -7),
-    Shift(0, 7),
-    Shift(1),
-    Shift(-1),
-    Shift(12),
-    Shift(-12),
-    Shift(0, 10),
+_PART = re.compile(
+    r"\b(?P<name>month|day|year)(?:=|\s+is\s+)(?P<value>\d{1,4})\b(?![/-]|\s+(?:day|week|month|year))", re.I
 )
+_MONTHS_AND_DAYS = ((0, -1), (0, 1), (0, -7), (0, 7), (1, 0), (-1, 0), (12, 0), (-12, 0), (0, 10))
+_SLIPS = [Shift(*slip) for slip in _MONTHS_AND_DAYS]
 
 
 def _near(day: date) -> list[date]:
@@ -295,11 +304,11 @@ class _Trail:
                     return Mistake(step, untrue)
         return None
 
-    def take(self, statement: SameDate | MonthLength) -> None:
-        """Accept a statement, or raise Untrue."""
+    def take(self, statement: SameDate | MonthLength) -> bool:
+        """Accept a statement, or raise Untrue; return False for one that leaves several dates open, so states none."""
         if isinstance(statement, MonthLength):
             self.check_length(statement)
-            return
+            return True
         possible: set[date] | None = None
         for side in statement.sides:
             values = self.values(side)
@@ -308,13 +317,16 @@ class _Trail:
                 span = statement.span[0], side.span[1]
                 raise Untrue(span, " and ".join(self.truth(other) for other in statement.sides if self.truth(other)))
             possible = both
-        result = next(iter(possible or ()))
+        if possible is None or len(possible) > 1:
+            return False
+        result = possible.pop()
         if statement.weekday is not None and result.weekday() != statement.weekday:
             raise Untrue(statement.span, f"{written(result)} is a {result:%A}")
         self.check_start(statement, result)
         self.known.append(result)
         if result in self.days:
             self.reached = max(self.reached, self.days.index(result))
+        return True
 
     def values(self, side: DateExpression) -> set[date]:
         """Return the dates that an expression may mean; Untrue if it starts from nowhere."""

@@ -166,6 +166,10 @@ class LogicalDeduction(BigBenchChoice):
         one, _, other = deduction.true_link(rng, deduction.named(step.text) if step else []).partition(deduction.sign)
         return self._remark(f"{other}{deduction.sign}{one}", step.label if step else "")
 
+    def is_true(self, problem: Problem, answer: str, remark: str) -> bool | None:
+        """Check what `remark` says of the order, and what it cites for it."""
+        return _deduction(problem).holds(remark) if "clues" in problem.data else None
+
     def _false_step(self, problem: Problem, steps: Sequence[Step]) -> Mistake | None:
         false = _deduction(problem).follow([step.text for step in steps])
         return Mistake(steps[false[0]], false[1]) if false else None

@@ -146,6 +146,17 @@ class Deduction:
         claims = self.reader.claims(text)
         return list(dict.fromkeys(a for claim in claims if isinstance(claim, Claim) for a in claim.about))
 
+    def holds(self, remark: str) -> bool | None:
+        """Return whether all claims in `remark` are true, with all clues as steps before it; None without claims."""
+        self.stated = self.known
+        claims = self.reader.claims(remark)
+        try:
+            for claim in claims:
+                self.take(claim)
+        except Untrue:
+            return False
+        return True if claims else None
+
     def true_link(self, rng: random.Random, about: Sequence[int]) -> str:
         """Draw a true order of two objects, with those of `about` where possible."""
         pairs = [pair for pair, mask in self.world.before.items() if self.world.follows(mask, self.known)]
