@@ -105,6 +105,14 @@ def test_the_learning_rate_falls_to_zero_with_the_budget_for_a_phase_and_within_
     train(recipe(tripost), tmp_path / "rounds", display=QUIET)
     assert rates[0] == 1e-3
     assert rates.count(1e-3) == 2  # the optimiser of tripost lives for a round, and so does its schedule
+    rates.clear()
+    first, second = lines(tmp_path / "rounds", "round")
+    used = [first["gradient_tokens"], second["gradient_tokens"]]
+    cut = used[0] + (used[1] - used[0]) // 2  # ends the second round half-way
+    train(recipe({**tripost, "rounds": 9, "max_gradient_tokens": cut}), tmp_path / "cut", display=QUIET)
+    last = lines(tmp_path / "cut", "step")[-2]["gradient_tokens"]
+    assert rates.count(1e-3) == 2
+    assert rates[-1] == pytest.approx(1e-3 * (1 - (last - used[0]) / (cut - used[0])))  # it falls to zero by then
 
 
 class Stopped(RuntimeError):

@@ -216,9 +216,16 @@ class Run:
         return has_all_rounds or (self.position.step == 0 and self._is_spent(phase))
 
     def _is_spent(self, phase: Phase) -> bool:
-        """Tell whether the budget of the phase is spent, and move the trainer's schedule to the share that is."""
+        """Tell whether the budget of the phase is spent, and move the trainer's schedule to the share that is.
+
+        A schedule of one round counts what was left when the round began, so it ends with the budget, too.
+        """
         spent = phase.spent(self.position.gradient_tokens, self.position.seconds)
-        self.trainer.spent = spent if phase.method.schedule.lifetime == "phase" else 0.0
+        before = 0.0
+        if phase.method.schedule.lifetime == "round":
+            last_round = self.metrics.get(("round", self.position.phase + 1, self.position.round, 0))
+            before = phase.spent(last_round["gradient_tokens"], last_round["seconds"]) if last_round else 0.0
+        self.trainer.spent = (spent - before) / (1 - before) if before < 1 else 1.0
         return spent >= 1
 
     def _check_progress(self, number: int, phase: Phase) -> None:
