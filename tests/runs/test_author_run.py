@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
@@ -18,7 +16,8 @@ from sparring.runs.display import Display
 from sparring.runs.estimate import estimate
 from sparring.runs.replay import replay
 from sparring.runs.run import train
-from tests.fault_server import Request, say, standing
+from tests.fault_server import Request
+from tests.runs.test_paid_run import server
 
 QUIET = Display(quiet=True)
 WORKED = re.compile(r"Question:\n(.+)\n\nAnswer:\n(.+\n.+\n.+)")
@@ -33,15 +32,6 @@ def partner(request: Request) -> str:
     if "goes wrong at step" in request.asked:
         return right[asked]
     return "1+1=3\n3"
-
-
-@contextmanager
-def server() -> Iterator[tuple[str, list[Request]]]:
-    async def answer(request, writer):
-        await say(partner(request))(request, writer)
-
-    with standing(answer) as found:
-        yield found.url, found.requests
 
 
 def recipe(url: str, **phase) -> Recipe:
@@ -62,7 +52,7 @@ TASK = recipe("http://127.0.0.1:9/v1").task
 def paid(tmp_path_factory):
     """A finished run, the requests at the server, and its URL, which is served no longer."""
     folder = tmp_path_factory.mktemp("author") / "run"
-    with server() as (url, heard):
+    with server(partner) as (url, heard):
         train(recipe(url), folder, display=QUIET)
     return folder, heard, url
 
@@ -93,7 +83,7 @@ def test_the_author_sees_worked_answers_to_other_problems(paid):
 
 
 def test_without_examples_the_second_visit_is_another_sample(tmp_path):
-    with server() as (url, heard):
+    with server(partner) as (url, heard):
         plan = recipe(url)
         table = plan.table()
         table["phase"][0]["author"]["examples"] = 0

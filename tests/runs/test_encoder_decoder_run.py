@@ -17,7 +17,7 @@ from sparring.common.errors import RunStopped
 from sparring.config.recipe import Recipe
 from sparring.core.chat import LEARNER, question
 from sparring.core.speaker import Sampling
-from sparring.inference.model import LanguageModel, load_model
+from sparring.inference.model import load_model
 from sparring.inference.model_speaker import ModelSpeaker
 from sparring.models.source import ModelSource
 from sparring.runs.display import Display
@@ -25,6 +25,7 @@ from sparring.runs.metrics import Metrics
 from sparring.runs.run import train
 from tests.cli.program import refused, sparring_
 from tests.encoder_decoders import saved
+from tests.runs.test_run import stopped_at_reply
 
 QUIET = Display(quiet=True)
 TASK = {"by": "task"}
@@ -99,17 +100,7 @@ def test_stopped_in_each_phase_it_ends_as_if_it_had_never_stopped(finished, reci
 
 
 def test_replies_of_a_stopped_round_come_from_the_journal(tmp_path, monkeypatch):
-    sampled = []
-    real = LanguageModel.sample
-
-    async def counted(self, request):
-        found = await real(self, request)
-        sampled.append((request.ids, request.stream))
-        if len(sampled) == 5:
-            raise RunStopped("pulled the plug")
-        return found
-
-    monkeypatch.setattr(LanguageModel, "sample", counted)
+    sampled = stopped_at_reply(5, monkeypatch)
     phase = {"method": "saie", "problems": 8, "max_tokens": 4, "learn": "own_correct_revision", "discussant": TASK}
     run = {"threads": 1, "evaluate_problems": 0, "test_problems": 0, "max_learner_failures": 1.0}
     learner = {"model": str(saved(tmp_path / "t5"))}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -40,11 +40,11 @@ def partner(request: Request) -> str:
 
 
 @contextmanager
-def server() -> Iterator[tuple[str, list[Request]]]:
-    """Run the partner on a real socket in its own thread; yields its URL and the requests."""
+def server(says: Callable[[Request], str] = partner) -> Iterator[tuple[str, list[Request]]]:
+    """Run a partner on a real socket in its own thread; yields its URL and the requests."""
 
     async def answer(request, writer):
-        await say(partner(request))(request, writer)
+        await say(says(request))(request, writer)
 
     with standing(answer) as found:
         yield found.url, found.requests

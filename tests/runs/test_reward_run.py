@@ -16,6 +16,7 @@ from sparring.runs.display import Display
 from sparring.runs.run import train
 from sparring.speakers import reward
 from tests.reward_model import save_reward_model
+from tests.runs.test_paid_run import weights
 
 QUIET = Display(quiet=True)
 
@@ -38,10 +39,6 @@ def recipe(model: str, ledger: Path, **changes) -> Recipe:
         "ledger": {"path": str(ledger)},
     }
     return Recipe.read(table, [f"{key.replace('__', '.')}={value}" for key, value in changes.items()])
-
-
-def weights(folder: Path) -> bytes:
-    return (folder / "checkpoints" / "final" / "model.safetensors").read_bytes()
 
 
 @pytest.fixture(scope="module")

@@ -211,19 +211,25 @@ def test_killed_at_fifty_points_it_ends_as_if_it_had_never_stopped(seed, finishe
     assert_as_if_never_stopped(tmp_path / "run", finished)
 
 
-def test_a_resumed_run_samples_nothing_twice(finished, tmp_path, monkeypatch):
-    """Stopped while the last reply of a round is awaited: what was sampled before comes from the journal."""
-    sampled = []
+def stopped_at_reply(number: int, monkeypatch) -> list:
+    """Stop the run when this reply is sampled; return the list of all that are."""
+    sampled: list = []
     real = LanguageModel.sample
 
     async def counted(self, request):
         found = await real(self, request)
         sampled.append((request.ids, request.stream))
-        if len(sampled) == 20:
+        if len(sampled) == number:
             raise RunStopped("pulled the plug")
         return found
 
     monkeypatch.setattr(LanguageModel, "sample", counted)
+    return sampled
+
+
+def test_a_resumed_run_samples_nothing_twice(finished, tmp_path, monkeypatch):
+    """Stopped while the last reply of a round is awaited: what was sampled before comes from the journal."""
+    sampled = stopped_at_reply(20, monkeypatch)
     with pytest.raises(RunStopped, match="pulled the plug"):
         train(small(run__evaluate_every=0, run__evaluate_problems=0), tmp_path / "run", display=QUIET)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "stopped"
