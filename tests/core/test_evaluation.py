@@ -55,6 +55,13 @@ def test_means_are_computed_by_hand():
     assert sum(means["accuracy"].count for means in evaluation.bins().values()) == 5
 
 
+def test_bins_are_in_the_order_of_their_numbers():
+    names = ["10 words", "2 words", "unseen: 3", "seen: 12", "seen: 4", "all", "７ words"]
+    outcomes = tuple(Outcome(str(n), name, {"accuracy": True}) for n, name in enumerate(names))
+    expected = ["2 words", "７ words", "10 words", "all", "seen: 4", "seen: 12", "unseen: 3"]
+    assert list(Evaluation(outcomes).bins()) == expected
+
+
 def test_the_macro_average_counts_each_bin_the_same():
     outcomes = [("a", 1), ("a", 1), ("a", 1), ("a", 0), ("b", 0)]
     evaluation = Evaluation(tuple(Outcome(str(n), b, {"accuracy": bool(r)}) for n, (b, r) in enumerate(outcomes)))

@@ -6,6 +6,7 @@ also counted as failed.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -64,8 +65,8 @@ class Evaluation:
         return _means(self.outcomes, self.primary)
 
     def bins(self) -> dict[str, dict[str, Mean]]:
-        """Return the means of each bin."""
-        names = sorted({outcome.bin for outcome in self.outcomes})
+        """Return the means of each bin, "2 words" before "10 words"."""
+        names = sorted({outcome.bin for outcome in self.outcomes}, key=_by_numbers)
         return {name: _means([o for o in self.outcomes if o.bin == name], self.primary) for name in names}
 
     def macro(self) -> float:
@@ -84,6 +85,11 @@ class Evaluation:
             "bins": {name: _plain(means) for name, means in self.bins().items()},
             "failures": dict(kinds.most_common()),
         }
+
+
+def _by_numbers(name: str) -> list[str | int]:
+    """Return the texts and numbers of which `name` consists, to sort by."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def _means(outcomes: Sequence[Outcome], primary: str) -> dict[str, Mean]:
