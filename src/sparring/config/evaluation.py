@@ -21,6 +21,7 @@ from sparring.config.factory import (
     PROTOCOLS,
     SPEAKERS,
     check_needs,
+    is_speaker,
     make_partner,
     make_protocol,
     make_speaker,
@@ -173,8 +174,8 @@ def _learner(row: TomlTable, number: int) -> ModelSource | Speaker:
         source: ModelSource = build(ModelSource, row, where)
         check_learner(source.model)
         return source
-    if row["by"] not in SPEAKERS.modules():
-        raise ConfigError(f"in {where}: {nearest('speaker', str(row['by']), SPEAKERS.modules())}")
+    if not isinstance(row["by"], str) or not is_speaker(row["by"]):
+        raise ConfigError(f"in {where}: {nearest('speaker', str(row['by']), SPEAKERS)}")
     return make_speaker(row["by"], {key: setting for key, setting in row.items() if key != "by"}, where)
 
 

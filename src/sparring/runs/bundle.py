@@ -31,6 +31,7 @@ from huggingface_hub import try_to_load_from_cache
 
 from sparring.common.errors import ConfigError
 from sparring.common.files import read_json
+from sparring.common.functions import is_lost
 from sparring.common.records import HUB
 from sparring.common.schema import PATH, SCRIPT, marked
 from sparring.config.factory import role_fields
@@ -195,6 +196,8 @@ class Packing:
 
     def _script(self, text: str, where: str) -> str:
         """Collect the file of `path/to/file.py:function`, and the scripts beside it, which it may import."""
+        if is_lost(text):
+            raise ConfigError(f"{where} = {text!r} is a function in no file; train with one that is in a file")
         name, is_script, function = text.partition(".py:")
         path = Path(f"{name}.py")
         if not is_script or not os.path.isfile(path):
