@@ -68,16 +68,22 @@ if TYPE_CHECKING:  # for type checkers and editors; `_MODULES` says the same to 
     from sparring.parsing.steps import Fault as Fault
     from sparring.parsing.steps import StepFormat as StepFormat
     from sparring.parsing.thought import Answer as Answer
+    from sparring.runs.callbacks import EvaluationResult as EvaluationResult
+    from sparring.runs.callbacks import RoundResult as RoundResult
     from sparring.runs.evaluation import evaluate as evaluate
     from sparring.runs.load import SavedLearner as SavedLearner
     from sparring.runs.load import load_learner as load_learner
-    from sparring.runs.run import Result as Result
+    from sparring.runs.result import Result as Result
+    from sparring.runs.rounds import rounds as rounds
     from sparring.runs.run import train as train
 
 _MODULES = {
     # a script: read a recipe, train, use the learner, measure it
     "config.recipe": ("Recipe", "Phase", "RunSettings"),
-    "runs.run": ("train", "Result"),
+    "runs.run": ("train",),
+    "runs.rounds": ("rounds",),
+    "runs.result": ("Result",),
+    "runs.callbacks": ("RoundResult", "EvaluationResult"),
     "runs.load": ("load_learner", "SavedLearner"),
     "runs.evaluation": ("evaluate",),
     "core.evaluation": ("Evaluation",),

@@ -84,7 +84,7 @@ async def in_order(
 
 def run_sync(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
     """Run `coroutine` and return its result, from a script or from within a running event loop (a notebook)."""
-    if not _is_in_loop():
+    if not is_in_loop():
         return asyncio.run(coroutine)
     results: list[_Result] = []
     errors: list[BaseException] = []
@@ -103,7 +103,8 @@ def run_sync(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
     return results[0]
 
 
-def _is_in_loop() -> bool:
+def is_in_loop() -> bool:
+    """Return whether an event loop runs in this thread."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -11,7 +11,7 @@ the task are reported at once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_type_hints
 
 from sparring.common.errors import ConfigError, nearest
@@ -112,7 +112,13 @@ def _without_none(hint: Any) -> Any:
 
 
 def make_partner(role: str, kind: Any, table: TomlTable, task: Task, where: str) -> Any:
-    """Make the partner for the field `role`, of the protocol `kind`, from its `table`."""
+    """Make the partner for the field `role`, of the protocol `kind`, from its `table`.
+
+    In Python, a function or a partner may stand for the table.
+    """
+    if is_dataclass(table) and isinstance(table, kind) and not isinstance(table, type):
+        check_needs(table, task, where)
+        return table
     if callable(table):
         table = {"by": table}
     if not isinstance(table, Mapping):

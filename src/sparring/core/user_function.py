@@ -179,18 +179,24 @@ class UserFunction:
 
     def _failed(self, error: Exception, problem: Problem) -> ConfigError:
         """Create the error for an exception in the function: the innermost line of its file."""
-        own = getattr(inspect.unwrap(self.call), "__code__", None)
-        frames = traceback.extract_tb(error.__traceback__)
-        inside = [frame for frame in frames if own is not None and frame.filename == own.co_filename]
-        frame = (inside or frames)[-1]
+        where = where_failed(self.call, error)
         return ConfigError(
-            f"{self.title} failed on the problem {problem.id!r} ({_short(frame.filename)}, line {frame.lineno}): "
-            f"{type(error).__name__}: {error}; correct it (an expected failure is a sparring.ConversationError)"
+            f"{self.title} failed on the problem {problem.id!r} ({where}): {type(error).__name__}: {error}; "
+            "correct it (an expected failure is a sparring.ConversationError)"
         )
 
     def _place(self) -> str:
         code = getattr(inspect.unwrap(self.call), "__code__", None)
         return f"{_short(code.co_filename)}, line {code.co_firstlineno}" if code is not None else "not in Python"
+
+
+def where_failed(call: Callable[..., Any], error: BaseException) -> str:
+    """Return file and line of the innermost frame of `error` that is in the file of the function `call`."""
+    own = getattr(inspect.unwrap(call), "__code__", None)
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = [frame for frame in frames if own is not None and frame.filename == own.co_filename]
+    frame = (inside or frames)[-1]
+    return f"{_short(frame.filename)}, line {frame.lineno}"
 
 
 def _short(path: str) -> str:
