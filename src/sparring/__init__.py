@@ -31,6 +31,8 @@ if TYPE_CHECKING:  # for type checkers and editors; `_MODULES` says the same to 
     from sparring.core.chat import Part as Part
     from sparring.core.chat import message as message
     from sparring.core.chat import question as question
+    from sparring.core.decorators import judge as judge
+    from sparring.core.decorators import task as task
     from sparring.core.episode import Candidate as Candidate
     from sparring.core.episode import Episode as Episode
     from sparring.core.evaluation import Evaluation as Evaluation
@@ -94,6 +96,8 @@ _MODULES = {
     # a task: what is asked, and what can be computed about an answer
     "core.task": ("Task", "Problem", "Pool", "Split", "Offer"),
     "common.schema": ("FilePath",),
+    # functions as parts
+    "core.decorators": ("judge", "task"),
     "parsing.steps": ("StepFormat", "Fault", "LINES", "NUMBERED", "COMPACT"),
     # a partner: the four roles
     "core.partner": ("Author", "Discussant", "Critic", "Editor", "Judge", "Scores", "Stance"),

@@ -38,11 +38,6 @@ class GivenFunction(str):
         return given
 
 
-def names_function(text: str) -> bool:
-    """Return whether `text` is the name of a function in a file, or of one that was given in Python."""
-    return ".py:" in text or is_lost(text)
-
-
 def is_lost(name: str) -> bool:
     """Return whether `name` is that of a function which is in no file or module."""
     return name.startswith("<") and name.endswith(">")
@@ -55,7 +50,7 @@ def name_of_function(call: Callable[..., Any]) -> str:
     if home is None or getattr(home, name, None) is not call:
         return f"<{name.strip('<>')}>"
     file = getattr(home, "__file__", None) or ""
-    is_script = not getattr(home, "__package__", None) and file.endswith(".py")
+    is_script = file.endswith(".py") and (module.endswith(".py") or not getattr(home, "__package__", None))
     if is_script and Path(file).resolve().is_relative_to(Path.cwd()):
         return f"{os.path.relpath(Path(file).resolve())}:{name}"  # a later process may have another search path
     if module in ("__main__", "__mp_main__") or module.endswith(".py"):
@@ -98,7 +93,7 @@ def _module(name: str, path: str) -> ModuleType:
         if not path.endswith(".py"):
             return importlib.import_module(path)
         status = os.stat(path)
-        return _run_file(path, status.st_mtime_ns, status.st_size)
+        return _run_file(path, Path(path).resolve(), status.st_mtime_ns, status.st_size)
     except ConfigError:
         raise
     except Exception as error:
@@ -108,22 +103,22 @@ def _module(name: str, path: str) -> ModuleType:
 
 
 @cache  # by time and size: a file that was edited is run again
-def _run_file(path: str, time: int, size: int) -> ModuleType:
-    """Run the file at `path` and return it as a module; it may import scripts beside it."""
+def _run_file(path: str, place: Path, time: int, size: int) -> ModuleType:
+    """Run the file at `path`, which is `place` for now, and return it as a module; it may import scripts beside it."""
     spec = importlib.util.spec_from_file_location(path, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} cannot be imported")
     module = importlib.util.module_from_spec(spec)
     sys.modules[path] = module  # dataclasses look up their module here
-    with _beside(path):
+    with _beside(place):
         spec.loader.exec_module(module)
     return module
 
 
 @contextmanager
-def _beside(path: str) -> Iterator[None]:
-    """Search for modules in the folder of `path`, too, after all other places."""
-    folder = str(Path(path).resolve().parent)
+def _beside(file: Path) -> Iterator[None]:
+    """Search for modules in the folder of `file`, too, after all other places."""
+    folder = str(file.parent)
     sys.path.append(folder)
     try:
         yield

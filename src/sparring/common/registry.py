@@ -3,7 +3,7 @@
 The folder is the registry: a new file in `methods/` is found by its name. A registered class has a class variable
 `name`; a module usually holds one class, named like the module. An installed package adds names by entry points of the
 group `sparring.methods`; they are imported when they are chosen, and never replace a name of the folder. A dotted path
-(`my_package.my_module.MyTask`) selects a class from anywhere.
+(`my_package.my_module.MyTask`) or a file (`path/to/file.py:MyTask`) selects a class from anywhere.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 from sparring.common.entry_points import Declared, declared
 from sparring.common.errors import ConfigError, nearest
+from sparring.common.functions import load_function
 
 
 class Catalogue:
@@ -72,7 +73,8 @@ class Catalogue:
         """Return the dotted path of the function called `name`, or at that path; None if `name` is no function's."""
         if "." in name:
             found, path = self._imported(name), name
-        elif (plugin := self.plugins().get(name)) is not None and name not in self.own():
+        elif name not in self.modules() and name in self.plugins() and name not in self.own():
+            plugin = self.plugins()[name]
             found, path = plugin.load(), plugin.path()
         else:
             return None
@@ -90,7 +92,9 @@ class Catalogue:
         return self._dataclass(self._imported(path), repr(path))
 
     def _imported(self, path: str) -> Any:
-        """Import what is at a dotted path."""
+        """Import what is at a dotted path, or in a file (`path/to/file.py:Class`)."""
+        if ".py:" in path:
+            return load_function(path)
         if not all(part.isidentifier() for part in path.split(".")):
             raise ConfigError(f"unknown {self.kind} {path!r}; choose from {', '.join(self)}, or give module.Class")
         module, _, attribute = path.rpartition(".")

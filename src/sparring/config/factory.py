@@ -10,15 +10,16 @@ the task are reported at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_type_hints
 
 from sparring.common.errors import ConfigError, nearest
-from sparring.common.functions import names_function
+from sparring.common.functions import is_lost, load_function
 from sparring.common.registry import Catalogue
 from sparring.common.schema import TomlTable, build, keys, plain
 from sparring.core.function_partner import FUNCTION
+from sparring.core.function_task import task_of
 from sparring.core.method import Method
 from sparring.core.partner import (
     AUTHOR,
@@ -50,12 +51,22 @@ def make_task(table: TomlTable) -> Task:
     """Make the task that a `[task]` table describes."""
     if "kind" not in table:
         raise ConfigError(f"in [task]: the key kind is missing; choose from {', '.join(TASKS)}")
-    if not isinstance(table["kind"], str):
-        raise ConfigError(f"in [task]: kind = {table['kind']!r} is not a name; choose from {', '.join(TASKS)}")
-    rest = {name: setting for name, setting in table.items() if name != "kind"}
-    task: Task = build(TASKS[table["kind"]], rest, f"[task] ({table['kind']})")
-    _check_interface(task, Task, table["kind"], "[task]")
+    kind = table["kind"]
+    if not isinstance(kind, str) and not callable(kind):
+        raise ConfigError(f"in [task]: kind = {kind!r} is not a name; choose from {', '.join(TASKS)}")
+    name = kind if isinstance(kind, str) else kind.__name__
+    rest = {key: setting for key, setting in table.items() if key != "kind"}
+    task: Task = build(_task_class(kind), rest, f"[task] ({name})")
+    _check_interface(task, Task, name, "[task]")
     return task
+
+
+def _task_class(kind: str | Callable[..., Any]) -> type:
+    """Return the class of a task from its name, or in Python from the class or the function itself."""
+    if isinstance(kind, str):
+        path = TASKS.function(kind)
+        return TASKS[kind] if path is None else task_of(load_function(path))
+    return kind if isinstance(kind, type) else task_of(kind)
 
 
 def make_method(
@@ -162,7 +173,7 @@ def _by_and_settings(table: TomlTable) -> tuple[Any, dict[str, Any]]:
     if not isinstance(by, str):
         return (FUNCTION, {FUNCTION: by, **settings}) if callable(by) else (by, settings)
     is_known = by in ("task", FUNCTION) or by in SPEAKERS.modules() or by in PARTNERS.modules()
-    path = by if names_function(by) else None if is_known else PARTNERS.function(by)
+    path = by if is_lost(by) else None if is_known else PARTNERS.function(by)
     return (by, settings) if path is None else (FUNCTION, {FUNCTION: path, **settings})
 
 
@@ -263,9 +274,11 @@ def _remedy(thing: Any, missing: Sequence[Offer]) -> str:
 
 
 def name_of(thing: Any) -> str:
-    """Return the name of a thing in a recipe: its `name`, or the dotted path if it is not from this package."""
+    """Return the name of a thing in a recipe: its `name`, or its path if it is not from this package."""
     kind: Any = type(thing)
-    return str(kind.name) if kind.__module__.startswith("sparring.") else f"{kind.__module__}.{kind.__qualname__}"
+    if kind.__module__.startswith("sparring."):
+        return str(kind.name)
+    return f"{kind.__module__}{':' if kind.__module__.endswith('.py') else '.'}{kind.__qualname__}"
 
 
 def partner_table(partner: Any) -> dict[str, Any]:

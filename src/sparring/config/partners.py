@@ -9,7 +9,7 @@ from typing import Any
 
 from sparring.common.errors import ConfigError
 from sparring.common.schema import TomlTable
-from sparring.config.factory import METHODS, ROLES, make_partner, name_of, role_fields
+from sparring.config.factory import METHODS, PROTOCOLS, ROLES, make_partner, name_of, role_fields
 from sparring.config.recipe import Phase, Recipe, load_table
 from sparring.core.task import Task
 
@@ -34,11 +34,20 @@ def recipe_with(recipe: Recipe | str | Path | TomlTable, partners: Mapping[str, 
     )
 
 
+def in_roles(protocol: str, partners: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `partners`, functions or objects by role, by the keys that the evaluation protocol has for its roles."""
+    roles = {ROLES[kind]: name for name, kind in role_fields(PROTOCOLS[protocol]).items()}
+    for role in partners:
+        if role not in roles:
+            raise ConfigError(f"the protocol {protocol} has no role {role}; remove {role}=, or choose another protocol")
+    return {roles[role]: partner for role, partner in partners.items() if partner is not None}
+
+
 def _check_roles(methods: list[type], partners: Mapping[str, Any]) -> None:
     roles = {ROLES[kind] for method in methods for kind in role_fields(method).values()}
     for role in partners:
         if role not in roles:
-            raise ConfigError(f"no phase of the recipe has a {role}; remove {role}=, or choose another method")
+            raise ConfigError(f"no phase of the recipe has the role {role}; remove {role}=, or choose another method")
 
 
 def _filled(phase: Mapping[str, Any], partners: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class RightFunction:
             if name not in known and name not in row:
                 raise nearest(f"parameter of {self.function.title}:", name, {**row, **known})
         verdict = self.function.ask_now(problem, self.function.arguments(known, row))
-        verdict = verdict.item() if hasattr(verdict, "item") else verdict
+        verdict = verdict.tolist() if hasattr(verdict, "tolist") else verdict
         if not isinstance(verdict, bool):
             raise self.function.returned(verdict, "True or False", problem)
         return verdict

@@ -14,16 +14,13 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar
 
-from sparring.common.errors import ConfigError, ConversationError, Failure, Skipped
+from sparring.common.errors import ConversationError, Failure, Skipped
 from sparring.core.chat import LEARNER, Chat
 from sparring.core.function_partner import FUNCTION, FunctionPartner
 from sparring.core.partner import JUDGE, Scores, one_by_one
 from sparring.core.task import Problem
-from sparring.core.user_function import SAID, about, row_of
+from sparring.core.user_function import ANSWERS, REWARD, SAID, about, row_of, scored_names
 from sparring.parsing.thought import Answer
-
-ALL = ("answers", "responses")
-REWARD = ("prompts", "completions")
 
 
 @dataclass(frozen=True)
@@ -37,15 +34,11 @@ class FunctionJudge(FunctionPartner):
     name: ClassVar[str] = "function_judge"
     by: ClassVar[str] = FUNCTION
     role: ClassVar[str] = JUDGE
-    offered: ClassVar[tuple[str, ...]] = (*SAID, *ALL)
+    offered: ClassVar[tuple[str, ...]] = (*SAID, *ANSWERS)
 
     messages: bool | None = None
 
     def __post_init__(self) -> None:
-        if self._names is None:
-            raise ConfigError(
-                f"{self._function.title} takes neither answer, answers nor completions; name one of its parameters so"
-            )
         golden = ("answer", "ground_truth", "solution") if self._names is REWARD else ()
         self._function.check(self.task, (*self._names, *golden, "rng"))
 
@@ -71,7 +64,7 @@ class FunctionJudge(FunctionPartner):
         if self._names is REWARD:
             returned = await self._call(problem, *self._as_lists(problem, answers, rng))
         else:
-            returned = await self._ask(problem, rng, **{name: [answer.text for answer in answers] for name in ALL})
+            returned = await self._ask(problem, rng, **{name: [answer.text for answer in answers] for name in ANSWERS})
         values = returned.tolist() if hasattr(returned, "tolist") else returned
         if not isinstance(values, list | tuple) or len(values) != len(answers):
             raise self._function.returned(returned, f"a list of {len(answers)} numbers, one for each answer", problem)
@@ -104,16 +97,13 @@ class FunctionJudge(FunctionPartner):
         return named | own, {name: [value] * len(answers) for name, value in columns.items()}
 
     @property
-    def _names(self) -> tuple[str, ...] | None:
-        """What the function calls the answers, which decides how it is called."""
-        if self._function.names("completions"):
-            return REWARD
-        return next((names for names in (ALL, SAID) if self._function.names(*names)), None)
+    def _names(self) -> tuple[str, ...]:
+        return scored_names(self._function)
 
 
 def _number(value: Any) -> float | None:
-    """Return a number, a boolean or an array of one number as a float; None if it is none of them or not finite."""
-    item = value.item() if hasattr(value, "item") and getattr(value, "size", 1) != 0 else value
+    """Return a number, a boolean or an array without axes as a float; None if it is neither or not finite."""
+    item = value.tolist() if hasattr(value, "tolist") else value
     return float(item) if isinstance(item, Real) and math.isfinite(item) else None
 
 

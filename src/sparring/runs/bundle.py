@@ -180,7 +180,8 @@ class Packing:
 
     def _packed(self, kind: type, table: Mapping[str, Any], where: str) -> dict[str, Any]:
         """Replace the paths in `table`, the settings of a `kind`, by names in the bundle; `where` is its dotted key."""
-        collect = dict.fromkeys(marked(kind, PATH), self._path) | dict.fromkeys(marked(kind, SCRIPT), self._script)
+        collect = dict.fromkeys(marked(kind, PATH), self._path)
+        collect |= dict.fromkeys((*marked(kind, SCRIPT), "kind", "method", "by"), self._script)
         return {
             key: _each_text(collect[key], value, f"{where}.{key}") if key in collect else value
             for key, value in table.items()

@@ -6,7 +6,7 @@ of a round that was interrupted are played, and heard of, again.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from sparring.common.statistics import Mean
 from sparring.core.episode import Episode
 from sparring.core.partner import Author, Critic, Discussant, Editor, Judge
 from sparring.core.user_function import where_failed
+from sparring.runs.folder import round_folder
 
 _Heard = TypeVar("_Heard")
 _FIGURES = (
@@ -62,7 +63,7 @@ class RoundResult:
             gradient_tokens=line["gradient_tokens"],
             seconds=line["seconds"],
             measures={name: value for name, value in line.items() if name not in _FIGURES},
-            folder=run / "rounds" / f"{line['phase']}-{line['method']}" / f"{line['round']:04d}",
+            folder=round_folder(run, line["phase"], line["method"], line["round"]),
         )
 
 
@@ -95,18 +96,22 @@ class EvaluationResult:
         return cls(line["kind"], *position, line["problems"], line["primary"], measures)
 
 
-class Given(TypedDict, total=False):
-    """The arguments of `train` and `rounds` that are parts in Python.
-
-    A partner is a function or an object of that role. It fills the role in every phase that has it. `on_round`,
-    `on_evaluation` and `on_episode` hear of results. A `RunStopped` that they raise stops the run, which may resume.
-    """
+class Partners(TypedDict, total=False):
+    """Partners in Python: a function or an object for a role. It fills the role wherever a recipe has it."""
 
     judge: Judge | Callable[..., object]
     critic: Critic | Callable[..., object]
     discussant: Discussant | Callable[..., object]
     editor: Editor | Callable[..., object]
     author: Author | Callable[..., object]
+
+
+class Given(Partners, total=False):
+    """The arguments of `train` and `rounds` that are parts in Python: partners, and functions that hear of results.
+
+    A `RunStopped` that `on_round`, `on_evaluation` or `on_episode` raises stops the run, which can be resumed.
+    """
+
     on_round: Callable[[RoundResult], object]
     on_evaluation: Callable[[EvaluationResult], object]
     on_episode: Callable[[Episode], object]
@@ -115,17 +120,22 @@ class Given(TypedDict, total=False):
 CALLBACKS = ("on_round", "on_evaluation", "on_episode")
 
 
-def divided(given: Mapping[str, Any]) -> tuple[dict[str, Any], Callbacks]:
+def separated(given: Mapping[str, Any]) -> tuple[dict[str, Any], Callbacks]:
     """Divide the arguments of `train` into partners by role and callbacks; ConfigError names an unknown one."""
-    for name in given:
-        if name not in Given.__annotations__:
-            raise nearest("argument of sparring.train", name, Given.__annotations__)
+    check_names("train", given, (*Partners.__annotations__, *CALLBACKS))
     callbacks = {name: given[name] for name in CALLBACKS if given.get(name) is not None}
     for name, call in callbacks.items():
         if not callable(call) or is_async(call):
             raise ConfigError(f"{name} is not a plain function (got {call!r}); give one that is not asynchronous")
     partners = {name: part for name, part in given.items() if name not in CALLBACKS and part is not None}
     return partners, Callbacks(**callbacks)
+
+
+def check_names(verb: str, given: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Raise ConfigError for an argument of `verb` that is not `known`."""
+    for name in given:
+        if name not in known:
+            raise nearest(f"argument of sparring.{verb}", name, known)
 
 
 def _nothing(result: Any) -> None: ...

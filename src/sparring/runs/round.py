@@ -26,6 +26,7 @@ from sparring.core.rollout import check_failures, play, summarize
 from sparring.core.task import Problem
 from sparring.inference.journal import Journal
 from sparring.runs.display import Display
+from sparring.runs.folder import round_folder
 from sparring.runs.problem_order import ProblemOrder
 from sparring.training.checkpoint import START_OVER, Position
 from sparring.training.learner import Learner
@@ -60,7 +61,7 @@ class Round:
     @property
     def folder(self) -> Path:
         """The folder of the round's files."""
-        return self.run / "rounds" / f"{self.number + 1}-{name_of(self.phase.method)}" / f"{self.round_ + 1:04d}"
+        return round_folder(self.run, self.number + 1, name_of(self.phase.method), self.round_ + 1)
 
     @property
     def name(self) -> str:

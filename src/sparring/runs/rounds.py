@@ -20,7 +20,7 @@ from sparring.common.functions import refuse_while_loading
 from sparring.common.schema import TomlTable
 from sparring.config.partners import recipe_with
 from sparring.config.recipe import Recipe
-from sparring.runs.callbacks import Callbacks, Given, RoundResult, divided
+from sparring.runs.callbacks import Callbacks, Given, RoundResult, separated
 from sparring.runs.display import Display
 from sparring.runs.lock import locked
 from sparring.runs.recording import may_ask_person
@@ -45,7 +45,7 @@ def rounds(
     returns the `Result` of the run.
     """
     refuse_while_loading("sparring.rounds")
-    partners, callbacks = divided(given)
+    partners, callbacks = separated(given)
     parsed = recipe_with(recipe, partners)
     display = display or Display(live=not may_ask_person(parsed))
     return _rounds(parsed, Path(run), resume, display, callbacks)

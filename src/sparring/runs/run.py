@@ -30,7 +30,7 @@ from sparring.config.partners import recipe_with
 from sparring.config.recipe import Phase, Recipe
 from sparring.core.experience import Memory
 from sparring.models.source import TINY, USAGE
-from sparring.runs.callbacks import SILENT, Callbacks, Given, divided
+from sparring.runs.callbacks import SILENT, Callbacks, Given, separated
 from sparring.runs.display import Display
 from sparring.runs.folder import RECIPE, check_resumable, write_status
 from sparring.runs.lock import locked
@@ -64,7 +64,7 @@ def train(
     its seconds, which a budget counts, replace those measured.
     """
     refuse_while_loading("sparring.train")
-    partners, callbacks = divided(given)
+    partners, callbacks = separated(given)
     parsed = recipe_with(recipe, partners)
     display = display or Display(live=not may_ask_person(parsed))
     with locked(Path(run)):
@@ -225,7 +225,7 @@ class Run:
 
     async def _round(self, number: int, phase: Phase, round_: int) -> None:
         """Play and learn one round; both numbers count from 0."""
-        start_time, tokens_before = time.monotonic(), self.learner.model.tokens_sampled
+        start_time, before = time.monotonic(), self.learner.model.tokens_sampled
         self.lap_start = start_time
         this = Round(
             self.recipe, self.folder, phase, number, round_, self.position, self.learner, self.order, self.display,
@@ -248,7 +248,6 @@ class Run:
         await self._learn(training_set, phase, this)
         self.memory.remember(fresh)
         seconds_learning = time.monotonic() - start_time - seconds_playing
-        tokens = self.learner.model.tokens_sampled - tokens_before
         key = ("round", number + 1, round_ + 1, 0)
         line = self.metrics.record(
             key,
@@ -264,7 +263,7 @@ class Run:
                 "seconds": self._seconds(key),
                 "seconds_playing": round(seconds_playing, 3),
                 "seconds_learning": round(seconds_learning, 3),
-                "tokens_per_second": round(tokens / max(1e-9, seconds_playing)),
+                "tokens_per_second": round((self.learner.model.tokens_sampled - before) / max(1e-9, seconds_playing)),
             },
         )
         self.position = replace(self.position, seconds=line["seconds"])
