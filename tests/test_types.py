@@ -48,7 +48,7 @@ def watch(result: sparring.RoundResult) -> None:
 
 print(brevity("short").bit_length())
 sparring.train("sft", "runs/second", judge=score, critic=None or score, on_round=watch)
-sparring.train({"task": {"kind": sums}}, "runs/third", judge=rewards, on_evaluation=lambda result: print(result.score.low))
+sparring.train({"task": {"kind": sums}}, "runs/third", judge=rewards, on_evaluation=lambda result: print(result.kind))
 for round in sparring.rounds(recipe, "runs/fourth", on_episode=lambda episode: print(episode.notes)):
     print(round.phase + round.round, round.measures["right"])
 learner = sparring.load_learner("runs/first")
