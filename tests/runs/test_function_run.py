@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -160,3 +162,39 @@ def test_one_line_evaluates_what_is_at_hand(place):
     with pytest.raises(ConfigError, match="the protocol solo has no role judge"):
         sparring.evaluate("run", judge=len)
     assert learner.place == "run" != ModelSource.model
+
+
+SCRIPT = """
+import random
+import sparring
+
+
+@sparring.task
+def letters(rng: random.Random, choices: str = "abcdefgh"):
+    letter = rng.choice(choices) + rng.choice(choices)
+    return letter, letter
+
+
+def brief(answer):
+    return -len(answer)
+
+
+task = {"kind": letters, "train": 8, "development": 2, "test": 2}
+phase = {"method": "response_preference", "samples": 2, "max_tokens": 2, "judge": brief}
+sparring.train({"task": task, "phase": [phase], "run": {"max_learner_failures": 1.0}}, "run")
+print(sparring.evaluate("run").score.count, sparring.Recipe.read("run/recipe.toml").table()["task"]["kind"])
+"""
+
+
+def test_the_parts_of_a_script_are_found_while_it_runs_and_later(place):
+    """Its own call of `train` stands in nobody's way while it runs, and is refused when it is loaded for its parts."""
+    (place / "script.py").write_text(SCRIPT)
+    done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "2 script.py:letters"
+    saved = tomllib.loads((place / "run" / "recipe.toml").read_text())
+    assert saved["phase"][0]["judge"]["function"] == "script.py:brief"
+    with pytest.raises(ConfigError, match=r"sparring.train was called while script.py was loaded .*__main__"):
+        sparring.evaluate("run")
+    (place / "script.py").write_text(SCRIPT.replace("sparring.train(", "if __name__ == '__main__': sparring.train(")
+                                     .replace("print(", "if __name__ == '__main__': print("))  # fmt: skip
+    assert sparring.evaluate("run").score.count == 2

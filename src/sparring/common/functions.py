@@ -92,6 +92,9 @@ def _module(name: str, path: str) -> ModuleType:
     try:
         if not path.endswith(".py"):
             return importlib.import_module(path)
+        main = sys.modules["__main__"]
+        if os.path.exists(path) and os.path.realpath(getattr(main, "__file__", None) or "") == os.path.realpath(path):
+            return main  # the script that runs now
         status = os.stat(path)
         return _run_file(path, Path(path).resolve(), status.st_mtime_ns, status.st_size)
     except ConfigError:

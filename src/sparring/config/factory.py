@@ -15,7 +15,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_type_hints
 
 from sparring.common.errors import ConfigError, nearest
-from sparring.common.functions import is_lost, load_function
+from sparring.common.functions import is_lost, load_function, name_of_function
 from sparring.common.registry import Catalogue
 from sparring.common.schema import TomlTable, build, keys, plain
 from sparring.core.function_partner import FUNCTION
@@ -278,7 +278,10 @@ def name_of(thing: Any) -> str:
     kind: Any = type(thing)
     if kind.__module__.startswith("sparring."):
         return str(kind.name)
-    return f"{kind.__module__}{':' if kind.__module__.endswith('.py') else '.'}{kind.__qualname__}"
+    if kind.__module__ == "__main__" or kind.__module__.endswith(".py"):
+        name = name_of_function(kind)
+        return f"{kind.__module__}.{kind.__qualname__}" if is_lost(name) else name
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def partner_table(partner: Any) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class FunctionPartner(ABC):
     """A partner that asks `function`.
 
     A function that is not asynchronous runs in at most `threads` threads at once. 0: in the thread of the event loop,
-    for a function that needs the main thread. None: as its decorator says, else 1.
+    for a function that uses signals. None: as its decorator says, else 1.
     """
 
     needs: ClassVar[frozenset[Offer]] = frozenset()
