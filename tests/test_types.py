@@ -14,16 +14,61 @@ import sparring
 
 ROOT = Path(__file__).parents[1]
 RIGHT = """
+import random
+
 import sparring
 
 recipe: sparring.Recipe = sparring.Recipe.read("tripost", ["run.threads=1"])
 result = sparring.train(recipe, run="runs/first")
 print(result.folder.name, sparring.load_learner(result.folder).answer("1+1=").upper())
+
+
+def score(answer: str, gold: str) -> float:
+    return float(gold in answer)
+
+
+@sparring.judge(threads=2)
+async def rewards(completions: list[str]) -> list[float]:
+    return [float(len(completion)) for completion in completions]
+
+
+@sparring.judge
+def brevity(answer: str) -> int:
+    return -len(answer)
+
+
+@sparring.task(right=lambda response, gold: response == gold)
+def sums(rng: random.Random, top: int = 9) -> tuple[str, int]:
+    return f"{rng.randint(0, top)}+1=", 2
+
+
+def watch(result: sparring.RoundResult) -> None:
+    print(result.loss or 0.0 + result.problems, [episode.failed for episode in result.episodes()])
+
+
+print(brevity("short").bit_length())
+sparring.train("sft", "runs/second", judge=score, critic=None or score, on_round=watch)
+sparring.train({"task": {"kind": sums}}, "runs/third", judge=rewards, on_evaluation=lambda result: print(result.kind))
+for round in sparring.rounds(recipe, "runs/fourth", on_episode=lambda episode: print(episode.notes)):
+    print(round.phase + round.round, round.measures["right"])
+learner = sparring.load_learner("runs/first")
+evaluation: sparring.Evaluation = sparring.evaluate(learner, "tiny", task=sums(top=5), judge=score)
+sparring.evaluate("runs/first", task=recipe)
 """
 WRONG = [
     ("sparring.Recipe.read(123)", "arg-type"),
     ('sparring.Recipe.read("sft", nonsense=True)', "call-arg"),
-    ('sparring.train("sft", run="runs/first")', "arg-type"),
+    ('sparring.train(7, run="runs/first")', "arg-type"),
+    ('sparring.train("sft", run="x", judge=3)', "arg-type"),
+    ('sparring.train("sft", run="x", jugde=print)', "call-arg"),
+    ('sparring.train("sft", run="x", on_round=lambda result: result.nothing)', "attr-defined"),
+    ('sparring.train("sft", run="x", on_episode=lambda: None)', "arg-type"),
+    ('[round.nothing for round in sparring.rounds("sft", "x")]', "attr-defined"),
+    ('sparring.judge(threads="2")', "call-overload"),
+    ("sparring.judge(3)", "call-overload"),
+    ("sparring.task(right=3)", "call-overload"),
+    ("sparring.evaluate(3)", "arg-type"),
+    ('sparring.evaluate("x", task=3)', "arg-type"),
     ('sparring.train(sparring.Recipe.read("sft"), run="x").nothing', "attr-defined"),
     ('sparring.load_learner("runs/first").answer(1)', "arg-type"),
     ("sparring.Nothing", "attr-defined"),

@@ -31,6 +31,8 @@ if TYPE_CHECKING:  # for type checkers and editors; `_MODULES` says the same to 
     from sparring.core.chat import Part as Part
     from sparring.core.chat import message as message
     from sparring.core.chat import question as question
+    from sparring.core.decorators import judge as judge
+    from sparring.core.decorators import task as task
     from sparring.core.episode import Candidate as Candidate
     from sparring.core.episode import Episode as Episode
     from sparring.core.evaluation import Evaluation as Evaluation
@@ -68,16 +70,22 @@ if TYPE_CHECKING:  # for type checkers and editors; `_MODULES` says the same to 
     from sparring.parsing.steps import Fault as Fault
     from sparring.parsing.steps import StepFormat as StepFormat
     from sparring.parsing.thought import Answer as Answer
+    from sparring.runs.callbacks import EvaluationResult as EvaluationResult
+    from sparring.runs.callbacks import RoundResult as RoundResult
     from sparring.runs.evaluation import evaluate as evaluate
     from sparring.runs.load import SavedLearner as SavedLearner
     from sparring.runs.load import load_learner as load_learner
-    from sparring.runs.run import Result as Result
+    from sparring.runs.result import Result as Result
+    from sparring.runs.rounds import rounds as rounds
     from sparring.runs.run import train as train
 
 _MODULES = {
     # a script: read a recipe, train, use the learner, measure it
     "config.recipe": ("Recipe", "Phase", "RunSettings"),
-    "runs.run": ("train", "Result"),
+    "runs.run": ("train",),
+    "runs.rounds": ("rounds",),
+    "runs.result": ("Result",),
+    "runs.callbacks": ("RoundResult", "EvaluationResult"),
     "runs.load": ("load_learner", "SavedLearner"),
     "runs.evaluation": ("evaluate",),
     "core.evaluation": ("Evaluation",),
@@ -88,6 +96,8 @@ _MODULES = {
     # a task: what is asked, and what can be computed about an answer
     "core.task": ("Task", "Problem", "Pool", "Split", "Offer"),
     "common.schema": ("FilePath",),
+    # functions as parts
+    "core.decorators": ("judge", "task"),
     "parsing.steps": ("StepFormat", "Fault", "LINES", "NUMBERED", "COMPACT"),
     # a partner: the four roles
     "core.partner": ("Author", "Discussant", "Critic", "Editor", "Judge", "Scores", "Stance"),

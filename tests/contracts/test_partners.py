@@ -26,7 +26,11 @@ from sparring.tasks.multistep_arithmetic import MultistepArithmetic
 from sparring.tasks.word_sorting import WordSorting
 
 NAMES = sorted(
-    [f"{way}_{role}" for way in ("model", "task") for role in ("author", "critic", "discussant", "editor", "judge")]
+    [
+        f"{way}_{role}"
+        for way in ("model", "task", "function")
+        for role in ("author", "critic", "discussant", "editor", "judge")
+    ]
     + ["placebo", "reward_judge"]
 )
 PROTOCOLS = {role: kind for kind, role in ROLES.items()}
@@ -72,6 +76,26 @@ def slipped(task, problem: Problem) -> tuple[str, Fault]:
     raise AssertionError(f"no slip in 200 was found: {problem.rationale}")
 
 
+def as_author(question):
+    return question
+
+
+def as_critic(answer):
+    return answer
+
+
+def as_discussant(answer, stance):
+    return f"{stance}: {answer}"
+
+
+def as_editor(kept, fault):
+    return f"{kept}not {fault.part}"
+
+
+def as_judge(answer):
+    return len(answer)
+
+
 # ── all of them ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -79,7 +103,7 @@ def role_of(name: str) -> str:
     return "discussant" if name == "placebo" else name.partition("_")[2]
 
 
-def test_the_catalogue_holds_twelve_partners_two_for_each_role_a_judge_and_a_placebo():
+def test_the_catalogue_holds_seventeen_partners_three_for_each_role_a_judge_and_a_placebo():
     assert list(PARTNERS) == NAMES
     assert set(PROTOCOLS) == {"author", "critic", "discussant", "editor", "judge"}
 
@@ -100,6 +124,7 @@ def test_a_recipe_makes_it_and_it_tells_the_table_that_makes_it_again(name):
     way, role = name.partition("_")[0], role_of(name)
     task = TASKS["arithmetic-easy"]
     tables = {"task": {"by": "task"}, "reward": {"by": "reward", "model": "owner/model"}, "placebo": {"by": "placebo"}}
+    tables["function"] = {"by": f"{__name__}.as_{role}"}
     table = tables.get(way, {"by": "scripted", "replies": ["words"]})
     made = make_partner(role, PROTOCOLS[role], table, task, role)
     assert type(made) is PARTNERS[name]
@@ -111,6 +136,8 @@ def test_it_is_no_partner_for_another_role(name):
     role = role_of(name)
     has_no_speaker = name.startswith("task") or name == "placebo"
     table = {"by": name} if has_no_speaker else {"by": name, "speaker": {"by": "scripted", "replies": ["a"]}}
+    if name.startswith("function"):
+        table = {"by": name, "function": f"{__name__}.as_{role}"}
     task = TASKS["arithmetic-easy"]
     assert isinstance(make_partner(role, PROTOCOLS[role], table, task, role), PROTOCOLS[role])
     for other in set(PROTOCOLS) - {role}:

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparring.common.errors import ConfigError
 from sparring.parsing import answers
 
 PLACES = ("bank", "library", "department store", "mall", "new york")
@@ -252,44 +251,3 @@ def test_reading_takes_time_in_proportion_to_the_length(piece):
     answers.chosen(response, PLACES)
     answers.exact("x", response)
     assert time.process_time() - start < 3
-
-
-# ---- functions
-
-
-def test_a_function_is_found_in_a_file_and_in_a_module(tmp_path, monkeypatch):
-    (tmp_path / "judging.py").write_text("def right(response, problem):\n    return response == problem\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    for name in (f"{tmp_path}/judging.py:right", "judging.right"):
-        right = answers.function(name)
-        assert right("a", "a")
-        assert not right("a", "b")
-
-
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        ("", "unknown function in .*judging.py 'right'"),
-        ("right = 3", "is not a function"),
-        ("import no_such_module", "No module named 'no_such_module'"),
-        ("def right(", "SyntaxError"),
-        ("raise RuntimeError('early')", "early"),
-    ],
-)
-def test_a_function_that_cannot_be_had_is_one_clear_line(tmp_path, body, message):
-    (tmp_path / "judging.py").write_text(body)
-    with pytest.raises(ConfigError, match=message):
-        answers.function(f"{tmp_path}/judging.py:right")
-
-
-@pytest.mark.parametrize("name", ["missing/judging.py:right", "no_such_package.right"])
-def test_a_missing_module_is_one_clear_line(name):
-    with pytest.raises(ConfigError, match="no function at"):
-        answers.function(name)
-
-
-@pytest.mark.parametrize(("body", "message"), [("pass", "returned None; it must"), ("1 / 0", "ZeroDivisionError")])
-def test_a_function_that_gives_no_verdict_is_no_verdict(tmp_path, body, message):
-    (tmp_path / "judging.py").write_text(f"def right(response, problem):\n    {body}\n")
-    with pytest.raises(ConfigError, match=message):
-        answers.function(f"{tmp_path}/judging.py:right")("a", None)

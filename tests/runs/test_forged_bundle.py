@@ -103,6 +103,16 @@ TRAIN = {"files/task.train/rows.jsonl": ROWS}
         ({"task": {"kind": "evil.module.Task"}}, {}, "task.kind = 'evil.module.Task'"),
         ({"phase": [{"method": "evil.module.Method"}]}, {}, "phase.1.method = 'evil.module.Method'"),
         (discussed(by="evil.module.Partner"), {}, "phase.1.discussant.by = 'evil.module.Partner'"),
+        ({"task": {"kind": "evil.py:task"}}, {}, "task.kind = 'evil.py:task'"),
+        (discussed(by="evil.py:remark"), {}, "phase.1.discussant.by = 'evil.py:remark'"),
+        (
+            discussed(by="function", function="evil.py:remark"), {},
+            "phase.1.discussant.function = 'evil.py:remark'",
+        ),
+        (
+            discussed(by="function_discussant", function="evil.module.remark"), {},
+            "phase.1.discussant.function = 'evil.module.remark'",
+        ),
         (
             discussed(by="model_discussant", speaker={"by": "evil.module.Speaker"}), {},
             "phase.1.discussant.speaker.by = 'evil.module.Speaker'",
@@ -165,10 +175,21 @@ def test_every_place_that_imports_by_a_name_is_known_to_the_search_for_code():
     package = Path(sparring.__file__).parent
     sources = {str(path.relative_to(package)): path.read_text() for path in package.rglob("*.py")}
     imports = {name for name, text in sources.items() if re.search(r"import_module|spec_from_file|__import__", text)}
-    assert imports == {"__init__.py", "parsing/answers.py", "common/registry.py"}
-    assert {name for name, text in sources.items() if "answers.function(" in text} == {"tasks/table.py"}
-    assert "answers.function(self.right)" in sources["tasks/table.py"]
-    assert set(external_code.NAMING) == {"kind", "method", "by", "right"}
+    assert imports == {"__init__.py", "common/functions.py", "common/registry.py"}
+    load = re.compile(r"(?:Function\.load|load_function)\((?:self\.)?(\w+)")
+    loading = {name: load.findall(text) for name, text in sources.items()}
+    given = ("core/decorators.py", "core/function_task.py")  # functions that are there already
+    assert {name: keys for name, keys in loading.items() if keys and name not in given} == {
+        "common/functions.py": ["name"],
+        "common/registry.py": ["path"],
+        "config/factory.py": ["path"],
+        "core/user_function.py": ["name"],
+        "core/right_function.py": ["name"],
+        "core/function_partner.py": ["function"],
+        "tasks/table.py": ["right"],
+    }
+    assert {keys for name in given for keys in loading[name]} == {"GivenFunction"}
+    assert set(external_code.NAMING) == {"kind", "method", "by", "right", "function"}
 
 
 # ── what comes out of one ───────────────────────────────────────────────────────────────────────────────────

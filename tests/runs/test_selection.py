@@ -15,7 +15,8 @@ from sparring.core.evaluation import Evaluation, Outcome, score
 from sparring.inference.journal import Journal
 from sparring.inference.model import LanguageModel
 from sparring.runs.display import Display
-from sparring.runs.run import Result, train
+from sparring.runs.result import Result
+from sparring.runs.run import train
 from sparring.training import checkpoint
 
 RECIPE = {

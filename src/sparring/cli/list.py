@@ -27,7 +27,9 @@ def list_lines(kind: Kind | None) -> Iterator[str]:
     from sparring.config.recipe import shipped_recipes
 
     def classes(catalogue: Catalogue) -> dict[str, str]:
-        return {name: first_sentence(catalogue[name]) for name in catalogue}
+        own = {name: first_sentence(kind) for name, kind in sorted(catalogue.own().items())}
+        added = {name: plugin.describe() for name, plugin in sorted(catalogue.plugins().items())}
+        return own | {name: line for name, line in added.items() if name not in own}
 
     catalogues = {
         "methods": METHODS,

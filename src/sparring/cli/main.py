@@ -5,6 +5,7 @@ Each verb is a module of this package. The verbs import slow modules inside thei
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from importlib.metadata import version
@@ -66,6 +67,7 @@ app.command("list")(list_.list_names)
 
 def main() -> None:
     """Run a verb; print an expected error as one line and exit with code 2."""
+    sys.path.append(os.getcwd())  # a recipe may name what lies there, as with python -m
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # not for our users
     try:
         code = app(standalone_mode=False)

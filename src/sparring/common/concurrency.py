@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from sparring.common.errors import SparringError
@@ -83,7 +84,7 @@ async def in_order(
 
 def run_sync(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
     """Run `coroutine` and return its result, from a script or from within a running event loop (a notebook)."""
-    if not _is_in_loop():
+    if not is_in_loop():
         return asyncio.run(coroutine)
     results: list[_Result] = []
     errors: list[BaseException] = []
@@ -102,9 +103,36 @@ def run_sync(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
     return results[0]
 
 
-def _is_in_loop() -> bool:
+def is_in_loop() -> bool:
+    """Return whether an event loop runs in this thread."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return False
     return True
+
+
+async def in_thread(call: Callable[[], _Result]) -> _Result:
+    """Return the result of `call`, which runs in a thread of its own.
+
+    The thread does not keep the process alive: Ctrl-C ends a call that never returns.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[_Result] = loop.create_future()
+
+    def deliver(set_outcome: Callable[[Any], None], outcome: Any) -> None:
+        if not future.done():  # cancelled
+            set_outcome(outcome)
+
+    def work() -> None:
+        set_outcome: Callable[[Any], None] = future.set_result
+        outcome: Any = None
+        try:
+            outcome = call()
+        except BaseException as error:
+            set_outcome, outcome = future.set_exception, error
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(deliver, set_outcome, outcome)
+
+    threading.Thread(target=work, daemon=True).start()
+    return await future

@@ -80,6 +80,15 @@ class JsonLine(NamedTuple):
     value: dict[str, Any] | None
 
 
+def is_json(value: Any) -> bool:
+    """Return whether JSON can hold `value`."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
+
+
 def json_lines(path: Path, start: int = 0) -> Iterator[JsonLine]:
     """Yield the complete lines of `path` from byte `start` on; skip a last line without its line feed."""
     with path.open("rb") as file:

@@ -17,6 +17,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from sparring.common.errors import ConfigError, nearest
+from sparring.common.functions import GivenFunction
 
 TomlTable = Mapping[str, Any]
 
@@ -26,7 +27,7 @@ _UNWRITABLE = re.compile("[\0\ud800-\udfff]")  # NUL and lone surrogates
 # Marks of a field, in `Annotated`:
 ADJUSTABLE = "adjustable"  # it only decides whether a run stops or what it saves
 PATH = "path"  # it may name a file or folder, which a bundle of the run then packs
-SCRIPT = "script"  # it may name a function in a file, `path/to/file.py:function`; a bundle packs the file
+SCRIPT = "script"  # it may name a function, `path/to/file.py:function`, or in Python be one; a bundle packs the file
 
 FilePath = Annotated[str, PATH]
 ScriptFunction = Annotated[str, SCRIPT]
@@ -50,10 +51,11 @@ def _reader(hint: Any) -> TypeAdapter[Any]:
 
 def marked(kind: Any, mark: str) -> frozenset[str]:
     """Return the names of the fields of a dataclass that have `mark`, also in one alternative (`FilePath | None`)."""
-    alternatives = {name: (hint, *get_args(hint)) for name, hint in keys(kind).items()}
-    return frozenset(
-        name for name, hints in alternatives.items() if any(mark in getattr(h, "__metadata__", ()) for h in hints)
-    )
+    return frozenset(name for name, hint in keys(kind).items() if _is_marked(hint, mark))
+
+
+def _is_marked(hint: Any, mark: str) -> bool:
+    return any(mark in getattr(alternative, "__metadata__", ()) for alternative in (hint, *get_args(hint)))
 
 
 def build(kind: Any, table: TomlTable, where: str, **given: Any) -> Any:
@@ -84,7 +86,12 @@ def _in(where: str) -> str:
 
 
 def value(hint: Any, raw: Any, where: str) -> Any:
-    """Convert `raw` (plain data) to the type `hint`, strictly: no string becomes a number, no number a boolean."""
+    """Convert `raw` (plain data) to the type `hint`, strictly: no string becomes a number, no number a boolean.
+
+    Where `hint` is marked SCRIPT, `raw` may be a function.
+    """
+    if (callable(raw) or isinstance(raw, GivenFunction)) and _is_marked(hint, SCRIPT):
+        return raw if isinstance(raw, GivenFunction) else GivenFunction(raw)
     _check_plain(raw, where)
     # The dataclass in `hint`: an alternative of a union (`Lora | None`), or `hint` itself.
     tables = [kind for kind in getattr(hint, "__args__", ()) if is_dataclass(kind)] or [hint] * is_dataclass(hint)

@@ -21,6 +21,7 @@ from sparring.config.factory import (
     PROTOCOLS,
     SPEAKERS,
     check_needs,
+    is_speaker,
     make_partner,
     make_protocol,
     make_speaker,
@@ -29,7 +30,7 @@ from sparring.config.factory import (
     partner_table,
     role_fields,
 )
-from sparring.config.recipe import LedgerSettings, load_table, with_settings
+from sparring.config.recipe import LedgerSettings, Recipe, load_table, with_settings
 from sparring.core.protocol import EvaluationProtocol
 from sparring.core.speaker import Speaker
 from sparring.core.task import Problem, Split, Task
@@ -147,6 +148,21 @@ class EvaluationRecipe:
         return tomlkit.dumps(self.table())
 
 
+def table_of_task(task: str | Path | TomlTable | Task | Recipe) -> dict[str, Any]:
+    """Return the table of `task`: of the task itself, or that in a recipe or a recipe's file."""
+    if isinstance(task, Mapping):
+        return dict(task)
+    if isinstance(task, str | Path):
+        is_file = Path(task).suffix == ".toml"
+        table = dict(load_table(str(task)).get("task", {})) if is_file else {"kind": str(task)}
+    elif isinstance(task, Recipe):
+        table = task.table()["task"]
+    else:
+        table = {"kind": name_of(task), **plain(task)}
+    table.pop("problems", None)  # a key of the run ("fixed" or "fresh"), not of the task
+    return table
+
+
 def _is_about_learners(setting: str) -> bool:
     """Return whether a setting changes all learners; `learner.2.key` changes one."""
     parts = setting.partition("=")[0].strip().split(".")
@@ -162,9 +178,7 @@ def _task_table(table: TomlTable) -> dict[str, Any]:
     recipe = Path(str(model)) / "recipe.toml"
     if not recipe.exists():
         raise ConfigError(f"{model} is not a run, so the task is unknown; name one with --task")
-    own = dict(load_table(str(recipe)).get("task", {}))
-    own.pop("problems", None)  # a key of the run ("fixed" or "fresh"), not of the task
-    return {**own, **given}
+    return {**table_of_task(recipe), **given}
 
 
 def _learner(row: TomlTable, number: int) -> ModelSource | Speaker:
@@ -173,8 +187,8 @@ def _learner(row: TomlTable, number: int) -> ModelSource | Speaker:
         source: ModelSource = build(ModelSource, row, where)
         check_learner(source.model)
         return source
-    if row["by"] not in SPEAKERS.modules():
-        raise ConfigError(f"in {where}: {nearest('speaker', str(row['by']), SPEAKERS.modules())}")
+    if not isinstance(row["by"], str) or not is_speaker(row["by"]):
+        raise ConfigError(f"in {where}: {nearest('speaker', str(row['by']), SPEAKERS)}")
     return make_speaker(row["by"], {key: setting for key, setting in row.items() if key != "by"}, where)
 
 

@@ -1,21 +1,25 @@
 """Makes tasks, methods, partners and speakers from the names and tables of a recipe, and converts them back.
 
-The key `by` of a role names one of three things: the task's own program (`by = "task"`), a speaker
-(`by = "endpoint"`), or a partner by its name. A speaker is wrapped in the partner class that is made for it, such as
+The key `by` of a role names one of four things: the task's own program (`by = "task"`), a speaker
+(`by = "endpoint"`), or a partner by its name. A function (`by = "my_file.py:score"`) is asked by the role's partner in
+`partners/function_<role>.py`. A speaker is wrapped in the partner class that is made for it, such as
 `reward_judge`, or else in the class that holds the role's prompts. A partner class states in its class attribute `by`
-what stands for it in a recipe: "task", a speaker's name, or "speaker" for any speaker. Missing abilities of the task
-are reported at once.
+what stands for it in a recipe: "task", "function", a speaker's name, or "speaker" for any speaker. Missing abilities of
+the task are reported at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_type_hints
 
 from sparring.common.errors import ConfigError, nearest
+from sparring.common.functions import is_lost, load_function, name_of_function
 from sparring.common.registry import Catalogue
 from sparring.common.schema import TomlTable, build, keys, plain
+from sparring.core.function_partner import FUNCTION
+from sparring.core.function_task import task_of
 from sparring.core.method import Method
 from sparring.core.partner import (
     AUTHOR,
@@ -47,12 +51,22 @@ def make_task(table: TomlTable) -> Task:
     """Make the task that a `[task]` table describes."""
     if "kind" not in table:
         raise ConfigError(f"in [task]: the key kind is missing; choose from {', '.join(TASKS)}")
-    if not isinstance(table["kind"], str):
-        raise ConfigError(f"in [task]: kind = {table['kind']!r} is not a name; choose from {', '.join(TASKS)}")
-    rest = {name: setting for name, setting in table.items() if name != "kind"}
-    task: Task = build(TASKS[table["kind"]], rest, f"[task] ({table['kind']})")
-    _check_interface(task, Task, table["kind"], "[task]")
+    kind = table["kind"]
+    if not isinstance(kind, str) and not callable(kind):
+        raise ConfigError(f"in [task]: kind = {kind!r} is not a name; choose from {', '.join(TASKS)}")
+    name = kind if isinstance(kind, str) else kind.__name__
+    rest = {key: setting for key, setting in table.items() if key != "kind"}
+    task: Task = build(_task_class(kind), rest, f"[task] ({name})")
+    _check_interface(task, Task, name, "[task]")
     return task
+
+
+def _task_class(kind: str | Callable[..., Any]) -> type:
+    """Return the class of a task from its name, or in Python from the class or the function itself."""
+    if isinstance(kind, str):
+        path = TASKS.function(kind)
+        return TASKS[kind] if path is None else task_of(load_function(path))
+    return kind if isinstance(kind, type) else task_of(kind)
 
 
 def make_method(
@@ -109,19 +123,26 @@ def _without_none(hint: Any) -> Any:
 
 
 def make_partner(role: str, kind: Any, table: TomlTable, task: Task, where: str) -> Any:
-    """Make the partner for the field `role`, of the protocol `kind`, from its `table`."""
+    """Make the partner for the field `role`, of the protocol `kind`, from its `table`.
+
+    In Python, a function or a partner may stand for the table.
+    """
+    if is_dataclass(table) and isinstance(table, kind) and not isinstance(table, type):
+        check_needs(table, task, where)
+        return table
+    if callable(table):
+        table = {"by": table}
     if not isinstance(table, Mapping):
         raise ConfigError(f'in {where} = {table!r} is not a table; give [phase.{role}] with by = "task", or a speaker')
-    by = table.get("by")
+    by, settings = _by_and_settings(table)
     if not isinstance(by, str):
         raise ConfigError(
             f'in {where}: the key by is missing; give by = "task", or by = a speaker ({", ".join(SPEAKERS)})'
         )
-    settings = {key: setting for key, setting in table.items() if key != "by"}
     given: dict[str, Any] = {}
-    if by == "task":
-        partner_class = _class_for("task", kind)
-    elif by in SPEAKERS.modules():
+    if by in ("task", FUNCTION):
+        partner_class = _class_for(by, kind)
+    elif is_speaker(by):
         partner_class = _class_around(by, kind, where)
         own = keys(partner_class).keys() - {"speaker", "task"}
         speaker_settings = {key: settings.pop(key) for key in list(settings) if key not in own}
@@ -129,7 +150,8 @@ def make_partner(role: str, kind: Any, table: TomlTable, task: Task, where: str)
     elif "." in by or by in PARTNERS:
         partner_class = PARTNERS[by]
     else:
-        raise ConfigError(f"in {where}: {nearest('partner', by, ['task', *SPEAKERS.modules(), *PARTNERS])}")
+        known = ["task", *SPEAKERS.modules(), *SPEAKERS.plugins(), *PARTNERS]
+        raise ConfigError(f"in {where}: {nearest('partner', by, known)}, or name a function, as in my_file.py:{role}")
     if "task" in keys(partner_class):
         given["task"] = task
     if "speaker" in keys(partner_class) and "speaker" not in given and "speaker" in settings:
@@ -141,6 +163,25 @@ def make_partner(role: str, kind: Any, table: TomlTable, task: Task, where: str)
         )
     check_needs(partner, task, where)
     return partner
+
+
+def _by_and_settings(table: TomlTable) -> tuple[Any, dict[str, Any]]:
+    """Return what `table` names by `by`, and its other keys; a function becomes a key of the partner that asks it."""
+    by, settings = table.get("by"), {key: setting for key, setting in table.items() if key != "by"}
+    if isinstance(by, type):
+        return f"{by.__module__}.{by.__qualname__}", settings
+    if not isinstance(by, str):
+        return (FUNCTION, {FUNCTION: by, **settings}) if callable(by) else (by, settings)
+    is_known = by in ("task", FUNCTION) or by in SPEAKERS.modules() or by in PARTNERS.modules()
+    path = by if is_lost(by) else None if is_known else PARTNERS.function(by)
+    return (by, settings) if path is None else (FUNCTION, {FUNCTION: path, **settings})
+
+
+def is_speaker(name: str) -> bool:
+    """Return whether `name` is that of a speaker, in this package, an installed one or at a dotted path."""
+    if "." in name:
+        return hasattr(PARTNERS[name], "reply")
+    return name in SPEAKERS.modules() or name in SPEAKERS.plugins()
 
 
 def _own_speaker(by: str, partner_class: type, kind: Any, table: Any, where: str) -> Speaker:
@@ -172,8 +213,12 @@ def _class_around(speaker: str, kind: Any, where: str) -> type:
 
 
 def _class_for(by: str, kind: Any) -> Any:
-    """Return the partner class with the class attribute `by` that fills the role `kind`, or None."""
-    classes = (PARTNERS[name] for name in PARTNERS)
+    """Return the partner class with the class attribute `by` that fills the role `kind`, or None.
+
+    Classes of installed packages are imported only for a speaker that is not in this package.
+    """
+    is_own = by in ("task", "speaker", FUNCTION) or by in SPEAKERS.modules()
+    classes = PARTNERS.own().values() if is_own else PARTNERS.classes()
     return next((c for c in classes if vars(c).get("by") == by and hasattr(c, _verb(kind))), None)
 
 
@@ -229,9 +274,14 @@ def _remedy(thing: Any, missing: Sequence[Offer]) -> str:
 
 
 def name_of(thing: Any) -> str:
-    """Return the name of a thing in a recipe: its `name`, or the dotted path if it is not from this package."""
+    """Return the name of a thing in a recipe: its `name`, or its path if it is not from this package."""
     kind: Any = type(thing)
-    return str(kind.name) if kind.__module__.startswith("sparring.") else f"{kind.__module__}.{kind.__qualname__}"
+    if kind.__module__.startswith("sparring."):
+        return str(kind.name)
+    if kind.__module__ == "__main__" or kind.__module__.endswith(".py"):
+        name = name_of_function(kind)
+        return f"{kind.__module__}.{kind.__qualname__}" if is_lost(name) else name
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def partner_table(partner: Any) -> dict[str, Any]:
@@ -239,7 +289,7 @@ def partner_table(partner: Any) -> dict[str, Any]:
     own = plain(partner, without=("task", "speaker"))
     speaker, name, by = getattr(partner, "speaker", None), name_of(partner), vars(type(partner)).get("by")
     if speaker is None:
-        return {"by": "task" if by == "task" else name, **own}
+        return {"by": by if by in ("task", FUNCTION) else name, **own}
     speaker_name, speaker_settings = name_of(speaker), plain(speaker)
     if by in ("speaker", speaker_name):
         return {"by": speaker_name, **own, **speaker_settings}

@@ -1,6 +1,6 @@
 """What a response states as its answer, and whether that is right.
 
-Four rules read the text: `exact`, `number`, `choice`, `regex`; `function` loads a fifth that the user wrote. The rules
+Four rules read the text: `exact`, `number`, `choice`, `regex` (`core.user_function` asks one that the user wrote). They
 read the *last* stated answer (see `statements`), or the end of the response if no answer is stated. A thought that was
 left in is not read. Text from a model is never evaluated, and reading takes time linear in its length.
 
@@ -10,29 +10,21 @@ reads numbers.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import re
 import string
-import sys
-from collections.abc import Callable, Sequence
-from types import ModuleType
-from typing import Any
+from collections.abc import Sequence
 
-from sparring.common.errors import ConfigError, nearest
 from sparring.parsing.numbers import first_number, number, read_number, stated_number
 from sparring.parsing.statements import DENIED, bare, folded, make_mark, stated_answers, to_ascii, without_thought
 
 __all__ = [
     "LETTERS",
     "MATCHED",
-    "Right",
     "choice",
     "chosen",
     "exact",
     "final",
     "first_number",
-    "function",
     "number",
     "read_number",
     "regex",
@@ -203,52 +195,3 @@ def _mentioned(words: str, options: dict[str, str]) -> set[str]:
     """Return the letters of the options whose text occurs in `words`, unless inside another such option's text."""
     found = {a: text for a, text in options.items() if text and re.search(rf"(?<!\w){re.escape(text)}(?!\w)", words)}
     return {a for a, text in found.items() if not any(text in other and text != other for other in found.values())}
-
-
-# ---- the user's function
-
-Right = Callable[[str, Any], bool]
-
-
-def function(name: str) -> Right:
-    """Load the function at `package.module.function` or `path/to/file.py:function`; ConfigError if that fails.
-
-    The function takes a response and its problem and returns True or False. Loading runs its file.
-    """
-    path, _, attribute = name.rpartition(":") if ".py:" in name else name.rpartition(".")
-    module = _module(name, path)
-    if not hasattr(module, attribute):
-        raise nearest(f"function in {path}", attribute, [k for k, v in vars(module).items() if callable(v)])
-    judge = getattr(module, attribute)
-    if not callable(judge):
-        raise ConfigError(f"{name!r} is not a function; give one that takes (response, problem) and returns a boolean")
-
-    def right(response: str, problem: Any) -> bool:
-        try:
-            verdict = judge(response, problem)
-        except Exception as error:
-            raise ConfigError(f"the function {name!r} failed: {type(error).__name__}: {error}") from error
-        if not isinstance(verdict, bool):
-            raise ConfigError(f"the function {name!r} returned {verdict!r}; it must return True or False")
-        return verdict
-
-    return right
-
-
-def _module(name: str, path: str) -> ModuleType:
-    """Import the module at a dotted name or a file's path; `name` names the function in errors."""
-    try:
-        if not path.endswith(".py"):
-            return importlib.import_module(path)
-        spec = importlib.util.spec_from_file_location(path, path)
-        if spec is None or spec.loader is None:
-            raise ImportError(f"{path} cannot be imported")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[path] = module  # dataclasses look up their module here
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise ConfigError(
-            f"no function at {name!r}: {type(error).__name__}: {error}; "
-            f"give package.module.function or path/to/file.py:function"
-        ) from error
-    return module

@@ -31,6 +31,7 @@ from huggingface_hub import try_to_load_from_cache
 
 from sparring.common.errors import ConfigError
 from sparring.common.files import read_json
+from sparring.common.functions import is_lost
 from sparring.common.records import HUB
 from sparring.common.schema import PATH, SCRIPT, marked
 from sparring.config.factory import role_fields
@@ -179,7 +180,8 @@ class Packing:
 
     def _packed(self, kind: type, table: Mapping[str, Any], where: str) -> dict[str, Any]:
         """Replace the paths in `table`, the settings of a `kind`, by names in the bundle; `where` is its dotted key."""
-        collect = dict.fromkeys(marked(kind, PATH), self._path) | dict.fromkeys(marked(kind, SCRIPT), self._script)
+        collect = dict.fromkeys(marked(kind, PATH), self._path)
+        collect |= dict.fromkeys((*marked(kind, SCRIPT), "kind", "method", "by"), self._script)
         return {
             key: _each_text(collect[key], value, f"{where}.{key}") if key in collect else value
             for key, value in table.items()
@@ -195,6 +197,8 @@ class Packing:
 
     def _script(self, text: str, where: str) -> str:
         """Collect the file of `path/to/file.py:function`, and the scripts beside it, which it may import."""
+        if is_lost(text):
+            raise ConfigError(f"{where} = {text!r} is a function in no file; train with one that is in a file")
         name, is_script, function = text.partition(".py:")
         path = Path(f"{name}.py")
         if not is_script or not os.path.isfile(path):

@@ -20,6 +20,7 @@ from sparring.core import attempts
 from sparring.core.attempts import Recordable, Serving
 from sparring.core.chat import LEARNER, USER, Chat
 from sparring.core.episode import Episode
+from sparring.core.function_partner import FunctionPartner
 from sparring.core.method import Method
 from sparring.core.partner import Scores, Stance
 from sparring.core.rollout import play
@@ -57,8 +58,9 @@ async def dry_run(method: Method, task: Task, problems: list[Problem], learner: 
         name: DryPartner(partner, ROLES[kinds[name]], task.layout, _token_counter(learner), calls)
         for name, partner in recordable_partners(method).items()
     }
+    functions = {name: DryFunction(task.layout) for name in kinds if isinstance(getattr(method, name), FunctionPartner)}
     episodes = await play(
-        replace(method, **partners),  # type: ignore[type-var]  # every method is a dataclass
+        replace(method, **partners, **functions),  # type: ignore[type-var]  # every method is a dataclass
         cast(Task, _NeverRight(task)),
         problems,
         lambda name: _DryLearner(learner.speaker(*name), task.layout, form),
@@ -86,14 +88,12 @@ class DryPartner:
 
     async def remark(self, problem: Problem, chat: Chat, stance: Stance, rng: random.Random) -> str:
         """Return a remark that the learner has to answer."""
-        text = "Please look at your answer once more, step by step: is every one of them right?"
-        return str(await self._replying(lambda _: text).remark(problem, chat, stance, rng))
+        return str(await self._replying(lambda _: REMARK).remark(problem, chat, stance, rng))
 
     async def feedback(self, problem: Problem, attempt: str, rng: random.Random) -> Fault | None:
         """Return a fault in the last step of `attempt`."""
-        steps = self.layout.split(attempt)
-        label, text = (steps[-1].label, steps[-1].text.partition("\n")[0].strip()) if steps else ("1", "")
-        reply = f'In step ({label}) the part "{text}" is incorrect. This is because it does not follow.'
+        last = _last_fault(self.layout, attempt)
+        reply = f'In step ({last.step}) the part "{last.part}" is incorrect. This is because it does not follow.'
         fault: Fault | None = await self._replying(lambda _: reply).feedback(problem, attempt, rng)
         return fault
 
@@ -111,13 +111,40 @@ class DryPartner:
 
     async def attempt(self, problem: Problem, rng: random.Random) -> str:
         """Return an attempt in two steps."""
-        text = self.layout.write(("This is an attempt.", f"So the answer is {digest(problem.id)[:6]}."))
+        text = _dry_attempt(self.layout, problem)
         return str(await self._replying(lambda _: text).attempt(problem, rng))
 
     def _replying(self, words: Callable[[str], str]) -> Any:
         """Return the partner with a stand-in that replies `words(prompt)`."""
         stand_in = StandIn(self.partner.speaker, self.role, words, self.count_tokens, self.calls)
         return replace(self.partner, speaker=stand_in)
+
+
+@dataclass(frozen=True)
+class DryFunction:
+    """Takes the place of a partner that is a user's function, which may be slow or paid; it is not called."""
+
+    layout: StepFormat
+
+    async def remark(self, problem: Problem, chat: Chat, stance: Stance, rng: random.Random) -> str:
+        """Return a remark."""
+        return REMARK
+
+    async def feedback(self, problem: Problem, attempt: str, rng: random.Random) -> Fault | None:
+        """Return a fault in the last step of `attempt`."""
+        return _last_fault(self.layout, attempt)
+
+    async def improve(self, problem: Problem, attempt: str, fault: Fault, rng: random.Random) -> str:
+        """Return an update of `attempt` that is still wrong."""
+        return self.layout.before(attempt, fault.step) + _wrong_step(self.layout, fault.step, attempt)
+
+    async def score(self, problem: Problem, answers: Sequence[Answer], rng: random.Random) -> Scores:
+        """Return scores that are all the same."""
+        return Scores((0.0,) * len(answers))
+
+    async def attempt(self, problem: Problem, rng: random.Random) -> str:
+        """Return an attempt in two steps."""
+        return _dry_attempt(self.layout, problem)
 
 
 @dataclass(frozen=True)
@@ -140,6 +167,19 @@ class StandIn:
         self.calls.append(Call(self.role, model, attempts.serving.get().problem, *size, is_retry))
         prompt = next(message.text for message in chat.messages if message.author == USER)
         return text_reply(self.words(prompt), PARTNER)
+
+
+REMARK = "Please look at your answer once more, step by step: is every one of them right?"
+
+
+def _last_fault(layout: StepFormat, attempt: str) -> Fault:
+    """Return a fault that is the first line of the last step of `attempt`."""
+    steps = layout.split(attempt)
+    return Fault(steps[-1].label, steps[-1].text.partition("\n")[0].strip()) if steps else Fault("1", "")
+
+
+def _dry_attempt(layout: StepFormat, problem: Problem) -> str:
+    return layout.write(("This is an attempt.", f"So the answer is {digest(problem.id)[:6]}."))
 
 
 def _wrong_step(layout: StepFormat, label: str, seed: str) -> str:

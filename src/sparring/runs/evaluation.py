@@ -12,25 +12,30 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from rich.console import Console
 
 from sparring.common.concurrency import run_sync
 from sparring.common.errors import ConfigError, SparringError
 from sparring.common.files import json_lines, write_json, write_lines, write_whole, writing
+from sparring.common.functions import refuse_while_loading
+from sparring.common.schema import TomlTable
 from sparring.common.terminal import Terminal, progress_bar
-from sparring.config.evaluation import EvaluationRecipe
+from sparring.config.evaluation import EvaluationRecipe, table_of_task
 from sparring.config.factory import name_of
+from sparring.config.partners import in_roles
+from sparring.config.recipe import Recipe
 from sparring.core.attempts import Recordable
 from sparring.core.chat import LEARNER
 from sparring.core.evaluation import Evaluation, Outcome, measure_problems
 from sparring.core.protocol import AsLearner, Participant, SingleReply
 from sparring.core.speaker import Speaker
-from sparring.core.task import Problem
+from sparring.core.task import Problem, Task
 from sparring.inference.model_speaker import ModelSpeaker
 from sparring.ledger import Ledger, Recorded
 from sparring.models.source import ModelSource
+from sparring.runs.callbacks import Partners, check_names
 from sparring.runs.folder import RECIPE, check_resumable, write_status
 from sparring.runs.load import SavedLearner, load_learner
 from sparring.runs.lock import locked
@@ -41,45 +46,64 @@ PROBLEMS = "problems.jsonl"
 
 
 def evaluate(
-    *learners: str | Path,
+    *learners: str | Path | SavedLearner,
     protocol: str = "solo",
-    task: str | None = None,
+    task: str | Path | TomlTable | Task | Recipe | None = None,
     problems: int | None = None,
     run: str | Path | None = None,
     resume: bool = False,
     settings: Sequence[str] = (),
+    **partners: Unpack[Partners],
 ) -> Evaluation:
-    """Evaluate `learners` (runs, checkpoints, model folders, hub ids) by `protocol`, as `sparring evaluate` does.
+    """Evaluate `learners` by `protocol`, as `sparring evaluate` does: runs, checkpoints, models, or loaded learners.
 
-    `task` defaults to the task of the first learner's run, `problems` to all. `settings` are further keys, each
-    `key.path=value`. In the folder `run` every transcript is saved, and `resume` continues an interrupted evaluation.
+    `task` is a task, the name or table of one, or a recipe or its file, whose task is used. It defaults to the task of
+    the first learner's run. `problems` defaults to all. `settings` are further keys, each `key.path=value`. `partners`
+    fill the protocol's roles (`judge=…`). In the folder `run` every transcript is saved, and `resume` continues an
+    interrupted evaluation.
     """
-    chosen = {"protocol.kind": protocol, "task.kind": task, "evaluation.problems": problems}
-    options = [f"{key}={value}" for key, value in chosen.items() if value is not None]
-    recipe = EvaluationRecipe.read({}, [str(learner) for learner in learners], [*options, *settings])
-    return run_evaluation(recipe, run, resume=resume)
+    refuse_while_loading("sparring.evaluate")
+    check_names("evaluate", partners, Partners.__annotations__)
+    loaded = [learner for learner in learners if isinstance(learner, SavedLearner)]
+    places = [learner.place if isinstance(learner, SavedLearner) else str(learner) for learner in learners]
+    table: dict[str, Any] = {"protocol": {"kind": protocol, **in_roles(protocol, partners)}}
+    if task is not None:
+        table["task"] = table_of_task(task)
+    options = [f"evaluation.problems={problems}"] if problems is not None else []
+    recipe = EvaluationRecipe.read(table, places, [*options, *settings])
+    return run_evaluation(recipe, run, resume=resume, loaded=loaded)
 
 
 def run_evaluation(
-    recipe: EvaluationRecipe, run: str | Path | None = None, *, resume: bool = False, console: Console | None = None
+    recipe: EvaluationRecipe,
+    run: str | Path | None = None,
+    *,
+    resume: bool = False,
+    console: Console | None = None,
+    loaded: Sequence[SavedLearner] = (),
 ) -> Evaluation:
-    """Evaluate by `recipe` in the folder `run`, or resume there; without a folder nothing is saved."""
+    """Evaluate by `recipe` in the folder `run`, or resume there; without a folder nothing is saved.
+
+    Learners that are among `loaded` are not loaded again.
+    """
     console = console or Terminal(stderr=True)
     if run is None:
         if _is_recorded(recipe):
             raise ConfigError("the evaluation calls a model behind an API; give a folder for its ledger with --run")
         problems = recipe.problems()
-        session = _Session(recipe, _load_learners(recipe), console)
+        session = _Session(recipe, _load_learners(recipe, loaded), console)
         return run_sync(session.measure(problems, None, save=lambda outcome: None))
     with locked(Path(run)):
-        return run_sync(_run(recipe, Path(run), resume, console))
+        return run_sync(_run(recipe, Path(run), resume, console, loaded))
 
 
-async def _run(recipe: EvaluationRecipe, folder: Path, resume: bool, console: Console) -> Evaluation:
+async def _run(
+    recipe: EvaluationRecipe, folder: Path, resume: bool, console: Console, loaded: Sequence[SavedLearner]
+) -> Evaluation:
     check_resumable(folder, recipe, resume)
     problems = recipe.problems()
     run, seed = identity(folder, ledger_path(recipe.ledger.path, folder)), recipe.settings.seed
-    session = _Session(recipe, _load_learners(recipe), console)
+    session = _Session(recipe, _load_learners(recipe, loaded), console)
     write_whole(folder / RECIPE, recipe.toml())  # only now: all mistakes in it were reported above
     write_status(folder, run, "running", seed)
     try:
@@ -160,12 +184,12 @@ def results(recipe: EvaluationRecipe, evaluation: Evaluation) -> dict[str, Any]:
 _Learner = tuple[str, SavedLearner | Speaker]  # the name of its model, and what replies
 
 
-def _load_learners(recipe: EvaluationRecipe) -> list[_Learner]:
-    """Load the learners, each model once."""
+def _load_learners(recipe: EvaluationRecipe, given: Sequence[SavedLearner]) -> list[_Learner]:
+    """Load the learners, each model once; those in `given` are loaded already."""
     for partner in (*recipe.learners, *(p.speaker for p in recordable_partners(recipe.protocol).values())):
         if isinstance(partner, Prepared) and recipe.ledger.mode != "replay":
             partner.ready()
-    loaded: dict[str, SavedLearner] = {}
+    loaded = {} if recipe.settings.plain else {repr(ModelSource(model=saved.place)): saved for saved in given}
     learners: list[_Learner] = []
     plain = SingleReply(recipe.settings.max_tokens)
     for learner in recipe.learners:
@@ -173,11 +197,11 @@ def _load_learners(recipe: EvaluationRecipe) -> list[_Learner]:
             learners.append((name_of(learner), learner))
             continue
         if (key := repr(learner)) not in loaded:
-            saved = load_learner(learner.model, source=learner, plain=plain if recipe.settings.plain else None)
-            if isinstance(saved.answerer, SingleReply):
-                saved = replace(saved, answerer=plain, layout=recipe.task.layout)
-            loaded[key] = saved
-        learners.append((learner.model, loaded[key]))
+            loaded[key] = load_learner(learner.model, source=learner, plain=plain if recipe.settings.plain else None)
+        saved = loaded[key]
+        if isinstance(saved.answerer, SingleReply):
+            saved = replace(saved, answerer=plain, layout=recipe.task.layout)
+        learners.append((learner.model, saved))
     return learners
 
 

@@ -1,8 +1,8 @@
 """Finds code from elsewhere that a recipe and its files would run, so that a replay can ask for permission first.
 
-It looks at what would run the code, not at what the manifest claims: recipe keys that name a script or a class outside
-the package, and files that are code, contain pickled objects, or name code for a model to load. It ignores the programs
-of partners, because a replay never starts them.
+It looks at what would run the code, not at what the manifest claims: recipe keys that name a function or a class
+outside the package, and files that are code, contain pickled objects, or name code for a model to load. It ignores the
+programs of partners, because a replay never starts them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from sparring.common.errors import ConfigError
 
-NAMING = ("kind", "method", "by", "right")  # keys whose dotted names are imported
+NAMING = ("kind", "method", "by", "right", "function")  # keys whose dotted names are imported
 _CODE = (".py", ".pyc", ".pyd", ".so", ".dylib", ".dll")
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib")
 _KERNELS = ("attn_implementation", "experts_implementation")  # a value with a slash names code on the hub

@@ -23,6 +23,11 @@ from sparring.runs.recording import STATUS, register_run
 RECIPE = "recipe.toml"
 
 
+def round_folder(run: Path, phase: int, method: str, round_: int) -> Path:
+    """Return the folder of a round's files; phase and round count from 1."""
+    return run / "rounds" / f"{phase}-{method.rpartition(':')[2]}" / f"{round_:04d}"
+
+
 class Settings(Protocol):
     """All settings of a run or an evaluation."""
 

@@ -20,11 +20,12 @@ from sparring.training import checkpoint
 
 @dataclass(frozen=True)
 class SavedLearner:
-    """A model, the way in which it answers, and the layout of its answers."""
+    """A model, the way in which it answers, the layout of its answers, and where it was loaded from."""
 
     model: LanguageModel
     answerer: Answers
     layout: StepFormat
+    place: str = ""
 
     async def reply(self, chat: Chat) -> Answered:
         """Answer the last message of `chat`."""
@@ -56,4 +57,5 @@ def load_learner(
     answerer: Answers = plain or SingleReply()
     if usage is not None and plain is None:
         answerer = for_use(usage.method, usage.settings)
-    return SavedLearner(load_model(source), answerer, layout(usage.layout if usage is not None else "lines"))
+    step_format = layout(usage.layout if usage is not None else "lines")
+    return SavedLearner(load_model(source), answerer, step_format, str(place))

@@ -7,7 +7,7 @@ longer the one that played it. Then a missing file is an error, since other weig
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from sparring.core.rollout import check_failures, play, summarize
 from sparring.core.task import Problem
 from sparring.inference.journal import Journal
 from sparring.runs.display import Display
+from sparring.runs.folder import round_folder
 from sparring.runs.problem_order import ProblemOrder
 from sparring.training.checkpoint import START_OVER, Position
 from sparring.training.learner import Learner
@@ -45,6 +46,7 @@ class Round:
     learner: Learner
     order: ProblemOrder
     display: Display
+    on_episode: Callable[[Episode], None]
 
     @property
     def steps(self) -> int:
@@ -59,7 +61,7 @@ class Round:
     @property
     def folder(self) -> Path:
         """The folder of the round's files."""
-        return self.run / "rounds" / f"{self.number + 1}-{name_of(self.phase.method)}" / f"{self.round_ + 1:04d}"
+        return round_folder(self.run, self.number + 1, name_of(self.phase.method), self.round_ + 1)
 
     @property
     def name(self) -> str:
@@ -100,7 +102,7 @@ class Round:
     async def _episodes(self, journal: Journal) -> list[Episode]:
         """Play the episodes and save them."""
         settings = self.recipe.run
-        episodes = await self._play(self.problems, (*self.scope, "train"), journal, self.name)
+        episodes = await self._play(self.problems, (*self.scope, "train"), journal, self.name, self.on_episode)
         check_failures(episodes, settings.max_partner_failures, settings.max_learner_failures)
         write_jsonl(self.folder / "episodes.jsonl", episodes, Episode)
         return episodes
@@ -124,7 +126,12 @@ class Round:
         return experience
 
     async def _play(
-        self, problems: list[Problem], scope: tuple[int, int, int, str], journal: Journal, name: str
+        self,
+        problems: list[Problem],
+        scope: tuple[int, int, int, str],
+        journal: Journal,
+        name: str,
+        on_episode: Callable[[Episode], None] = lambda episode: None,
     ) -> list[Episode]:
         """Play an episode on each of `problems`; `name` is shown beside the progress."""
         self.display.stage(f"{name}: episodes", len(problems))
@@ -134,6 +141,7 @@ class Round:
         def show_progress(episode: Episode) -> None:
             tokens = self.learner.model.tokens_sampled - tokens_before
             self.display.advance(f"{tokens / max(1e-9, time.monotonic() - start_time):.0f} tokens/s")
+            on_episode(episode)
 
         return await play(
             self.phase.method,

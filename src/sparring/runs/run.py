@@ -13,31 +13,33 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
 from sparring.common.concurrency import run_sync
 from sparring.common.errors import ConfigError, RunStopped, SparringError
 from sparring.common.files import write_whole
-from sparring.common.statistics import Mean
+from sparring.common.functions import refuse_while_loading
+from sparring.common.schema import TomlTable
 from sparring.config.factory import name_of
+from sparring.config.partners import recipe_with
 from sparring.config.recipe import Phase, Recipe
-from sparring.core.evaluation import describe_score
 from sparring.core.experience import Memory
 from sparring.models.source import TINY, USAGE
+from sparring.runs.callbacks import SILENT, Callbacks, Given, separated
 from sparring.runs.display import Display
 from sparring.runs.folder import RECIPE, check_resumable, write_status
 from sparring.runs.lock import locked
 from sparring.runs.metrics import Key, Metrics
 from sparring.runs.problem_order import ProblemOrder
 from sparring.runs.recording import check_partners, identity, ledger_path, may_ask_person, recorded
+from sparring.runs.result import Result
 from sparring.runs.round import Round
-from sparring.runs.selection import Progress, Selection
+from sparring.runs.selection import Selection
 from sparring.training import checkpoint
 from sparring.training.checkpoint import Damaged, Origin, Position, State
 from sparring.training.learner import Learner
@@ -46,60 +48,41 @@ from sparring.training.trainer import StepResult, Trainer, TrainingSet
 IDLE_ROUNDS = 20  # rounds without a gradient token after which a phase that only a budget ends counts as endless
 
 
-@dataclass(frozen=True)
-class Result:
-    """A finished run: its folder, the folders of its best and its final learner, and their test results.
-
-    `test` (of the best learner) and `final_test` are None if the run has no test problems. `origin` is the point of the
-    run at which the best learner was saved. `progress` compares each phase with its start.
-    """
-
-    folder: Path
-    best: Path
-    test: dict[str, Any] | None
-    final: Path
-    final_test: dict[str, Any] | None
-    origin: Origin
-    progress: tuple[Progress, ...] = ()
-
-    @property
-    def score(self) -> Mean | None:
-        """The best learner's score on the test problems (the accuracy, as a rule) with its 95 % interval."""
-        return Mean(**self.test["measures"][self.test["primary"]]) if self.test else None
-
-    def report(self) -> Iterator[str]:
-        """Yield the results in words, one line each."""
-        if self.test is not None and self.final_test is not None:
-            same = self.test["origin"] == self.final_test["origin"]
-            for name, line in (("best", self.test), ("final", self.final_test))[: 1 if same else 2]:
-                origin = checkpoint.describe_origin(line["origin"])
-                which = f"{name} learner (also the final one)" if same else f"{name} learner"
-                yield f"{which}, from {origin}: test {describe_score(line)}"
-        yield from (phase.describe() for phase in self.progress if not phase.beat_its_start)
-
-
 def train(
-    recipe: Recipe,
+    recipe: Recipe | str | Path | TomlTable,
     run: str | Path,
     *,
     resume: bool = False,
     display: Display | None = None,
     timing: Metrics | None = None,
+    **given: Unpack[Given],
 ) -> Result:
     """Train by `recipe` in the folder `run`, or with `resume` continue the run in it. Works in a notebook too.
 
-    `timing` are the metrics of a run that this one repeats: its seconds, which a budget counts, replace those measured.
+    `recipe` may also be the name, the file or the table of one. `given` are partners for its roles (`judge=…`) and
+    functions that hear of results (`on_round=…`): see `Given`. `timing` are the metrics of a run that this one repeats:
+    its seconds, which a budget counts, replace those measured.
     """
-    display = display or Display(live=not may_ask_person(recipe))
+    refuse_while_loading("sparring.train")
+    partners, callbacks = separated(given)
+    parsed = recipe_with(recipe, partners)
+    display = display or Display(live=not may_ask_person(parsed))
     with locked(Path(run)):
-        return run_sync(Run(recipe, Path(run), resume, display, timing).go())
+        return run_sync(Run(parsed, Path(run), resume, display, timing, callbacks=callbacks).go())
 
 
 class Run:
     """One recipe in one folder, whose lock the caller holds."""
 
     def __init__(
-        self, recipe: Recipe, folder: Path, resume: bool, display: Display, timing: Metrics | None = None
+        self,
+        recipe: Recipe,
+        folder: Path,
+        resume: bool,
+        display: Display,
+        timing: Metrics | None = None,
+        *,
+        callbacks: Callbacks = SILENT,
     ) -> None:
         self.recipe, self.folder, self.display, self.timing = recipe, folder, display, timing
         self.settings = recipe.run
@@ -115,6 +98,8 @@ class Run:
         write_whole(folder / RECIPE, recipe.toml())  # only now: all mistakes in it were reported above
         self._write_status("running")
         self.metrics = Metrics(folder / "metrics.jsonl")
+        self.callbacks = callbacks
+        self.metrics.listeners.append(callbacks.listener(folder))
         self.selection = Selection(recipe, folder, self.learner, self.metrics, display)
         self.position = Position()
         self.origin = Origin(1, name_of(recipe.phases[0].method), 1, 0, 0, self.learner.weights)
@@ -203,6 +188,11 @@ class Run:
             await self._round(number, phase, round_)
             self.position = replace(self.position, round=round_ + 1, step=0)
             self._check_progress(number, phase)
+            try:
+                await self.callbacks.between_rounds()
+            except asyncio.CancelledError:  # the caller of `rounds` has left its loop
+                self._save(phase)
+                raise
         if not self.selection.has_evaluated(self.origin):  # it may have, after the last step or before a resume
             await self.selection.develop(phase.method, (number + 1, self.position.round, 0), self.origin)
         self.display.say(f"phase {number + 1} ({method}) is finished")
@@ -242,11 +232,12 @@ class Run:
 
     async def _round(self, number: int, phase: Phase, round_: int) -> None:
         """Play and learn one round; both numbers count from 0."""
-        start_time, tokens_before = time.monotonic(), self.learner.model.tokens_sampled
+        start_time, before = time.monotonic(), self.learner.model.tokens_sampled
         self.lap_start = start_time
         this = Round(
-            self.recipe, self.folder, phase, number, round_, self.position, self.learner, self.order, self.display
-        )
+            self.recipe, self.folder, phase, number, round_, self.position, self.learner, self.order, self.display,
+            self.callbacks.episode,
+        )  # fmt: skip
         fresh, measures = await this.experience()
         experience = self.memory.replay(fresh)
         seconds_playing = time.monotonic() - start_time
@@ -264,7 +255,6 @@ class Run:
         await self._learn(training_set, phase, this)
         self.memory.remember(fresh)
         seconds_learning = time.monotonic() - start_time - seconds_playing
-        tokens = self.learner.model.tokens_sampled - tokens_before
         key = ("round", number + 1, round_ + 1, 0)
         line = self.metrics.record(
             key,
@@ -280,7 +270,7 @@ class Run:
                 "seconds": self._seconds(key),
                 "seconds_playing": round(seconds_playing, 3),
                 "seconds_learning": round(seconds_learning, 3),
-                "tokens_per_second": round(tokens / max(1e-9, seconds_playing)),
+                "tokens_per_second": round((self.learner.model.tokens_sampled - before) / max(1e-9, seconds_playing)),
             },
         )
         self.position = replace(self.position, seconds=line["seconds"])

@@ -19,12 +19,16 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, PlainSerializer
 
 from sparring.common.errors import ConfigError, nearest
+from sparring.common.files import is_json
+from sparring.common.functions import is_lost
 from sparring.common.records import Record, Size, Sources, check_text
 from sparring.common.schema import FilePath, ScriptFunction
 from sparring.common.seeds import digest
 from sparring.core.chat import LEARNER, SYSTEM, USER, Chat, message, question
 from sparring.core.multiple_choice import Options, read_options
+from sparring.core.right_function import RightFunction
 from sparring.core.task import Problem, RowTask
+from sparring.core.user_function import COLUMNS
 from sparring.parsing import answers, steps
 from sparring.parsing.steps import FINAL, LINES, StepFormat
 
@@ -85,7 +89,7 @@ class Table(RowTask):
         if not response.strip():
             return False
         if self._function is not None:
-            return self._function(response, problem)
+            return self._function.is_right(problem, response)
         if problem.gold is None:
             raise ConfigError(
                 "a row without an answer cannot tell whether a response is right; name its column with answer_column, "
@@ -99,8 +103,8 @@ class Table(RowTask):
         return Sources(self.train, self.development, self.test, self.development_size, self.test_size, self.seed)
 
     @cached_property
-    def _function(self) -> answers.Right | None:
-        return answers.function(self.right) if self.right and "." in self.right else None
+    def _function(self) -> RightFunction | None:
+        return RightFunction.load(self.right) if self.right and ("." in self.right or is_lost(self.right)) else None
 
     def _rule(self, problem: Problem) -> str:
         return self.right or ("choice" if "choices" in problem.data else "exact")
@@ -150,7 +154,7 @@ class Table(RowTask):
             gold=self._gold(row, options),
             rationale=self._rationale(row, reply),
             bin=(row.plain(category) if category else None) or "all",
-            data={} if options is None else {"choices": list(options.texts)},
+            data=_cells(row) if options is None else {**_cells(row), "choices": list(options.texts)},
         )
 
     def _prompt(self, row: Record) -> tuple[Chat, str | None]:
@@ -186,6 +190,14 @@ class Table(RowTask):
             return options.letter(row, column, gold)
         check = _CHECKS.get(self.right or "exact")
         return check(row, column, gold) if check else gold
+
+
+def _cells(row: Record) -> dict[str, Any]:
+    """Return what a user's function may ask for: the row's columns but the question, and the question's form."""
+    prompt = next((column for column in ("prompt", "messages") if row.has(column)), "")
+    cells = {column: cell for column, cell in row.cells.items() if column != prompt and is_json(cell)}
+    messages = {"messages": True} if isinstance(row.cells.get(prompt), list) else {}
+    return {COLUMNS: cells, **messages} if cells else messages
 
 
 def _column(row: Record, named: str | None, default: str) -> str | None:
