@@ -7,7 +7,12 @@ from importlib.util import find_spec
 from sparring.common.errors import ConfigError
 
 
+def need(package: str, setting: str, install: str | None = None) -> None:
+    """Raise ConfigError if `package`, which `setting` needs, is not installed; `install`: what pip is to install."""
+    if find_spec(package) is None:
+        raise ConfigError(f"{setting} needs {package}, which is not installed: pip install {install or package}")
+
+
 def need_bitsandbytes(setting: str) -> None:
     """Raise ConfigError if bitsandbytes, which `setting` needs, is not installed."""
-    if find_spec("bitsandbytes") is None:
-        raise ConfigError(f"{setting} needs bitsandbytes, which is not installed: pip install 'sparring[gpu]'")
+    need("bitsandbytes", setting, "'sparring[gpu]'")

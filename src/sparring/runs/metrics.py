@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -20,10 +20,14 @@ _KEY = ("kind", "phase", "round", "step")
 
 
 class Metrics:
-    """The lines of `metrics.jsonl`, by (kind, phase, round, step)."""
+    """The lines of `metrics.jsonl`, by (kind, phase, round, step).
+
+    Each of `listeners` is called once with each line that is newly recorded, after it is in the file.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.listeners: list[Callable[[dict[str, Any]], None]] = []
         self._lines: dict[Key, dict[str, Any]] = {}
         if path.exists():
             self._read()
@@ -60,6 +64,8 @@ class Metrics:
                         os.truncate(self.path, end)  # half a line would damage the next one
                     raise
             self._lines[key] = line
+            for listener in self.listeners:
+                listener(line)
         return self._lines[key]
 
     def mean(self, kind: str, phase: int, round_: int) -> dict[str, float]:
