@@ -27,7 +27,7 @@ from sparring.common.extras import need
 from sparring.common.files import read_json, write_json
 from sparring.common.schema import flat
 from sparring.config.recipe import Recipe
-from sparring.core.attempts import redacted
+from sparring.runs.bundle import without_secrets
 from sparring.runs.metrics import Metrics
 
 STATE = "trackers.json"
@@ -159,7 +159,7 @@ class _Feed:
 
     def configure(self, recipe: Recipe) -> None:
         """Send the settings of `recipe`, without what may be a secret."""
-        settings = {key: _as_setting(key, value) for key, value in flat(recipe.table()).items()}
+        settings = {key: _as_setting(value) for key, value in flat(without_secrets(recipe.table())).items()}
         if self.name == "tensorboard":  # which would show them as a further run
             text = "\n".join(f"    {key} = {value}" for key, value in settings.items())  # code, in Markdown
             self._calls.put(lambda tracker: tracker.log({"recipe": text}, step=0))
@@ -179,9 +179,8 @@ class _Feed:
             self._say(f"warning: the tracker {self.name} is still sending after {CLOSING:g} s and was left behind")
 
 
-def _as_setting(key: str, value: Any) -> Any:
-    shown = redacted(value) if ".extra_body." in key else value
-    return shown if isinstance(shown, bool | int | float | str) else str(shown)
+def _as_setting(value: Any) -> Any:
+    return value if isinstance(value, bool | int | float | str) else str(value)
 
 
 def _reason(error: BaseException) -> str:
