@@ -71,13 +71,14 @@ if TYPE_CHECKING:  # for type checkers and editors; `_MODULES` says the same to 
     from sparring.runs.evaluation import evaluate as evaluate
     from sparring.runs.load import SavedLearner as SavedLearner
     from sparring.runs.load import load_learner as load_learner
-    from sparring.runs.run import Result as Result
+    from sparring.runs.result import Result as Result
     from sparring.runs.run import train as train
 
 _MODULES = {
     # a script: read a recipe, train, use the learner, measure it
     "config.recipe": ("Recipe", "Phase", "RunSettings"),
-    "runs.run": ("train", "Result"),
+    "runs.run": ("train",),
+    "runs.result": ("Result",),
     "runs.load": ("load_learner", "SavedLearner"),
     "runs.evaluation": ("evaluate",),
     "core.evaluation": ("Evaluation",),

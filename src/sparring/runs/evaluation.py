@@ -19,7 +19,8 @@ from rich.console import Console
 from sparring.common.concurrency import run_sync
 from sparring.common.errors import ConfigError, SparringError
 from sparring.common.files import json_lines, write_json, write_lines, write_whole, writing
-from sparring.common.terminal import Terminal, progress_bar
+from sparring.common.progress import progress_bar
+from sparring.common.terminal import Terminal
 from sparring.config.evaluation import EvaluationRecipe
 from sparring.config.factory import name_of
 from sparring.core.attempts import Recordable

@@ -13,9 +13,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,8 @@ import torch
 from sparring.common.concurrency import run_sync
 from sparring.common.errors import ConfigError, RunStopped, SparringError
 from sparring.common.files import write_whole
-from sparring.common.statistics import Mean
 from sparring.config.factory import name_of
 from sparring.config.recipe import Phase, Recipe
-from sparring.core.evaluation import describe_score
 from sparring.core.experience import Memory
 from sparring.models.source import TINY, USAGE
 from sparring.runs.display import Display
@@ -36,8 +33,9 @@ from sparring.runs.lock import locked
 from sparring.runs.metrics import Key, Metrics
 from sparring.runs.problem_order import ProblemOrder
 from sparring.runs.recording import check_partners, identity, ledger_path, may_ask_person, recorded
+from sparring.runs.result import Result
 from sparring.runs.round import Round
-from sparring.runs.selection import Progress, Selection
+from sparring.runs.selection import Selection
 from sparring.runs.trackers import check_trackers, tracking
 from sparring.training import checkpoint
 from sparring.training.checkpoint import Damaged, Origin, Position, State
@@ -45,38 +43,6 @@ from sparring.training.learner import Learner
 from sparring.training.trainer import StepResult, Trainer, TrainingSet
 
 IDLE_ROUNDS = 20  # rounds without a gradient token after which a phase that only a budget ends counts as endless
-
-
-@dataclass(frozen=True)
-class Result:
-    """A finished run: its folder, the folders of its best and its final learner, and their test results.
-
-    `test` (of the best learner) and `final_test` are None if the run has no test problems. `origin` is the point of the
-    run at which the best learner was saved. `progress` compares each phase with its start.
-    """
-
-    folder: Path
-    best: Path
-    test: dict[str, Any] | None
-    final: Path
-    final_test: dict[str, Any] | None
-    origin: Origin
-    progress: tuple[Progress, ...] = ()
-
-    @property
-    def score(self) -> Mean | None:
-        """The best learner's score on the test problems (the accuracy, as a rule) with its 95 % interval."""
-        return Mean(**self.test["measures"][self.test["primary"]]) if self.test else None
-
-    def report(self) -> Iterator[str]:
-        """Yield the results in words, one line each."""
-        if self.test is not None and self.final_test is not None:
-            same = self.test["origin"] == self.final_test["origin"]
-            for name, line in (("best", self.test), ("final", self.final_test))[: 1 if same else 2]:
-                origin = checkpoint.describe_origin(line["origin"])
-                which = f"{name} learner (also the final one)" if same else f"{name} learner"
-                yield f"{which}, from {origin}: test {describe_score(line)}"
-        yield from (phase.describe() for phase in self.progress if not phase.beat_its_start)
 
 
 def train(
