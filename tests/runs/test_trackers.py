@@ -6,6 +6,7 @@ import json
 import threading
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from accelerate import tracking
@@ -72,7 +73,7 @@ def stand_in(monkeypatch) -> type[StandIn]:
 
     for name in ("wandb", "trackio"):
         monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, name, Fresh)
-    monkeypatch.setattr(extras, "find_spec", lambda name: name)
+    monkeypatch.setattr(extras, "find_spec", lambda name: SimpleNamespace(origin=name))
     return Fresh
 
 
@@ -181,6 +182,13 @@ def test_a_missing_package_is_named_before_a_model_is_loaded(tmp_path, monkeypat
     monkeypatch.setattr(Learner, "load", lambda *_: pytest.fail("a model was loaded"))
     with pytest.raises(ConfigError, match=r"the tracker 'comet_ml' needs comet_ml, .* pip install comet_ml$"):
         train(recipe("comet_ml"), tmp_path / "run", display=QUIET)
+
+
+def test_a_folder_with_the_name_of_a_package_is_no_package(tmp_path, monkeypatch):
+    (tmp_path / "wandb_x").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match="needs wandb_x, which is not installed: pip install wandb_x"):
+        extras.need("wandb_x", "the tracker")
 
 
 def test_a_tracker_that_does_not_start_is_refused_in_one_line(stand_in, tmp_path, monkeypatch):

@@ -9,7 +9,8 @@ from sparring.common.errors import ConfigError
 
 def need(package: str, setting: str, install: str | None = None) -> None:
     """Raise ConfigError if `package`, which `setting` needs, is not installed; `install`: what pip is to install."""
-    if find_spec(package) is None:
+    found = find_spec(package)
+    if found is None or found.origin is None:  # wandb leaves a folder of its name where it runs, which is no package
         raise ConfigError(f"{setting} needs {package}, which is not installed: pip install {install or package}")
 
 

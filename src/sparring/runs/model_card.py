@@ -31,7 +31,7 @@ from sparring.training.checkpoint import Usage, describe_origin, read_usage
 PLACEHOLDER = "YOUR QUESTION"
 PROGRAM = f"""import sparring
 
-learner = sparring.load_learner("FOLDER")  # hf download OWNER/NAME --local-dir FOLDER
+learner = sparring.load_learner("FOLDER OR OWNER/NAME")
 print(learner.answer("{PLACEHOLDER}"))"""
 _ARXIV = re.compile(r"arXiv (\d{4}\.\d{4,5})")
 
