@@ -159,6 +159,3 @@ def _use(usage: Usage) -> Iterator[str]:
         shown = "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
         yield f"Other programs have to ask it in these words, with the question in place of `{PLACEHOLDER}`:"
         yield f"```text\n{shown}\n```"
-    if settings := {key: value for key, value in usage.settings.items() if value is not None}:
-        listed = ", ".join(f"`{key} = {value!r}`" for key, value in settings.items() if "prompt" not in key)
-        yield f"Settings of `{usage.method}` at use: {listed}."
