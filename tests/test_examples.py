@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,18 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path):
     cells = json.loads((EXAMPLES / "first_steps.ipynb").read_text())["cells"]
     program = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     assert run(program, tmp_path, "-c").strip()
+
+
+@pytest.mark.skipif(find_spec("nbclient") is None, reason="nbclient is not installed")
+def test_a_notebook_server_shows_the_results_as_tables(tmp_path):
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(EXAMPLES / "first_steps.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": tmp_path}}).execute()
+    outputs = {cell.source: cell.outputs for cell in notebook.cells if cell.cell_type == "code"}
+    [result] = outputs["result"]
+    assert "best learner, accuracy</td>" in result["data"]["text/html"]
+    trained = next(shown for source, shown in outputs.items() if "sparring.train" in source)
+    assert trained[0]["data"]["text/html"] == ""  # the bar, which is gone
+    assert "loss" in str(trained)

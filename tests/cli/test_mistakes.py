@@ -289,8 +289,8 @@ def test_a_folder_without_a_model_is_named(mistaken, tmp_path):
     (tmp_path / "empty").mkdir()
     line = mistaken(f"learner.model={tmp_path / 'empty'}", says=(str(tmp_path / "empty"), "holds no model"))
     assert "backend tokenizer" not in line
-    for verb in (("talk",), ("evaluate", "--task", "word_sorting"), ("merge",)):
-        place = [tmp_path / "empty", tmp_path / "out"] if verb == ("merge",) else [tmp_path / "empty"]
+    for verb in (("talk",), ("evaluate", "--task", "word_sorting"), ("export",)):
+        place = [tmp_path / "empty", tmp_path / "out"] if verb == ("export",) else [tmp_path / "empty"]
         refused(verb[0], *place, *verb[1:], says=("holds no model", str(tmp_path / "empty")))
 
 

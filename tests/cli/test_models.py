@@ -90,8 +90,8 @@ def test_a_folder_without_a_tokenizer_and_a_file_are_one_line(odd, tmp_path):
         path.unlink()
     refused("talk", odd, says=("cannot be loaded", str(odd)))
     (tmp_path / "file").write_text("x")
-    for verb in (("talk",), ("evaluate", "--task", "word_sorting"), ("merge",)):
-        place = [tmp_path / "file", tmp_path / "out"] if verb == ("merge",) else [tmp_path / "file"]
+    for verb in (("talk",), ("evaluate", "--task", "word_sorting"), ("export",)):
+        place = [tmp_path / "file", tmp_path / "out"] if verb == ("export",) else [tmp_path / "file"]
         refused(verb[0], *place, *verb[1:], says=("holds no model", "file"))
     refused(
         "train", "sft", "--run", tmp_path / "run", "--set", f"learner.model={tmp_path / 'file'}", says=("is a file",)
@@ -128,21 +128,21 @@ def test_what_writes_no_text_is_one_line(kind, tmp_path):
 def test_adapters_whose_base_is_missing_are_one_line_in_every_verb(adapters, base, tmp_path):
     change(adapters, "adapter_config.json", base_model_name_or_path=base)
     each_verb_refuses(adapters, "adapters", base or "does not name the base model")
-    refused("merge", adapters, tmp_path / "out", says=("adapters", base or "does not name the base model"))
+    refused("export", adapters, tmp_path / "out", says=("adapters", base or "does not name the base model"))
 
 
 def test_damaged_adapters_are_one_line(adapters, tmp_path):
     (adapters / "adapter_model.safetensors").write_bytes(b"\xff" * 100)
     refused("talk", adapters, says=("cannot be loaded", str(adapters)))
-    refused("merge", adapters, tmp_path / "out", says=("cannot be loaded", str(adapters)))
+    refused("export", adapters, tmp_path / "out", says=("cannot be loaded", str(adapters)))
     (adapters / "adapter_model.safetensors").unlink()
-    refused("merge", adapters, tmp_path / "out", says=("cannot be loaded", str(adapters)))
+    refused("export", adapters, tmp_path / "out", says=("cannot be loaded", str(adapters)))
     assert not (tmp_path / "out").exists()
 
 
 def test_adapters_alone_are_not_trained_further(adapters, tmp_path):
     settings = ("--set", f"learner.model={adapters}", "--set", "task.train=8")
-    refused("train", "sft", "--run", tmp_path / "run", *settings, says=("only adapters", f"sparring merge {adapters}"))
+    refused("train", "sft", "--run", tmp_path / "run", *settings, says=("only adapters", f"sparring export {adapters}"))
 
 
 # ── code that comes with a model ────────────────────────────────────────────────────────────────────────────
@@ -165,7 +165,7 @@ def test_code_that_comes_with_a_model_never_runs_and_nobody_is_asked(odd, adapte
     each_verb_refuses(odd, "its own code", "never run")
     change(adapters, "adapter_config.json", base_model_name_or_path=str(odd))
     each_verb_refuses(adapters, "its own code", train=False)
-    refused("merge", adapters, tmp_path / "out", says=("its own code",), stdin="y\n")
+    refused("export", adapters, tmp_path / "out", says=("its own code",), stdin="y\n")
     for by in ("local", "reward"):
         table = (
             f'phase.2.discussant={{by="{by}", model="{odd}"}}'

@@ -21,7 +21,7 @@ from tests.cli.program import refused, sparring_, tree
 # ── help and lists ──────────────────────────────────────────────────────────────────────────────────────────
 
 VERBS = (
-    "demo", "train", "evaluate", "compare", "talk", "estimate", "exam", "ledger", "write", "merge", "bundle", "replay",
+    "demo", "train", "evaluate", "compare", "talk", "estimate", "exam", "ledger", "write", "export", "bundle", "replay",
     "list",
 )  # fmt: skip
 
@@ -299,16 +299,16 @@ def test_talk_goes_on_after_a_line_to_which_there_is_no_answer(run, monkeypatch)
     assert said.out.count("no answer: the reply was cut at its limit") == 2
 
 
-# ── merge ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── export ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_merge_folds_adapters_in_so_that_plain_transformers_gives_the_same_logits(adapted, tmp_path):
+def test_an_export_folds_adapters_in_so_that_plain_transformers_gives_the_same_logits(adapted, tmp_path):
     from peft import AutoPeftModelForCausalLM
 
     best = adapted / "checkpoints" / "best"
     assert (best / "adapter_config.json").exists()
     assert not (best / "model.safetensors").exists()
-    said = sparring_("merge", adapted, tmp_path / "merged")
+    said = sparring_("export", adapted, tmp_path / "merged")
     assert said.code == 0, said
     merged, tokenizer = (kind.from_pretrained(tmp_path / "merged") for kind in (AutoModelForCausalLM, AutoTokenizer))
     with_adapters = AutoPeftModelForCausalLM.from_pretrained(best)
@@ -325,8 +325,8 @@ def test_merge_folds_adapters_in_so_that_plain_transformers_gives_the_same_logit
     assert not hasattr(merged, "peft_config")
 
 
-def test_a_merged_model_answers_as_the_run_does(adapted, tmp_path):
-    assert sparring_("merge", adapted / "checkpoints" / "best", tmp_path / "merged").code == 0
+def test_an_exported_model_answers_as_the_run_does(adapted, tmp_path):
+    assert sparring_("export", adapted / "checkpoints" / "best", tmp_path / "merged").code == 0
     told = []
     for place in (adapted, tmp_path / "merged"):
         folder = tmp_path / f"e{len(told)}"
@@ -336,13 +336,11 @@ def test_a_merged_model_answers_as_the_run_does(adapted, tmp_path):
     assert told[0] == told[1]
 
 
-def test_merge_refuses_what_has_no_adapters_and_a_folder_that_exists(run, adapted, tmp_path):
-    refused("merge", run, tmp_path / "out", says=("has no LoRA adapters", str(run)))
+def test_an_export_refuses_a_folder_that_exists(adapted, tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "file").write_text("precious")
-    refused("merge", adapted, tmp_path / "there", says=(f"{tmp_path / 'there'} exists", "choose a folder"))
+    refused("export", adapted, tmp_path / "there", says=(f"{tmp_path / 'there'} exists", "choose a folder"))
     assert tree(tmp_path / "there") == {"file": b"precious"}
-    assert not (tmp_path / "out").exists()
 
 
 def test_the_version_is_that_of_the_package():

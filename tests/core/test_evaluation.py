@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from dataclasses import dataclass
 
 import pytest
@@ -138,3 +139,20 @@ def test_a_measure_is_averaged_over_the_problems_that_have_it():
 
 def test_shares_are_written_as_percentages_and_other_numbers_are_not():
     assert (in_words(0.5), in_words(0), in_words(1), in_words(12.345)) == ("50.0%", "0.0%", "100.0%", "12.3")
+
+
+def test_a_notebook_shows_measures_bins_and_failures_as_tables():
+    failure = (Failure("CutOff", LEARNER, "too long"),)
+    outcomes = [
+        Outcome("a", "<easy>", {"accuracy": True, "length": 3.0}),
+        Outcome("b", "hard", {"accuracy": False, "length": 5.0}, failures=failure),
+    ]
+    shown = Evaluation(tuple(outcomes))._repr_html_()
+    rows = [re.findall(r">([^<>]+)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", shown)]
+    accuracy = Evaluation(tuple(outcomes)).score
+    interval = f"{in_words(accuracy.low)} – {in_words(accuracy.high)}"
+    assert ["accuracy", "50.0%", interval, "2"] in rows
+    assert [row[:2] for row in rows if row] == [
+        ["accuracy", "50.0%"], ["length", "4"], ["&lt;easy&gt;", "100.0%"], ["hard", "0.0%"],
+    ]  # fmt: skip
+    assert "<p>learner: CutOff: 1</p>" in shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -9,9 +10,12 @@ import sys
 
 import huggingface_hub
 import pytest
+from huggingface_hub.errors import EntryNotFoundError
 
 from sparring.common.errors import ConfigError
+from sparring.core.protocol import SingleReply
 from sparring.models import hub
+from sparring.runs import load
 
 ASK = """
 import sys, time
@@ -54,6 +58,29 @@ def test_a_hub_id_is_requested_once(requested, tmp_path, monkeypatch):
         assert hub.how(name) == {"trust_remote_code": False}
     assert requested == ["owner/requested-once", "requested-once"]
     assert hub.how(str(tmp_path)) == {"trust_remote_code": False, "local_files_only": True}
+
+
+def test_a_learner_from_the_hub_is_asked_as_its_method_trained_it(requested, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    usage = {"method": "thought_preference", "settings": {"thought_prompt": "Think, then:"}}
+    (tmp_path / "sparring.json").write_text(json.dumps(usage))
+
+    def download(model: str, name: str, local_files_only: bool) -> str:
+        if model == "owner/plain":
+            raise EntryNotFoundError("no such file")
+        return str(tmp_path / name)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr(load, "load_model", lambda source: source)
+    learner = load.load_learner("owner/taught")
+    assert learner.model.model == "owner/taught"
+    assert learner.answerer.thought_prompt == "Think, then:"
+    assert load.load_learner("owner/plain").answerer == SingleReply()
+    assert load.load_learner("tiny").answerer == SingleReply()
+    assert "tiny" not in requested
+    (tmp_path / "sparring.json").write_text(json.dumps({"method": "os.path.Evil"}))
+    with pytest.raises(ConfigError, match=r"not in this package \(got 'os.path.Evil'\); download it"):
+        load.load_learner("owner/taught")
 
 
 def test_a_hub_that_does_not_answer_costs_one_short_timeout(tmp_path):

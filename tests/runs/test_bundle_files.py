@@ -95,7 +95,7 @@ def test_adapters_of_a_base_that_lies_elsewhere_are_refused_with_the_remedy(tmp_
     (tmp_path / "adapted").mkdir()
     adapted = tmp_path / "adapted" / "adapter_config.json"
     adapted.write_text(json.dumps({"base_model_name_or_path": str(tmp_path / "base")}))
-    with pytest.raises(ConfigError, match=r"holds adapters of .*base; merge them with sparring merge"):
+    with pytest.raises(ConfigError, match=r"holds adapters of .*base; merge them with sparring export"):
         packed(learner={"model": "adapted"})
     adapted.write_text(json.dumps({"base_model_name_or_path": "owner/name"}))
     assert list(packed(learner={"model": "adapted"}).files) == ["files/learner.model/adapted/adapter_config.json"]

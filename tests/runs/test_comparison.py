@@ -47,6 +47,8 @@ def test_one_seed_by_hand(tmp_path):
     assert (comparison.sign_test, comparison.holm, comparison.mcnemar[0]) == pytest.approx((2 / 2**6,) * 3)
     assert 0.2 < comparison.low < 0.6 < comparison.high < 1
     assert comparison.verdict().startswith(f"{one} has a higher accuracy than {two}: +60.0% [+")
+    shown = comparison._repr_html_()  # in a notebook
+    assert all(f">{cell}</td>" in shown for cell in (str(one), "70.0%", "10.0%", "+60.0%", "6 / 0", "0.031"))
 
 
 def test_seeds_are_paired_by_their_number_whatever_the_folders_order(tmp_path):

@@ -23,7 +23,7 @@ from sparring.models.source import ModelSource
 from sparring.runs.display import Display
 from sparring.runs.metrics import Metrics
 from sparring.runs.run import train
-from tests.cli.program import refused, sparring_
+from tests.cli.program import sparring_
 from tests.encoder_decoders import saved
 from tests.runs.test_run import stopped_at_reply
 
@@ -111,7 +111,7 @@ def test_replies_of_a_stopped_round_come_from_the_journal(tmp_path, monkeypatch)
     assert (len(sampled), len(set(sampled))) == (9, 8)  # only the fifth, which was not yet written, came twice
 
 
-def test_what_was_trained_is_talked_to_evaluated_and_merged_for_plain_transformers(finished, recipe, tmp_path):
+def test_what_was_trained_is_talked_to_evaluated_and_exported_for_plain_transformers(finished, recipe, tmp_path):
     said = sparring_("talk", finished, stdin="(1+(2+3))=\n")
     assert said.code == 0, said
     said = sparring_("evaluate", finished, "--task", "multistep_arithmetic", "--problems", 4)
@@ -120,10 +120,9 @@ def test_what_was_trained_is_talked_to_evaluated_and_merged_for_plain_transforme
     folder = finished / "checkpoints" / "final"
     if recipe.learner.lora is None:
         assert_speaks_plainly(folder, AutoModelForSeq2SeqLM.from_pretrained(folder))
-        refused("merge", finished, tmp_path / "merged", says=("has no LoRA adapters",))
         return
     best = AutoPeftModelForSeq2SeqLM.from_pretrained(finished / "checkpoints" / "best")
-    said = sparring_("merge", finished, tmp_path / "merged")
+    said = sparring_("export", finished, tmp_path / "merged")
     assert said.code == 0, said
     merged = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "merged")
     ids = {"input_ids": torch.tensor([[9, 8, 7]]), "decoder_input_ids": torch.tensor([[0, 10, 11]])}

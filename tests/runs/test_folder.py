@@ -19,7 +19,7 @@ from sparring.runs.run import train
 
 QUIET = Display(quiet=True)
 MAY_CHANGE = {
-    "run.save_every", "run.keep", "run.max_partner_failures", "run.max_learner_failures",
+    "run.save_every", "run.keep", "run.trackers", "run.max_partner_failures", "run.max_learner_failures",
     "trainer.max_dropped", "phase.1.trainer.max_dropped", "phase.2.trainer.max_dropped",
     "budget.run.calls", "budget.run.tokens", "budget.run.money",
     "budget.round.calls", "budget.round.tokens", "budget.round.money", "budget.prices.m",
@@ -88,8 +88,8 @@ def test_the_docs_list_the_keys_that_may_change():
     text = Path(__file__).parents[2].joinpath("docs", "recipes.md").read_text()
     [listed] = re.findall(r"may change on `--resume`: (.*?)\.\n", text, re.DOTALL)
     assert set(re.findall(r"`([\w.]+)`", listed)) == {
-        "run.save_every", "run.keep", "run.max_partner_failures", "run.max_learner_failures", "trainer.max_dropped",
-        "budget",
+        "run.save_every", "run.keep", "run.trackers", "run.max_partner_failures", "run.max_learner_failures",
+        "trainer.max_dropped", "budget",
     }  # fmt: skip
 
 

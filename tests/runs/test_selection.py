@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,9 @@ def test_a_best_learner_of_the_warm_up_is_said_to_be_one_everywhere(asked, tmp_p
     assert (result.test, result.final_test) == (best, final)
     assert result.origin.plain() == place
     assert "best learner, from phase 1 (sft), round 1, step 4: test accuracy 75.0%" in said
+    cells = re.findall(r">([^<>]+)</td>", result._repr_html_())  # in a notebook
+    assert cells[:2] == ["best learner, accuracy", "75.0%"]
+    assert ["final learner, accuracy", "25.0%"] in [cells[n : n + 2] for n in range(len(cells))]
     assert "final learner, from phase 2 (saie), round 2, step " in said
     behind = "phase 2 (saie) never beat its start on the development problems: 37.5% at the start, at most 50.0% since"
     assert behind not in said  # it began from 3 of 8 and came to 4

@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from sparring.cli import bundle, compare, demo, estimate, evaluate, exam, ledger, merge, replay, talk, train, write
+from sparring.cli import bundle, compare, demo, estimate, evaluate, exam, export, ledger, replay, talk, train, write
 from sparring.cli import list as list_
 from sparring.cli.entry import INTERRUPTED
 from sparring.cli.shared import say
@@ -57,7 +57,7 @@ for verb in (
     exam.exam,
     ledger.ledger,
     write.write,
-    merge.merge,
+    export.export,
     bundle.bundle,
     replay.replay,
 ):

@@ -7,12 +7,10 @@ Brackets are not read as markup. All output of the package goes through `Termina
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.segment import Segment
 from rich.text import Text
 
@@ -43,22 +41,3 @@ class Terminal(Console):
         """See `Console`. Escape here what is not rendered from a string."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(visible(segment.text), segment.style)
-
-
-@contextmanager
-def progress_bar(title: str, total: int, console: Console, shown: bool = True) -> Iterator[Callable[..., None]]:
-    """Show a progress bar on a terminal; yield a function that counts items as done and shows a `note`."""
-    columns = (
-        TextColumn("{task.description}", style="bold", markup=False),
-        BarColumn(bar_width=12),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as bar:
-        name = bar.add_task(title, total=total, note="")
-
-        def advance(count: int = 1, note: str = "") -> None:
-            bar.update(name, advance=count, note=note)
-
-        yield advance

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 
 import tomlkit
 from annotated_types import Ge, Gt, Interval, Le
+from pydantic import BeforeValidator
 
 from sparring.common.errors import ConfigError, nearest
 from sparring.common.schema import ADJUSTABLE, TomlTable, build, flat, keys, marked, plain, value
@@ -40,8 +41,14 @@ from sparring.models.source import ModelSource
 from sparring.training.settings import TrainerSettings
 
 Problems = Literal["fixed", "fresh"]
+TrackerName = Literal["tensorboard", "wandb", "mlflow", "trackio", "comet_ml"]
 
 MAX_DEPTH = 32  # levels of nested tables and lists
+
+
+def _as_list(names: Any) -> Any:
+    """Return one name as a list of it."""
+    return [names] if isinstance(names, str) else names
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,8 @@ class RunSettings:
     `evaluate_problems` problems of the development split. The end of the run uses `test_problems` of the test split
     (0: none). The run keeps `keep` checkpoints beside the best and the final one. It plays `at_once` episodes
     concurrently. It stops if in one round the partner fails in more than the share `max_partner_failures` of the
-    episodes, or the learner in more than `max_learner_failures`. ADJUSTABLE settings may change on resume.
+    episodes, or the learner in more than `max_learner_failures`. `trackers`, one name or a list, get a copy of the
+    metrics. ADJUSTABLE settings may change on resume.
     """
 
     seed: int = 0
@@ -65,6 +73,7 @@ class RunSettings:
     max_partner_failures: Annotated[float, Interval(ge=0, le=1), ADJUSTABLE] = 0.2
     max_learner_failures: Annotated[float, Interval(ge=0, le=1), ADJUSTABLE] = 0.9
     threads: Annotated[int, Gt(0), Le(1024)] | None = None
+    trackers: Annotated[list[TrackerName], BeforeValidator(_as_list), ADJUSTABLE] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

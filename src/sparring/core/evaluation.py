@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any
 
+from sparring.common import html
 from sparring.common.concurrency import bounded_gather
 from sparring.common.errors import ConversationError, Failure
 from sparring.common.seeds import named_rng
@@ -22,6 +23,8 @@ from sparring.core.attempts import Serving
 from sparring.core.chat import LEARNER, Chat, message
 from sparring.core.protocol import EvaluationProtocol, Heard, Measured, Measures, Participant
 from sparring.core.task import Problem, Task
+
+HEADINGS = ("value", "95 % interval", "problems")  # of `mean_rows`, after the name
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,17 @@ class Evaluation:
             "failures": dict(kinds.most_common()),
         }
 
+    def _repr_html_(self) -> str:
+        """Show the measures, and the primary one of each bin, as tables in a notebook."""
+        bins = {name: means[self.primary] for name, means in self.bins().items() if self.primary in means}
+        of_bins = html.table(f"{self.primary} of each bin", ("bin", *HEADINGS), mean_rows(_plain(bins)))
+        failures = "".join(f"<p>{html.escaped(f'{k}: {n}')}</p>" for k, n in self.plain()["failures"].items())
+        return (
+            html.table(f"{len(self.outcomes):,} problems", ("measure", *HEADINGS), mean_rows(_plain(self.measures())))
+            + (of_bins if len(bins) > 1 else "")
+            + failures
+        )
+
 
 def _by_numbers(name: str) -> list[str | int]:
     """Return the texts and numbers of which `name` consists, to sort by."""
@@ -100,6 +114,14 @@ def _means(outcomes: Sequence[Outcome], primary: str) -> dict[str, Mean]:
 
 def _plain(means: Mapping[str, Mean]) -> dict[str, dict[str, float]]:
     return {name: mean.plain() for name, mean in means.items()}
+
+
+def mean_rows(means: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
+    """Return a row of texts for each of `means` (`Mean.plain`): its name, value, interval and count."""
+    return [
+        [name, in_words(mean["value"]), f"{in_words(mean['low'])} – {in_words(mean['high'])}", f"{mean['count']:,}"]
+        for name, mean in means.items()
+    ]
 
 
 def score(figures: Mapping[str, Any]) -> float:

@@ -215,7 +215,7 @@ def load_model(source: ModelSource, seed: int = 0, *, trained: bool = False, off
     if trained and is_adapters(Path(source.model)):
         raise ConfigError(
             f"model = {source.model!r} contains only adapters, which cannot be trained further; "
-            f"merge them first: sparring merge {source.model} FOLDER"
+            f"merge them first: sparring export {source.model} FOLDER"
         )
     if trains_all_weights and source.quantization is not None:
         raise ConfigError(

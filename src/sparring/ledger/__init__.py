@@ -2,11 +2,12 @@
 
 A call is identified by the content of its request (`attempts.Recordable`), the sample number included. So a repeated
 call is free, whichever role or host it is for. `recorded` caches calls, `store` writes the file, `budget` has the caps,
-`accounts` reads.
+`prices` the prices, `accounts` reads.
 """
 
 from sparring.ledger.accounts import Total, entries, export, restore, runs, totals
 from sparring.ledger.budget import Budget, BudgetReached, Cap, Price
+from sparring.ledger.prices import Prices, addresses
 from sparring.ledger.recorded import Ledger, Mode, NotRecorded, Recorded
 
 __all__ = [
@@ -17,8 +18,10 @@ __all__ = [
     "Mode",
     "NotRecorded",
     "Price",
+    "Prices",
     "Recorded",
     "Total",
+    "addresses",
     "entries",
     "export",
     "restore",

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from annotated_types import Ge
 from pydantic import BeforeValidator
 
-from sparring.common.errors import ConfigError, RunStopped
+from sparring.common.errors import RunStopped
 from sparring.core.attempts import Serving, Tokens
 
 
@@ -57,17 +57,22 @@ def flatten_prices(table: Any, name: str = "") -> Any:
     return prices
 
 
+Auto = Literal["auto"]
+GivenPrices = Mapping[str, Price | Auto] | Auto
+
+
 @dataclass(frozen=True)
 class Budget:
-    """The caps of a run and of each of its rounds, and the prices of the models."""
+    """The caps of a run and of each of its rounds, and the prices of the models (`prices` says what "auto" means)."""
 
     run: Cap = Cap()
     round: Cap = Cap()
-    prices: Annotated[Mapping[str, Price], BeforeValidator(flatten_prices)] = field(default_factory=dict)
+    prices: Annotated[GivenPrices, BeforeValidator(flatten_prices)] = field(default_factory=dict)
 
-    def cost(self, model: str, tokens: Tokens) -> float:
-        """Return the cost of `tokens` of `model`, 0 if the model has no price."""
-        return self.prices[model].of(tokens) if model in self.prices else 0.0
+    @property
+    def limits_money(self) -> bool:
+        """Whether a cap needs the price of every model."""
+        return self.run.money is not None or self.round.money is not None
 
 
 @dataclass
@@ -117,13 +122,8 @@ class Meter:
         self._check_cap("run", self.run, self.budget.run)
         self._check_cap("round", self._rounds[serving.phase, serving.round], self.budget.round)
 
-    def admit(self, model: str, serving: Serving) -> None:
-        """Count a request that is about to be sent; raises BudgetReached, or ConfigError if a price is missing."""
-        limits_money = self.budget.run.money is not None or self.budget.round.money is not None
-        if limits_money and model not in self.budget.prices:
-            raise ConfigError(
-                f"a budget of money needs the price of {model!r}; add it to budget.prices (0 if it is free)"
-            )
+    def admit(self, serving: Serving) -> None:
+        """Count a request that is about to be sent; raises BudgetReached."""
         self.check(serving)
         self.count(serving, Spent(calls=1))
 

@@ -30,6 +30,7 @@ from sparring.core.chat import Chat
 from sparring.core.speaker import Reply, Sampling
 from sparring.ledger.accounts import Total, totals
 from sparring.ledger.budget import Budget, Meter, Spent
+from sparring.ledger.prices import Prices, addresses
 from sparring.ledger.schema import Entry
 from sparring.ledger.store import Store
 
@@ -59,10 +60,11 @@ class Ledger:
         budget: Budget | None = None,
         *,
         used: Path | None = None,
+        prices: Path | None = None,
         name: str = "",
     ) -> None:
-        """`used`: a file to which the keys of the run's calls are appended, cached ones included. `name`: the name of
-        the run in reports."""
+        """`used`: a file to which the keys of the run's calls are appended, cached ones included. `prices`: a file that
+        keeps the listed prices. `name`: the name of the run in reports."""
         self.path, self.run, self.mode = path, run, mode
         self.store = None if mode == "off" else Store(path, read_only=mode == "replay")
         earlier: list[Total] = []
@@ -77,6 +79,7 @@ class Ledger:
             budget or Budget(),
             [(t.phase, t.round, Spent(t.calls, t.prompt_tokens + t.completion_tokens, t.cost)) for t in earlier],
         )
+        self.prices = Prices(self.meter.budget.prices, prices)
         self._used_path, self._used_keys = used, set[bytes]()
         self._in_flight: dict[tuple[asyncio.AbstractEventLoop, bytes], tuple[_Call, asyncio.Task[Reply]]] = {}
         self._preparing: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
@@ -186,6 +189,7 @@ class _Call:
 
     def __init__(self, ledger: Ledger, speaker: Recordable, role: str, request: Mapping[str, Any], sample: int) -> None:
         self._ledger, self._speaker = ledger, type(speaker)
+        self._urls = addresses(speaker)
         self.speaker_admits = attempts.admits(speaker)  # otherwise the call counts as sent at once
         self.serving = attempts.serving.get()
         text = clean(json.dumps(request, sort_keys=True, ensure_ascii=False))
@@ -230,7 +234,11 @@ class _Call:
         meter, store = self._ledger.meter, self._ledger.store
         if self._ledger.is_settling:
             raise RunStopped("the run is stopping and sends nothing more; continue with --resume")
-        meter.admit(self.model, self.serving)
+        prices, urls = self._ledger.prices, self._urls
+        if meter.budget.limits_money and (error := prices.missing(self.model, urls)):
+            raise error
+        most_cost = prices.cost(self.model, most, urls)
+        meter.admit(self.serving)
         self.is_admitted = True
         if store is None:
             return
@@ -240,7 +248,7 @@ class _Call:
             at=time.time(),
             prompt_tokens=most.prompt,
             completion_tokens=most.completion,
-            cost=meter.budget.cost(self.model, most),
+            cost=most_cost,
         )
         try:
             await asyncio.shield(asyncio.wrap_future(store.send(id_, entry)))
@@ -258,7 +266,7 @@ class _Call:
             meter.count(self.serving, Spent(calls=1))
         sent, self._sent = self._sent, None
         self.is_admitted, self.last = False, attempt  # a further try is admitted anew
-        cost = meter.budget.cost(self.model, attempt.tokens)
+        cost = self._ledger.prices.cost(self.model, attempt.tokens, self._urls)
         meter.count(self.serving, Spent(0, attempt.tokens.prompt + attempt.tokens.completion, cost))
         if self._ledger.store is not None:
             self.written = self._ledger.store.add(self._result(attempt, cost), sent)

@@ -44,6 +44,19 @@ def how(model: str, revision: str | None = None) -> dict[str, Any]:
     return {"trust_remote_code": False, **({"local_files_only": True} if is_local else {})}
 
 
+def optional_file(model: str, name: str) -> Path | None:
+    """Return the file `name` that comes with the hub's `model`; None if there is none, or the hub does not answer."""
+    from huggingface_hub import hf_hub_download  # noqa: PLC0415 - slow to start, and folders need no hub
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError  # noqa: PLC0415
+
+    if _ID.fullmatch(model) is None or (not _cached(model, None) and _hub_problem(model)):
+        return None
+    try:
+        return Path(hf_hub_download(model, name, local_files_only="local_files_only" in how(model)))
+    except (EntryNotFoundError, HfHubHTTPError, OSError):
+        return None
+
+
 def load_error(error: Exception) -> str:
     """Summarise in one line what a library raised while it loaded a model."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

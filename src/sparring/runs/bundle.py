@@ -237,12 +237,12 @@ def _check_base(folder: Path) -> None:
         base = str(read_json(folder / "adapter_config.json").get("base_model_name_or_path"))
         if os.path.exists(base):
             raise ConfigError(
-                f"{folder} holds adapters of {base}; merge them with sparring merge, and train from the result"
+                f"{folder} holds adapters of {base}; merge them with sparring export, and train from the result"
             )
 
 
 def without_secrets(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy a partner's table without values that may be secret, judged by their keys.
+    """Copy a table, of a partner or a whole recipe, without values that may be secret, judged by their keys.
 
     URLs lose passwords and queries. Each text in `extra_body`, in headers, or under a key named like a key, token,
     secret or password becomes its digest, as on the ledger. A command stays: it is visible to every user of a machine.
@@ -255,6 +255,8 @@ def _without_secret(key: str, setting: Any) -> Any:
         return _bare_url(setting)
     if key in ("extra_body", "headers", "extra_headers") or _SECRET.search(key):
         return redacted(setting)
+    if isinstance(setting, list):
+        return [without_secrets(item) if isinstance(item, Mapping) else item for item in setting]
     return without_secrets(setting) if isinstance(setting, Mapping) else setting
 
 

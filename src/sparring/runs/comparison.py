@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from sparring.common.errors import ConfigError, nearest
 from sparring.common.files import json_lines, read_json
+from sparring.common.html import table
 from sparring.common.statistics import difference_interval, exact_binomial, holm, sign_test
 
 
@@ -67,6 +68,17 @@ class Comparison:
             return f"no difference in {self.measure} is shown between {self.arm} and {self.other}: {figures}"
         relation = "higher" if self.difference > 0 else "lower"
         return f"{self.arm} has a {relation} {self.measure} than {self.other}: {figures}"
+
+    def _repr_html_(self) -> str:
+        """Show the comparison as a table in a notebook."""
+        interval = f"{self.shown(self.low, sign=True)} – {self.shown(self.high, sign=True)}"
+        difference = [self.shown(self.difference, sign=True), interval, f"{self.better} / {self.worse}"]
+        rows = [
+            [self.arm, self.shown(self.mean), *[""] * 5],
+            [self.other, self.shown(self.other_mean), *difference, f"{self.sign_test:.3f}", f"{self.holm:.3f}"],
+        ]
+        headings = ("mean", "difference", "95 % interval", "better / worse", "sign test", "Holm")
+        return table(self.verdict(), (self.measure, *headings), rows)
 
     def shown(self, value: float, sign: bool = False) -> str:
         """Return a mean or a difference in words: as a percentage if both means are shares."""

@@ -1,4 +1,4 @@
-"""Shows the progress of a run: a bar on a terminal; elsewhere, or if a person is asked there, one line per round.
+"""Shows the progress of a run: a bar on a terminal or in a notebook; elsewhere, or if a person is asked, only lines.
 
 `metrics` stores the figures; this module only prints them.
 """
@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from sparring.common.progress import progress
 from sparring.common.terminal import Terminal
 from sparring.core.evaluation import describe_score, in_words, score
 
@@ -24,17 +24,8 @@ class Display:
 
     def __init__(self, console: Console | None = None, quiet: bool = False, live: bool = True) -> None:
         self.console = console or Terminal(stderr=True, quiet=quiet)
-        self._live = live and self.console.is_terminal and not quiet
-        self._bar = Progress(
-            TextColumn("{task.description:<36}", style="bold", markup=False),
-            BarColumn(bar_width=12),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-            console=self.console,
-            transient=True,
-            disable=not self._live,
-        )
+        self._live = live and (self.console.is_terminal or self.console.is_jupyter) and not quiet
+        self._bar = progress(self.console, self._live, width=36)
         self._run = self._bar.add_task("problems", total=None, note="")
         self._stage = self._bar.add_task("", total=None, note="", visible=False)
         self._last_round_at = 0.0

@@ -25,7 +25,7 @@ from sparring.config.recipe import Recipe
 from sparring.core.attempts import Tokens
 from sparring.core.method import Method
 from sparring.core.partner import JUDGE
-from sparring.ledger import Price, totals
+from sparring.ledger import Price, Prices, addresses, totals
 from sparring.protocols.win_rate import WinRate
 from sparring.runs.dry_run import DryRun, dry_run
 from sparring.runs.problem_order import ProblemOrder
@@ -86,7 +86,7 @@ def estimate(recipe: Recipe, episodes: int = 8) -> Estimate:
     if recipe.run.threads:
         torch.set_num_threads(recipe.run.threads)
     learner, order = Learner.load(recipe.learner, recipe.run.seed), ProblemOrder(recipe)
-    usual = _usual_lengths(recipe)
+    usual, urls, prices = _usual_lengths(recipe), _addresses(recipe), Prices(recipe.budget.prices)
     rows: list[EstimateRow] = []
     notes: list[str] = []
     for number in with_calls:
@@ -96,7 +96,7 @@ def estimate(recipe: Recipe, episodes: int = 8) -> Estimate:
         name = f"{number + 1}-{name_of(phase.method)}"
         count = order.count(phase) + len(order.consulted(phase, number, 0))
         phase_rows = _rows(name, simulated, phase.rounds or 1, count, usual)
-        rows += (row._replace(price=recipe.budget.prices.get(row.model)) for row in phase_rows)
+        rows += (row._replace(price=prices.of(row.model, urls.get(row.model, ()))) for row in phase_rows)
         notes += _notes(name, simulated, phase.method)
         if phase.rounds is None:
             notes.append(f"{name}: a budget ends the phase, so its number of rounds is unknown; one round is counted")
@@ -160,6 +160,12 @@ def _notes(name: str, simulated: DryRun, method: Method) -> Iterator[str]:
 # ── prices and caps ─────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _addresses(recipe: Recipe) -> dict[str, tuple[str, ...]]:
+    """Return the addresses of the servers of each model of the recipe's partners."""
+    partners = (partner for phase in recipe.phases for partner in recordable_partners(phase.method).values())
+    return {getattr(partner.speaker, "model", ""): addresses(partner.speaker) for partner in partners}
+
+
 def _usual_lengths(recipe: Recipe) -> dict[tuple[str, str], float]:
     """Return the mean length in tokens of the replies on the recipe's ledger, by role and model."""
     path = Path(recipe.ledger.path) if recipe.ledger.path else None
@@ -178,8 +184,7 @@ def _usual_lengths(recipe: Recipe) -> dict[tuple[str, str], float]:
 def _unpriced(rows: list[EstimateRow], recipe: Recipe) -> Iterator[str]:
     """Yield a remark for each model without a price."""
     for model in dict.fromkeys(row.model for row in rows if row.unpriced):
-        has_cap = (recipe.budget.run.money, recipe.budget.round.money) != (None, None)
-        stop = "; because money is capped, the run stops at the first call to it" if has_cap else ""
+        stop = "; because money is capped, the run stops at the first call to it" if recipe.budget.limits_money else ""
         yield f"the price of {model!r} is unknown, so all costs leave it out; add it to budget.prices{stop}"
 
 

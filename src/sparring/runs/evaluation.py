@@ -20,8 +20,9 @@ from sparring.common.concurrency import run_sync
 from sparring.common.errors import ConfigError, SparringError
 from sparring.common.files import json_lines, write_json, write_lines, write_whole, writing
 from sparring.common.functions import refuse_while_loading
+from sparring.common.progress import progress_bar
 from sparring.common.schema import TomlTable
-from sparring.common.terminal import Terminal, progress_bar
+from sparring.common.terminal import Terminal
 from sparring.config.evaluation import EvaluationRecipe, table_of_task
 from sparring.config.factory import name_of
 from sparring.config.partners import in_roles

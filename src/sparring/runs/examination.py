@@ -41,10 +41,11 @@ from sparring.core import attempts
 from sparring.core.attempts import Serving, Tokens
 from sparring.core.exam import Exam, Graded, Measure, Probe
 from sparring.core.task import Problem
-from sparring.ledger import Ledger, entries
+from sparring.ledger import Ledger, Prices, entries
 from sparring.runs.folder import RECIPE, check_resumable
 from sparring.runs.lock import locked
 from sparring.runs.recording import (
+    PRICES,
     STATUS,
     USED,
     check_partner,
@@ -292,10 +293,11 @@ class _Examination:
         if not keys or not path.exists():
             return report
         recorded = list(entries(path, calls=keys))
-        budget, cost = self.recipe.budget, 0.0
+        prices, cost = Prices(self.recipe.budget.prices, folder / PRICES), 0.0
         for entry in recorded:
-            cost += budget.cost(entry["model"], Tokens(entry["prompt_tokens"], entry["completion_tokens"]))
-        is_priced = all(entry["model"] in budget.prices for entry in recorded)
+            tokens, urls = Tokens(entry["prompt_tokens"], entry["completion_tokens"]), entry["host"].split()
+            cost += prices.cost(entry["model"], tokens, urls)
+        is_priced = all(prices.of(entry["model"], entry["host"].split()) is not None for entry in recorded)
         seconds = tuple(entry["seconds"] for entry in recorded if entry["outcome"] == attempts.REPLIED)
         return replace(report, seconds=seconds, price=100 * cost / report.calls if is_priced else None)
 

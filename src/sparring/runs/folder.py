@@ -21,6 +21,7 @@ from sparring.runs.lock import HOLDER, LOCK
 from sparring.runs.recording import STATUS, register_run
 
 RECIPE = "recipe.toml"
+NOT_BRANCHED = (LOCK, HOLDER, "evaluation.json", "trackers.json", "tensorboard")  # what belongs to the one run only
 
 
 def round_folder(run: Path, phase: int, method: str, round_: int) -> Path:
@@ -72,7 +73,7 @@ def branch(source: Path, folder: Path, recipe: Recipe) -> None:
             f"the run in {source} is not the beginning of this recipe ({'; '.join(changed[:5])}); choose another run"
         )
     with writing(folder):
-        shutil.copytree(source, folder, ignore=shutil.ignore_patterns(LOCK, HOLDER, "evaluation.json"))
+        shutil.copytree(source, folder, ignore=shutil.ignore_patterns(*NOT_BRANCHED))
     register_run(folder)
     write_whole(folder / RECIPE, recipe.toml())
 

@@ -7,15 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sparring.common.concurrency import run_sync
-from sparring.config.factory import for_use
+from sparring.common.errors import ConfigError
+from sparring.config.factory import METHODS, for_use
 from sparring.core.chat import LEARNER, Chat, question
 from sparring.core.method import Answered
 from sparring.core.protocol import Answers, SingleReply
 from sparring.inference.model import LanguageModel, load_model
 from sparring.inference.model_speaker import ModelSpeaker
-from sparring.models.source import ModelSource
+from sparring.models import hub
+from sparring.models.source import USAGE, ModelSource
 from sparring.parsing.steps import StepFormat, layout
 from sparring.training import checkpoint
+from sparring.training.checkpoint import Usage
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ def load_learner(
 ) -> SavedLearner:
     """Load the learner at `place`: a run's folder, a checkpoint, a model's folder or a hub id.
 
-    It answers as its method trained it; a model without a method gives a single reply, and so does any with `plain`.
+    It answers as its method trained it, also from the hub. A model without a method gives a single reply, and so does
+    any with `plain`.
     `source` gives further settings for loading the model.
     """
     source = source or ModelSource()
@@ -52,6 +56,7 @@ def load_learner(
         source = replace(source, model=str(folder))
     else:
         source = replace(source, model=str(place))
+        usage = _published_usage(str(place))
     if usage is not None:
         source = replace(source, thinking=usage.thinking, chat_template_kwargs=dict(usage.chat_template_kwargs))
     answerer: Answers = plain or SingleReply()
@@ -59,3 +64,18 @@ def load_learner(
         answerer = for_use(usage.method, usage.settings)
     step_format = layout(usage.layout if usage is not None else "lines")
     return SavedLearner(load_model(source), answerer, step_format, str(place))
+
+
+def _published_usage(model: str) -> Usage | None:
+    """Return how to use the hub's `model`, None if it does not say.
+
+    ConfigError if its method is not one of this package: a method by its dotted path would be imported.
+    """
+    path = hub.optional_file(model, USAGE) if model != ModelSource.model else None
+    usage = checkpoint.read_usage(path.parent) if path is not None else None
+    if usage is not None and usage.method not in list(METHODS):
+        raise ConfigError(
+            f"{model} answers by a method that is not in this package (got {usage.method!r}); download it to a folder "
+            "and load that if you trust it"
+        )
+    return usage

@@ -21,11 +21,12 @@ from sparring.common.files import read_json, write_json
 from sparring.config.factory import ROLES, role_fields
 from sparring.config.recipe import LedgerSettings, Phase, Recipe
 from sparring.core.attempts import Recordable
-from sparring.ledger import Budget, Ledger, Recorded, runs
+from sparring.ledger import Budget, Ledger, Prices, Recorded, addresses, runs
 from sparring.speakers.human import Human
 
 FILE = "ledger.sqlite"
 USED = "calls.txt"  # ledger keys of the run's calls
+PRICES = "prices.json"  # listed prices by which the run pays
 STATUS = "run.json"
 _ID = re.compile("[0-9a-f]{16}")
 _Owner = TypeVar("_Owner")  # a method or an evaluation protocol
@@ -95,7 +96,7 @@ def recorded(recipe: Recipe, folder: Path, run: str) -> Iterator[tuple[tuple[Pha
 def open_ledger(settings: LedgerSettings, budget: Budget, folder: Path, run: str) -> Ledger:
     """Open the ledger of the run with the id `run` in `folder`."""
     path, name = ledger_path(settings.path, folder), folder.resolve().name
-    return Ledger(path, run, settings.mode, budget, used=folder / USED, name=name)
+    return Ledger(path, run, settings.mode, budget, used=folder / USED, prices=folder / PRICES, name=name)
 
 
 def ledger_path(path: str | None, folder: Path) -> Path:
@@ -121,6 +122,16 @@ def check_partners(recipe: Recipe) -> None:
     for phase in recipe.phases if recipe.ledger.mode != "replay" else ():
         for partner in recordable_partners(phase.method).values():
             check_partner(partner)
+            check_price(partner.speaker, recipe.budget)
+
+
+def check_price(speaker: Any, budget: Budget) -> None:
+    """Raise ConfigError if a cap needs the price of the speaker's model and it is unknown, or cannot be looked up."""
+    urls, model = addresses(speaker), getattr(speaker, "model", None)
+    if urls and isinstance(model, str):
+        error = Prices(budget.prices).missing(model, urls)
+        if error and budget.limits_money:
+            raise error
 
 
 def check_partner(partner: Any) -> None:

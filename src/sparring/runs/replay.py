@@ -142,11 +142,14 @@ def _manifest(source: Path, path: Path) -> Manifest:
 
 
 def _recipe(table: dict[str, Any], bundled: Path, manifest: Manifest) -> Recipe:
-    """Make the bundle's recipe with the unpacked files, the original number of threads, and a ledger in replay mode."""
+    """Make the bundle's recipe with the unpacked files and the original number of threads.
+
+    Its ledger is in replay mode, and no tracker hears of the replay.
+    """
     unpacked = _with_paths(table, (bundled / "files").resolve())
     threads = manifest.circumstances.get("threads")
-    if threads is not None and isinstance(run := unpacked.get("run", {}), Mapping):
-        unpacked = {**unpacked, "run": {**run, "threads": threads}}
+    if isinstance(run := unpacked.get("run", {}), Mapping):
+        unpacked["run"] = {**run, "trackers": [], **({} if threads is None else {"threads": threads})}
     return Recipe.of({**unpacked, "ledger": {"mode": "replay"}})
 
 
@@ -213,4 +216,5 @@ def _position(line: Mapping[str, Any]) -> str:
 
 def _figures(line: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of a line that do not depend on the machine's speed."""
-    return {key: v for key, v in line.items() if not key.startswith("seconds") and key != "tokens_per_second"}
+    speeds = ("tokens_per_second", "trained_tokens_per_second")
+    return {key: v for key, v in line.items() if not key.startswith("seconds") and key not in speeds}

@@ -40,6 +40,7 @@ from sparring.runs.recording import check_partners, identity, ledger_path, may_a
 from sparring.runs.result import Result
 from sparring.runs.round import Round
 from sparring.runs.selection import Selection
+from sparring.runs.trackers import check_trackers, tracking
 from sparring.training import checkpoint
 from sparring.training.checkpoint import Damaged, Origin, Position, State
 from sparring.training.learner import Learner
@@ -91,6 +92,7 @@ class Run:
         self.id = identity(folder, ledger_path(recipe.ledger.path, folder))
         if not (folder / RECIPE).exists():  # a resumed run may need no further replies
             check_partners(recipe)
+        check_trackers(self.settings.trackers)
         if self.settings.threads:
             torch.set_num_threads(self.settings.threads)
         self.learner = Learner.load(recipe.learner, self.settings.seed)
@@ -116,7 +118,12 @@ class Run:
         start_time = time.monotonic()
         try:
             self._restore()
-            with self.display, recorded(self.recipe, self.folder, self.id) as (phases, ledger):
+            say = self.display.say
+            with (
+                tracking(self.recipe, self.folder, self.id, self.metrics, say),
+                self.display,
+                recorded(self.recipe, self.folder, self.id) as (phases, ledger),
+            ):
                 self.display.run(self.order.total() if self.order.is_limited else None, self.position.problems)
                 self.selection.use(ledger)
                 if self.recipe.learner.model == "tiny":
@@ -260,11 +267,11 @@ class Run:
             key,
             {
                 "method": name_of(phase.method),
+                **self.metrics.mean("step", number + 1, round_ + 1),
                 "problems": round(self.position.problems),
                 "experience": len(experience),
                 "dropped": training_set.dropped,
                 **({"reference_sampled": training_set.reference.sampled} if training_set.reference else {}),
-                **self.metrics.mean("step", number + 1, round_ + 1),
                 **measures,
                 "gradient_tokens": self.position.gradient_tokens,
                 "seconds": self._seconds(key),
@@ -318,8 +325,19 @@ class Run:
     def _record(self, key: Key, step: StepResult) -> None:
         """Record a step, and count what it used of the phase's budget."""
         tokens = self.position.gradient_tokens + step.gradient_tokens
-        used = {"gradient_tokens": tokens, "seconds": self._seconds(key)}
-        line = self.metrics.record(key, {"loss": step.loss, **step.measures, **used})
+        line = self.metrics.record(
+            key,
+            {
+                "problems": round(self.position.problems, 3),
+                "loss": step.loss,
+                **step.measures,
+                "learning_rate": step.learning_rate,
+                "gradient_norm": step.gradient_norm,
+                "gradient_tokens": tokens,
+                "seconds": self._seconds(key),
+                "trained_tokens_per_second": round(step.tokens / max(1e-9, step.seconds)),
+            },
+        )
         # The seconds of the line, not those measured: a step that is repeated after a kill took them the first time.
         self.position = replace(self.position, gradient_tokens=tokens, seconds=line["seconds"])
 

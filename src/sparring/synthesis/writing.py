@@ -19,8 +19,9 @@ from rich.console import Console
 from sparring.common.concurrency import run_sync
 from sparring.common.errors import ConfigError, SparringError
 from sparring.common.files import write_json, write_jsonl, write_whole, writing
+from sparring.common.progress import progress_bar
 from sparring.common.schema import TomlTable, differences
-from sparring.common.terminal import Terminal, progress_bar
+from sparring.common.terminal import Terminal
 from sparring.core.attempts import Recordable
 from sparring.ledger import Recorded
 from sparring.runs.recording import STATUS, Prepared, identity, ledger_path, open_ledger

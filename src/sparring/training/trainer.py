@@ -11,6 +11,7 @@ Not here: where experience comes from, when to save and evaluate (`runs.run`), a
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -80,7 +81,8 @@ class TrainingSet:
 class StepResult(NamedTuple):
     """The result of one step: its number (from 1), the problems it stands for, loss, other measures, tokens read.
 
-    `gradient_tokens` counts the tokens with a weight in the loss: those of both sides of a pair.
+    `gradient_tokens` counts the tokens with a weight in the loss: those of both sides of a pair. `gradient_norm` is the
+    norm before it was clipped. `seconds` are those of the step.
     """
 
     number: int
@@ -89,6 +91,9 @@ class StepResult(NamedTuple):
     measures: dict[str, float]
     tokens: int
     gradient_tokens: int
+    learning_rate: float
+    gradient_norm: float
+    seconds: float
 
 
 def needs_reference(objective: Objective) -> bool:
@@ -249,14 +254,15 @@ class Trainer:
                     yield self._step(training_set, indices, number, problems_per_step)
 
     def _step(self, training_set: TrainingSet, indices: Sequence[int], number: int, problems: float) -> StepResult:
+        start, learning_rate = time.monotonic(), self.learning_rate()
         self.learner.to_device(self.moments)
         torch.manual_seed(stream(*training_set.seed, "dropout", number))
         loss, measures, tokens = self._accumulate_gradient(training_set, indices)
         self._check("loss", loss, number, indices)
-        norm = self.accelerator.clip_grad_norm_(self.module.parameters(), self.settings.max_grad_norm)
-        self._check("gradient norm", float(norm), number, indices)
+        norm = float(self.accelerator.clip_grad_norm_(self.module.parameters(), self.settings.max_grad_norm))
+        self._check("gradient norm", norm, number, indices)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate()
+            group["lr"] = learning_rate
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.seen += problems
@@ -264,7 +270,8 @@ class Trainer:
         rows = [row for index in indices for row in training_set.pieces[index]]
         trained = sum(weight != 0 for row in rows for weight in row.weights)
         values = {name: float(value) for name, value in measures.items()}
-        return StepResult(number, problems, loss, values, tokens, trained)
+        seconds = time.monotonic() - start
+        return StepResult(number, problems, loss, values, tokens, trained, learning_rate, norm, seconds)
 
     def _accumulate_gradient(
         self, training_set: TrainingSet, indices: Sequence[int]
