@@ -41,7 +41,11 @@ class Unreadable(ConversationError):
 
 
 class CutOff(ConversationError):
-    """A reply reached its token limit before it ended."""
+    """A reply reached its token limit before it ended. `words` are those before the cut, without thoughts."""
+
+    def __init__(self, message: str = "", words: str = "") -> None:
+        super().__init__(message)
+        self.words = words
 
 
 class TooLong(ConversationError):
