@@ -16,6 +16,7 @@ from sparring.cli import bundle, compare, demo, estimate, evaluate, exam, ledger
 from sparring.cli import list as list_
 from sparring.cli.entry import INTERRUPTED
 from sparring.cli.shared import say
+from sparring.common.aliases import option_advice
 from sparring.common.errors import SparringError
 from sparring.common.terminal import visible
 
@@ -76,6 +77,9 @@ def main() -> None:
         _refuse(str(error))
     except ClickException as error:  # unknown verb, option or value
         message = getattr(error, "format_message", lambda: "")()
+        option = getattr(error, "option_name", "")
+        if (lead := option_advice(option)) is not None:
+            _refuse(f"unknown option {option!r}; {lead}")
         if message:
             _refuse(f"{message} (see sparring --help)")
     except OSError as error:  # from the file system: permissions, names, a full disk
