@@ -21,7 +21,7 @@ from tests.cli.program import refused, sparring_, tree
 
 VERBS = (
     "demo", "train", "evaluate", "compare", "talk", "estimate", "exam", "ledger", "write", "merge", "bundle", "replay",
-    "list",
+    "list", "schema",
 )  # fmt: skip
 
 

@@ -12,7 +12,21 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from sparring.cli import bundle, compare, demo, estimate, evaluate, exam, ledger, merge, replay, talk, train, write
+from sparring.cli import (
+    bundle,
+    compare,
+    demo,
+    estimate,
+    evaluate,
+    exam,
+    ledger,
+    merge,
+    replay,
+    schema,
+    talk,
+    train,
+    write,
+)
 from sparring.cli import list as list_
 from sparring.cli.entry import INTERRUPTED
 from sparring.cli.shared import say
@@ -60,6 +74,7 @@ for verb in (
     merge.merge,
     bundle.bundle,
     replay.replay,
+    schema.schema,
 ):
     app.command()(verb)
 app.command("list")(list_.list_names)
