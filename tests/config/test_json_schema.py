@@ -82,18 +82,13 @@ def test_partners_and_classes_of_ones_own_fit(setting):
 
 def test_every_name_and_key_of_the_package_is_in_it():
     defined = SCHEMA["definitions"]
+    rules = {r["if"]["properties"]["method"]["const"]: r for r in SCHEMA["properties"]["phase"]["items"]["allOf"]}
     for name in TASKS:
         assert set(defined[f"task.{name}"]["properties"]) == {"kind", "problems", *keys(TASKS[name])}
     for name in METHODS:
         assert set(keys(METHODS[name])) < set(defined[f"method.{name}"]["properties"])
-        [rule] = [
-            r
-            for r in SCHEMA["properties"]["phase"]["items"]["allOf"]
-            if r["then"]["allOf"][0]["$ref"].endswith(f".{name}")
-        ]
-        assert set(rule["then"]["required"]) == {"method"} | set(role_fields(METHODS[name])) - optional_roles(
-            METHODS[name]
-        )
+        rule = rules[name]["then"]
+        assert set(rule["required"]) == {"method"} | set(role_fields(METHODS[name])) - optional_roles(METHODS[name])
     roles = [defined[role]["properties"]["by"]["anyOf"][0]["enum"] for role in ROLES.values()]
     assert {*SPEAKERS, *PARTNERS, "task"} == set().union(*roles)
     trainer = defined["trainer"]["properties"]
