@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import warnings
 from importlib.metadata import version
+from io import TextIOWrapper
 from typing import Annotated, NoReturn
 
 import typer
@@ -83,6 +84,9 @@ app.command("list")(list_.list_names)
 def main() -> None:
     """Run a verb; print an expected error as one line and exit with code 2."""
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # not for our users
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # an encoding such as cp1252 lacks characters; "?" stands for them
+            stream.reconfigure(errors="replace")
     try:
         code = app(standalone_mode=False)
         if code == INTERRUPTED:
