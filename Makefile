@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-LIGHT := tests/common tests/config tests/core tests/parsing tests/tasks
+LIGHT := tests/common tests/config tests/core tests/parsing tests/tasks tests/test_platforms.py
 RUN ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 .DEFAULT_GOAL := help

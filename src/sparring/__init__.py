@@ -12,8 +12,13 @@ partner or a speaker. Each is loaded when it is first used, so `import sparring`
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+if sys.platform == "darwin":  # an operation that MPS lacks runs on the CPU, with a warning that names it
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # torch reads it when it is imported
 
 if TYPE_CHECKING:  # for type checkers and editors; `_MODULES` says the same to Python
     from sparring.common.errors import ConfigError as ConfigError

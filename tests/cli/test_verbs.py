@@ -13,7 +13,6 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import sparring
-from sparring.common.errors import CutOff
 from sparring.config.factory import METHODS, PARTNERS, PROTOCOLS, SPEAKERS, TASKS
 from sparring.config.recipe import shipped_recipes
 from tests.cli.program import refused, sparring_, tree
@@ -22,7 +21,7 @@ from tests.cli.program import refused, sparring_, tree
 
 VERBS = (
     "demo", "train", "evaluate", "compare", "talk", "estimate", "exam", "ledger", "write", "export", "bundle", "replay",
-    "list",
+    "list", "schema",
 )  # fmt: skip
 
 
@@ -252,51 +251,6 @@ def test_evaluate_measures_a_model_that_no_run_has_trained(tmp_path):
 )
 def test_a_wrong_evaluation_is_refused_in_one_line(words, says):
     refused("evaluate", *words, says=says)
-
-
-# ── talk ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("end", ["\n", ""])
-def test_talk_answers_each_line_until_there_is_none(run, end):
-    said = sparring_("talk", run, stdin=f"(1+(2+3))=\n(4-(2*3))=\n{end}")
-    assert said.code == 0, said
-    assert said.out.count("learner:") + said.out.count("no answer:") == 2
-    assert "Traceback" not in said.err
-
-
-def test_talk_says_what_load_learner_answers(run):
-    learner = sparring.load_learner(run)
-    try:
-        answer = learner.answer("(1+(2+3))=")
-    except sparring.SparringError:
-        answer = "no answer"
-    said = sparring_("talk", run, stdin="(1+(2+3))=\n")
-    assert " ".join(answer.split()) in " ".join(said.out.split())
-
-
-def test_talk_shows_words_that_look_like_markup_as_they_are(run, monkeypatch):
-    async def reply(self, chat):
-        return sparring.Answered(chat, "[bold]x[/bold] [/nothing] :smile:", ("x",))
-
-    monkeypatch.setattr(sparring.SavedLearner, "reply", reply)
-    said = sparring_("talk", run, stdin="[/red] :smile:\n")
-    assert said.code == 0, said
-    assert "[bold]x[/bold] [/nothing] :smile:" in said.out
-
-
-def test_talk_goes_on_after_a_line_to_which_there_is_no_answer(run, monkeypatch):
-    calls = []
-
-    async def reply(self, chat):
-        calls.append(chat.text)
-        raise CutOff("the reply was cut at its limit after 24 tokens")
-
-    monkeypatch.setattr(sparring.SavedLearner, "reply", reply)
-    said = sparring_("talk", run, stdin="one\ntwo\n")
-    assert said.code == 0, said
-    assert calls == ["one", "two"]
-    assert said.out.count("no answer: the reply was cut at its limit") == 2
 
 
 # ── export ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sparring.core.speaker import Sampling
 from sparring.inference.engine import Engine
 from sparring.inference.sequence import Completion, Request
+from sparring.inference.stop_strings import without_begun_stop
 from tests.inference.decoding import STOP, network, replies
 
 
@@ -64,3 +67,10 @@ def test_without_stop_strings_nothing_is_decoded():
     engine.submit(Request((3,), Sampling(max_tokens=5), 0))
     while engine.busy:
         engine.step()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("7\n", "7"), ("7\nFeed", "7"), ("7\nFeedbacks", "7\nFeedbacks"), ("7 !", "7 !"), ("", "")]
+)
+def test_a_growing_reply_holds_back_what_may_become_a_stop_string(text, shown):
+    assert without_begun_stop(text, ("\nFeedback:", "##")) == shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -21,8 +22,7 @@ from sparring.core.partner import ask as ask_role
 from sparring.core.speaker import PARTNER, Sampling
 from sparring.ledger import Budget, BudgetReached, Cap, Ledger, Recorded, entries
 from sparring.speakers import human
-from sparring.speakers.human import Human
-from sparring.speakers.human.session import Session
+from sparring.speakers.human import Human, Session
 
 LEFT = "the person left the terminal; replies so far are kept; continue later with --resume"
 
@@ -274,12 +274,11 @@ def test_without_a_terminal_it_is_said_in_one_line():
 # ── a real terminal ─────────────────────────────────────────────────────────────────────────────────────────
 
 TWO_ROLES = """
-import asyncio, fcntl, termios
+import asyncio, fcntl, signal, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # the terminal is the program's own: Ctrl-C interrupts it
 from sparring.core.chat import question
 from sparring.core.speaker import Sampling
-from sparring.speakers.human import Human
-from sparring.speakers.human.session import Session
+from sparring.speakers.human import Human, Session
 
 async def main():
     beats = 0
@@ -294,7 +293,9 @@ async def main():
     replies = await asyncio.gather(*asked, return_exceptions=True)
     print("GOT", [getattr(reply, "text", repr(reply)) for reply in replies], beats > 20)
 
+before = signal.getsignal(signal.SIGINT)
 asyncio.run(main())
+assert signal.getsignal(signal.SIGINT) is before
 """
 
 
@@ -305,7 +306,7 @@ class Typist:
         self._end, inner = pty.openpty()
         self.program = subprocess.Popen(
             [sys.executable, "-c", code], stdin=inner, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            start_new_session=True,
+            start_new_session=True, env=os.environ | {"PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm"},
         )  # fmt: skip
         os.close(inner)
         self.seen = ""
@@ -314,7 +315,7 @@ class Typist:
         until = time.monotonic() + 30
         while text not in self.seen:
             assert select.select([self._end], [], [], until - time.monotonic())[0], self.seen
-            self.seen += os.read(self._end, 65536).decode().replace("\r\n", "\n")
+            self.seen += re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", os.read(self._end, 65536).decode())
         self.seen = self.seen.split(text, 1)[1]
 
     def types(self, text: str) -> None:
@@ -330,24 +331,24 @@ class Typist:
 def test_at_a_real_terminal_two_roles_are_one_person_and_the_loop_goes_on():
     typist = Typist(TWO_ROLES)
     typist.waits_for("What is wröng?")
-    typist.waits_for("> ")
+    typist.waits_for(">")
     typist.types("this and that\n")
-    typist.waits_for("> ")
+    typist.waits_for(">")
     typist.types("\n")
     typist.waits_for("Mend it.")
-    typist.waits_for("> ")
+    typist.waits_for(">")
     typist.types(":back\n")
     typist.waits_for("(your reply so far")
-    typist.waits_for("> ")
+    typist.waits_for(">")
     typist.types("nöthing\n\n")
     typist.waits_for("Mend it.")
-    typist.waits_for("> ")
+    typist.waits_for(">")
     time.sleep(0.3)
     typist.types("as I\x04 said\n")  # the end of the input within a line is none
-    typist.waits_for("> ")
+    typist.waits_for(">")
     typist.types("\x04")
     typist.waits_for("Enter sends")
-    typist.waits_for("> ")
+    typist.waits_for(">")
     typist.types("\n")
     out, err = typist.out()
     assert out == "GOT ['nöthing', 'as I said'] True\n", err
@@ -355,10 +356,10 @@ def test_at_a_real_terminal_two_roles_are_one_person_and_the_loop_goes_on():
 
 def test_what_is_pasted_beyond_an_empty_line_is_no_reply_to_the_next_question():
     typist = Typist(TWO_ROLES)
-    typist.waits_for("> ")
+    typist.waits_for(">")
     typist.types("first\n\nrest of the paste\n\n\n")
     typist.waits_for("Mend it.")
-    typist.waits_for("> ")
+    typist.waits_for(">")
     typist.types(":leave\n")
     out, err = typist.out()
     assert "GOT ['first', \"RunStopped(" in out, err
@@ -366,19 +367,46 @@ def test_what_is_pasted_beyond_an_empty_line_is_no_reply_to_the_next_question():
 
 def test_an_interrupt_is_leaving_too_and_nothing_waits_for_the_person():
     typist = Typist(TWO_ROLES)
-    typist.waits_for("> ")
+    typist.waits_for(">")
     typist.types("held\n\n")
     typist.waits_for("Mend it.")
-    typist.waits_for("> ")
+    typist.waits_for(">")
     typist.types("\x03")
     out, err = typist.out()
     assert "GOT ['held', \"RunStopped(" in out, err
 
 
-def test_afterwards_an_interrupt_is_what_it_was_before():
-    before = signal.getsignal(signal.SIGINT)
-    sit(Paper(lambda: os.kill(os.getpid(), signal.SIGINT)), "Q")
-    assert signal.getsignal(signal.SIGINT) is before
-    found = sit(Paper("1", "", lambda: os.kill(os.getpid(), signal.SIGINT)), "Q", "R")
+def test_a_signal_from_outside_is_leaving_too():
+    typist = Typist(TWO_ROLES)
+    typist.waits_for(">")
+    typist.types("held\n\n")
+    typist.waits_for("Mend it.")
+    typist.waits_for(">")
+    typist.program.send_signal(signal.SIGINT)
+    out, err = typist.out()
+    assert "GOT ['held', \"RunStopped(" in out, err
+
+
+def test_an_interrupt_stops_the_rest_and_sends_what_is_written():
+    def interrupt():
+        raise KeyboardInterrupt
+
+    found = sit(Paper("1", "", interrupt), "Q", "R")
     assert found["Q"] == "1"
     assert isinstance(found["R"], RunStopped)
+
+
+def test_a_line_can_be_edited_and_a_paste_of_several_lines_is_one_reply():
+    typist = Typist(TWO_ROLES)
+    typist.waits_for(">")
+    typist.types("wröng\x1b[D\x1b[D\x7fo\n\n")  # two to the left, the ö becomes an o
+    typist.waits_for("Mend it.")
+    typist.waits_for(">")
+    typist.types("\x1b[200~one\n\ntwo\x1b[201~\n")
+    typist.waits_for(">")
+    typist.types("\n")
+    typist.waits_for("Enter sends")
+    typist.waits_for(">")
+    typist.types("\n")
+    out, err = typist.out()
+    assert out.startswith("GOT ['wrong', 'one\\n\\ntwo']"), err

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from socket import socket
 
 INTERRUPTED = 130
 
 
 def main() -> None:
     """Run the program."""
-    signals = -1
+    signals = None
     try:
-        signals = _signal_pipe()
+        signals = _signal_sockets()
         from sparring.cli.main import main as program  # inside the try: Ctrl-C may come during this import
 
         program()
@@ -31,22 +35,26 @@ def main() -> None:
         _exit_interrupted()
 
 
-def _signal_pipe() -> int:
-    """Return the read end of a pipe that receives the number of each signal this process gets."""
+def _signal_sockets() -> tuple[socket, socket]:
+    """Return connected sockets; the first receives the number of each signal that this process gets.
+
+    They are sockets because Windows offers no pipes that do not block.
+    """
     import signal  # here, so that main() covers it
+    from socket import socketpair
 
-    read_end, write_end = os.pipe()
-    os.set_blocking(read_end, False)
-    os.set_blocking(write_end, False)
-    signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-    return read_end
+    receiving, sending = socketpair()
+    receiving.setblocking(False)
+    sending.setblocking(False)
+    signal.set_wakeup_fd(sending.fileno(), warn_on_full_buffer=False)
+    return receiving, sending
 
 
-def _got_sigint(signals: int) -> bool:
+def _got_sigint(signals: tuple[socket, socket] | None) -> bool:
     import signal  # here, so that main() covers it
 
     try:
-        return signal.SIGINT in os.read(signals, 64)
+        return signals is not None and signal.SIGINT in signals[0].recv(64)
     except OSError:  # no signal came
         return False
 

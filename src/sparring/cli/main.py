@@ -9,14 +9,30 @@ import os
 import sys
 import warnings
 from importlib.metadata import version
+from io import TextIOWrapper
 from typing import Annotated, NoReturn
 
 import typer
 
-from sparring.cli import bundle, compare, demo, estimate, evaluate, exam, export, ledger, replay, talk, train, write
+from sparring.cli import (
+    bundle,
+    compare,
+    demo,
+    estimate,
+    evaluate,
+    exam,
+    export,
+    ledger,
+    replay,
+    schema,
+    talk,
+    train,
+    write,
+)
 from sparring.cli import list as list_
 from sparring.cli.entry import INTERRUPTED
 from sparring.cli.shared import say
+from sparring.common.aliases import option_advice
 from sparring.common.errors import SparringError
 from sparring.common.terminal import visible
 
@@ -60,6 +76,7 @@ for verb in (
     export.export,
     bundle.bundle,
     replay.replay,
+    schema.schema,
 ):
     app.command()(verb)
 app.command("list")(list_.list_names)
@@ -69,6 +86,9 @@ def main() -> None:
     """Run a verb; print an expected error as one line and exit with code 2."""
     sys.path.append(os.getcwd())  # a recipe may name what lies there, as with python -m
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # not for our users
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # an encoding such as cp1252 lacks characters; "?" stands for them
+            stream.reconfigure(errors="replace")
     try:
         code = app(standalone_mode=False)
         if code == INTERRUPTED:
@@ -78,6 +98,9 @@ def main() -> None:
         _refuse(str(error))
     except ClickException as error:  # unknown verb, option or value
         message = getattr(error, "format_message", lambda: "")()
+        option = getattr(error, "option_name", "")
+        if (lead := option_advice(option)) is not None:
+            _refuse(f"unknown option {option!r}; {lead}")
         if message:
             _refuse(f"{message} (see sparring --help)")
     except OSError as error:  # from the file system: permissions, names, a full disk

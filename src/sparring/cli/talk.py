@@ -1,16 +1,22 @@
-"""`sparring talk`: chats with a learner in the terminal."""
+"""`sparring talk`: chats with a learner in the terminal. A reply is shown as it grows; a hidden thought never is."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.control import Control
+from rich.segment import ControlType
 
 from sparring.cli.shared import ModelArgument, PlainOption
 
 if TYPE_CHECKING:
     from sparring.common.terminal import Terminal
     from sparring.core.chat import Chat
+    from sparring.core.speaker import Reply
+    from sparring.parsing.thought import ThoughtFormat
     from sparring.runs.load import SavedLearner
 
 
@@ -18,8 +24,11 @@ def talk(
     model: ModelArgument,
     plain: PlainOption = False,
     show_all: Annotated[bool, typer.Option("--whole", help="Also show thoughts, attempts and feedback.")] = False,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Limit of a reply in tokens; default: that of the training, or 512.")
+    ] = None,
 ) -> None:
-    """Chat with a learner in the terminal; an empty line or end of input ends the chat."""
+    """Chat with a learner in the terminal; an empty line or end of input ends the chat, Ctrl-C stops a reply."""
     from sparring.models.source import check_learner
 
     check_learner(model)
@@ -28,32 +37,114 @@ def talk(
     from sparring.core.protocol import SingleReply
     from sparring.runs.load import load_learner  # slow (torch): imported only after the arguments are checked
 
-    learner, console = load_learner(model, plain=SingleReply() if plain else None), Terminal()
+    console = Terminal()
+    learner = load_learner(model, plain=SingleReply() if plain else None, max_tokens=max_tokens)
     console.print("enter an empty line to end the chat", style="dim")
-    chat = Chat()
-    while line := _read_line(console):
+    chat, read = Chat(), _line_reader(console)
+    while line := _next_message(read):
         chat = _turn(console, learner, chat.say(USER, line), show_all)
 
 
-def _read_line(console: Terminal) -> str:
-    try:
+def _line_reader(console: Terminal) -> Callable[[], str]:
+    """Return what reads the person's next message, "" at the end of the chat.
+
+    At a terminal the message can be edited and recalled, and what is pasted stays one message.
+    """
+    if console.is_terminal and sys.stdin.isatty():
+        from prompt_toolkit import PromptSession
+        from prompt_toolkit.formatted_text import FormattedText
+
+        session: PromptSession[str] = PromptSession(FormattedText([("bold", "you: ")]), reserve_space_for_menu=0)
+        return session.prompt
+
+    def read() -> str:
         console.print("you: ", style="bold", end="")
-        return console.input().strip()
+        return console.input()
+
+    return read
+
+
+def _next_message(read: Callable[[], str]) -> str:
+    try:
+        return read().strip()
     except (EOFError, KeyboardInterrupt):
         return ""
 
 
 def _turn(console: Terminal, learner: SavedLearner, chat: Chat, show_all: bool) -> Chat:
-    """Print one reply and return the extended chat. The chat keeps only the response, without thoughts."""
+    """Show one reply and return the extended chat. The chat keeps only the response, without thoughts."""
     from sparring.common.concurrency import run_sync
-    from sparring.common.errors import ConversationError
+    from sparring.common.errors import ConversationError, CutOff
     from sparring.core.chat import LEARNER, Chat
+    from sparring.core.protocol import form_of
 
+    shown = _ShownReply(console, form_of(learner.answerer), show_all)
     try:
-        reply = run_sync(learner.reply(chat))
+        reply = run_sync(learner.reply(chat, shown.watch))
+    except KeyboardInterrupt:
+        shown.end(shown.text, "stopped")
+        response = shown.text
+    except CutOff as error:
+        shown.end(shown.text if show_all else error.words, str(error).partition(";")[0])
+        response = error.words
     except ConversationError as error:
-        console.print(f"no answer: {error}", style="red")
-        return Chat(chat.messages[:-1])
-    console.print("learner: ", style="bold", end="")
-    console.print(reply.chat.last.full_text if show_all else reply.response)
-    return chat.say(LEARNER, reply.response)
+        shown.end("", str(error))
+        response = ""
+    else:
+        shown.end(reply.chat.last.full_text if show_all else reply.response)
+        response = reply.response
+    return chat.say(LEARNER, response) if response else Chat(chat.messages[:-1])
+
+
+class _ShownReply:
+    """A reply on the console, printed as it grows; while it is thought, the console only says so."""
+
+    def __init__(self, console: Terminal, form: ThoughtFormat, show_all: bool) -> None:
+        self.text = ""  # what was printed
+        self._console, self._form, self._show_all = console, form, show_all
+        self._has_note = False
+        self._note("…")
+
+    def watch(self, chat: Chat, reply: Reply) -> None:
+        """Print what `reply` to `chat` has grown by."""
+        from sparring.core.chat import LEARNER
+
+        begun = chat.last.full_text if chat.last.open else ""  # the learner continues its own message
+        if self._show_all:
+            self._print_growth(begun + reply.by(LEARNER).full_text)
+        elif not begun:
+            self._print_growth(self._form.response_so_far(reply.text))
+        if not self.text:
+            self._note(f"thinking … {reply.completion_tokens} tokens")
+
+    def end(self, text: str, trouble: str = "") -> None:
+        """Print what `text`, the final reply, has more than was printed, or the whole if it became another one."""
+        text = text.strip()
+        if not text.startswith(self.text):
+            self._console.print(" …", style="dim")
+            self.text = ""
+        self._print_growth(text)
+        self._clear_note()
+        mark = f" … [{trouble}]" if self.text else f"no answer: {trouble}"
+        self._console.print(mark if trouble else "", style="red", soft_wrap=True)
+
+    def _print_growth(self, text: str) -> None:
+        text = text.rstrip("\ufffd").strip()  # half a character; spaces that the end of the reply may drop
+        if len(text) <= len(self.text) or not text.startswith(self.text):
+            return
+        if not self.text:
+            self._clear_note()
+            self._console.print("learner: ", style="bold", end="")
+        self._console.print(text[len(self.text) :], end="", soft_wrap=True)
+        self.text = text
+
+    def _note(self, note: str) -> None:
+        if self._console.is_terminal:
+            self._clear_note()
+            self._console.print(f"learner: {note}", style="dim", end="", soft_wrap=True)
+            self._has_note = True
+
+    def _clear_note(self) -> None:
+        if self._has_note:
+            self._console.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)))
+            self._has_note = False

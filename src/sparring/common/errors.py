@@ -19,6 +19,8 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from sparring.common.aliases import advice, alias
+
 
 class SparringError(Exception):
     """The parent of all exceptions that this package raises deliberately."""
@@ -41,7 +43,11 @@ class Unreadable(ConversationError):
 
 
 class CutOff(ConversationError):
-    """A reply reached its token limit before it ended."""
+    """A reply reached its token limit before it ended. `words` are those before the cut, without thoughts."""
+
+    def __init__(self, message: str = "", words: str = "") -> None:
+        super().__init__(message)
+        self.words = words
 
 
 class TooLong(ConversationError):
@@ -75,46 +81,16 @@ class Failure:
         return self.kind != Skipped.__name__
 
 
-# What users of other tools type, and what our recipes call it: for the suggestion of an error only.
-ALIASES = {
-    "batch": "batch_size",
-    "per_device_train_batch_size": "batch_size",
-    "train_batch_size": "batch_size",
-    "lr": "learning_rate",
-    "lr_scheduler_type": "lr_schedule",
-    "scheduler": "lr_schedule",
-    "schedule": "lr_schedule",
-    "warm_up": "warmup",
-    "warmup_steps": "warmup",
-    "warmup_ratio": "warmup",
-    "optim": "optimizer",
-    "max_new_tokens": "max_tokens",
-    "max_completion_length": "max_tokens",
-    "num_train_epochs": "epochs",
-    "num_epochs": "epochs",
-    "num_samples": "samples",
-    "num_generations": "samples",
-    "n": "samples",
-    "model_name": "model",
-    "model_name_or_path": "model",
-    "peft_config": "lora",
-    "r": "rank",
-    "lora_r": "rank",
-    "lora_alpha": "alpha",
-    "lora_dropout": "dropout",
-    "target_modules": "targets",
-    "torch_dtype": "dtype",
-    "load_in_4bit": "quantization",
-    "eval_steps": "evaluate_every",
-    "save_steps": "save_every",
-}
-
-
 def nearest(kind: str, name: str, known: Iterable[str]) -> ConfigError:
-    """Create the error for an unknown `name`: it suggests the closest of `known`, if any, and lists all."""
+    """Create the error for an unknown `name`: it suggests the closest of `known`, if any, and lists all.
+
+    A word of another tool is answered by what to write instead.
+    """
     names = sorted(known)
-    alias = ALIASES.get(name)
-    matches = [alias] if alias in names else difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    same = alias(kind, name, names)
+    if same is None and (lead := advice(kind, name)) is not None:
+        return ConfigError(f"unknown {kind} {name!r}; {lead}")
+    matches = [same] if same else difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     hint = f" (did you mean {matches[0]!r}?)" if matches else ""
     remedy = f"choose from {', '.join(names)}" if names else "there is none to choose from"
     return ConfigError(f"unknown {kind} {name!r}{hint}; {remedy}")

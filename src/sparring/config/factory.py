@@ -11,6 +11,7 @@ the task are reported at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_type_hints
 
@@ -294,3 +295,15 @@ def partner_table(partner: Any) -> dict[str, Any]:
     if by in ("speaker", speaker_name):
         return {"by": speaker_name, **own, **speaker_settings}
     return {"by": name, "speaker": {"by": speaker_name, **speaker_settings}, **own}
+
+
+def partner_choices(kind: Any) -> dict[str, tuple[type, ...]]:
+    """Return what `by` may name in the table of the role `kind`, and the classes whose fields are then its keys."""
+    choices: dict[str, tuple[type, ...]] = {}
+    if (program := _class_for("task", kind)) is not None:
+        choices["task"] = (program,)
+    for speaker in SPEAKERS:
+        with suppress(ConfigError):  # a speaker that is made for another role
+            choices[speaker] = (_class_around(speaker, kind, ""), SPEAKERS[speaker])
+    named = {name: (PARTNERS[name],) for name in PARTNERS if hasattr(PARTNERS[name], _verb(kind))}
+    return named | choices

@@ -43,6 +43,7 @@ from sparring.training.settings import TrainerSettings
 Problems = Literal["fixed", "fresh"]
 TrackerName = Literal["tensorboard", "wandb", "mlflow", "trackio", "comet_ml"]
 
+_AS_TOML = "write `key: value` as `key = value`, a table as [table], each phase under [[phase]], and name it .toml"
 MAX_DEPTH = 32  # levels of nested tables and lists
 
 
@@ -218,6 +219,8 @@ def may_change(key: str) -> bool:
 def load_table(source: str) -> dict[str, Any]:
     """Load the table in the file `source`, or the shipped recipe of that name."""
     path = Path(source)
+    if path.suffix.lower() in (".yaml", ".yml", ".json"):
+        raise ConfigError(f"a recipe is TOML (got {source}); {_AS_TOML}")
     if not os.path.exists(path) and path.suffix != ".toml":
         shipped = shipped_recipes()
         if source not in shipped:

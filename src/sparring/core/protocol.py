@@ -47,6 +47,12 @@ class SingleReply:
         return answered(question, reply.require_complete().by(LEARNER))
 
 
+def form_of(answers: Answers) -> ThoughtFormat:
+    """Return the form of a reply: the attribute `form` of a method, or the form without a thought."""
+    form = getattr(answers, "form", NONE)
+    return form if isinstance(form, ThoughtFormat) else NONE
+
+
 @dataclass(frozen=True)
 class Participant:
     """A learner on one problem: the speaker that replies, and the way in which it was trained to answer."""
@@ -63,9 +69,8 @@ class Participant:
 
     @property
     def form(self) -> ThoughtFormat:
-        """The form of a reply: its method's `form`, or the one without a thought."""
-        form = getattr(self.answers, "form", NONE)
-        return form if isinstance(form, ThoughtFormat) else NONE
+        """The form of a reply."""
+        return form_of(self.answers)
 
     async def answer(self, question: Chat) -> Answered:
         """Return the learner's answer, as it was trained to answer; ConversationError if it gives none."""

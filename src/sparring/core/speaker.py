@@ -57,7 +57,7 @@ class Reply:
     def require_complete(self) -> Reply:
         """Return itself; CutOff if the token limit truncated it, TooLong above MAX_REPLY_CHARACTERS."""
         if self.finish == "length":
-            raise CutOff(f"the reply was cut at its limit after {self.completion_tokens} tokens")
+            raise CutOff(f"the reply was cut at its limit after {self.completion_tokens} tokens", self.text)
         if (length := len(self.text)) > MAX_REPLY_CHARACTERS:
             raise TooLong(f"the reply has {length:,} characters; at most {MAX_REPLY_CHARACTERS:,} are read")
         return self

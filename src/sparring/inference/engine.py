@@ -336,6 +336,8 @@ class Engine:
             if completion:
                 batch.end(index)
                 ended.append((row.ticket, completion))
+            elif row.request.watch:
+                row.request.watch(row.ids)
         return ended
 
     def _completion(self, row: RunningSequence) -> Completion | None:

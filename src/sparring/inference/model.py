@@ -302,7 +302,7 @@ def _read_template(template: str) -> str:
     if "{%" in template or "{{" in template:
         return template
     try:
-        return Path(template).read_text()
+        return Path(template).read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(
             f"chat_template = {template!r} cannot be read: {error.strerror}; give a file, or the template itself"

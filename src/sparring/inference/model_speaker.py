@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,9 @@ from sparring.core.speaker import Reply, Sampling
 from sparring.inference.journal import Journal, key
 from sparring.inference.model import LanguageModel
 from sparring.inference.sequence import Completion, Request
+from sparring.inference.stop_strings import without_begun_stop
+
+Watch = Callable[[Chat, Reply], None]  # receives a chat and the reply so far, after each token
 
 _OPEN, _CLOSE = "<think>", "</think>"
 
@@ -23,7 +27,7 @@ class ModelSpeaker:
 
     `author`: whose turns it writes. `scope`: names its random streams. `weights`: names the model's weights in the keys
     of the `journal`, which returns replies sampled before. `logprobs`: the parts of a reply carry the log-probabilities
-    they were sampled with.
+    they were sampled with. `watch` sees a reply grow, without the beginning of a stop string at its end.
     """
 
     model: LanguageModel
@@ -32,6 +36,7 @@ class ModelSpeaker:
     weights: str = ""
     journal: Journal | None = None
     logprobs: bool = False
+    watch: Watch | None = None
 
     async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
         """Return the `sample`-th reply to `chat`, from the journal if it has it. TooLong if the model has no room."""
@@ -43,11 +48,21 @@ class ModelSpeaker:
                 f"a chat of {len(prompt)} tokens leaves no room for a reply in a model of {limit}; shorten it"
             )
         sampling = replace(sampling, max_tokens=min(sampling.max_tokens, room))
-        request = Request(prompt, sampling, stream(*self.scope, sample, digest(prompt)))
+        is_continued = chat.messages[-1].author == self.author
+
+        def watch(ids: Sequence[int]) -> None:
+            assert self.watch is not None
+            *before, last = self._parts(prompt, tuple(ids), is_continued)
+            last = replace(last, text=without_begun_stop(last.text, sampling.stop))
+            self.watch(chat, Reply((*before, last), completion_tokens=len(ids)))
+
+        request = Request(
+            prompt, sampling, stream(*self.scope, sample, digest(prompt)), watch if self.watch is not None else None
+        )
         completion = await self._complete(request)
         has_stop_token = completion.ids and completion.ids[-1] in self.model.renderer.stop_ids
         ids = completion.ids[:-1] if has_stop_token and completion.finish == "stop" else completion.ids
-        parts = self._parts(prompt, ids, is_continued=chat.messages[-1].author == self.author)
+        parts = self._parts(prompt, ids, is_continued)
         return Reply(
             self._with_logprobs(parts, completion) if self.logprobs else parts,
             completion.finish,

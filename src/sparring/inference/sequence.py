@@ -6,7 +6,7 @@ Axes: B row, V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -23,11 +23,15 @@ from sparring.inference.sampling import TokenSampler
 
 @dataclass(frozen=True)
 class Request:
-    """A prompt to complete; `stream` seeds the request's own random numbers."""
+    """A prompt to complete; `stream` seeds the request's own random numbers.
+
+    `watch` is called with the ids sampled so far, after each token but the last.
+    """
 
     ids: tuple[int, ...]
     sampling: Sampling
     stream: int
+    watch: Callable[[Sequence[int]], None] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -23,3 +23,9 @@ def cut(ids: Sequence[int], stops: Sequence[str], decode: Callable[[Sequence[int
     while not before.startswith(decode(ids[:keep])):
         keep -= 1
     return keep, decode(ids[:keep]) == before
+
+
+def without_begun_stop(text: str, stops: Sequence[str]) -> str:
+    """Return `text` without the beginning of a stop string at its end, which more tokens may complete."""
+    begun = max((n for stop in stops for n in range(1, len(stop)) if text.endswith(stop[:n])), default=0)
+    return text[: len(text) - begun]

@@ -97,7 +97,7 @@ def export(path: Path, to: Path, run: str | None = None, calls: Collection[str] 
     """
     partial, count = to.with_name(to.name + ".partial"), 0
     with writing(to):
-        with partial.open("w", encoding="utf-8") as file:
+        with partial.open("w", encoding="utf-8", newline="\n") as file:
             for count, entry in enumerate(entries(path, run, calls=calls), start=1):  # noqa: B007 (the last one is the count)
                 file.write(json.dumps(entry, ensure_ascii=False) + "\n")
         partial.replace(to)

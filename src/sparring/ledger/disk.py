@@ -28,7 +28,7 @@ def file_system(path: Path, mounts: Path = _MOUNTS) -> str:
     if not mounts.exists():
         return ""
     target, best_depth, kind = path.resolve(), -1, ""
-    for line in mounts.read_text(errors="replace").splitlines():
+    for line in mounts.read_text(encoding="utf-8", errors="replace").splitlines():
         _, mount_point, mount_kind, *_ = line.split()
         folder = Path(mount_point.replace("\\040", " "))
         if (target == folder or folder in target.parents) and len(folder.parts) >= best_depth:

@@ -156,8 +156,8 @@ class Ledger:
     def _note_used(self, key: bytes) -> None:
         if self._used_path is not None and key not in self._used_keys:
             self._used_keys.add(key)
-            with writing(self._used_path), self._used_path.open("a") as file:
-                file.write(f"{key.hex()}\n")
+            with writing(self._used_path), self._used_path.open("ab") as file:
+                file.write(f"{key.hex()}\n".encode())
 
     def _recorded_reply(self, store: Store, key: bytes) -> Reply | None:
         text = store.reply(key)

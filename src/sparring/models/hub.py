@@ -70,7 +70,9 @@ def load_error(error: Exception) -> str:
 def _is_path(model: str) -> bool:
     """Whether `model` can only be a path: by its form, or because its first part is a folder."""
     first, slash, _ = model.partition("/")
-    return model.startswith((".", "/", "~", "runs/")) or model.count("/") > 1 or bool(slash and os.path.isdir(first))
+    is_windows_path = "\\" in model or model[1:2] == ":"
+    starts_as_path = model.startswith((".", "/", "~", "runs/"))
+    return is_windows_path or starts_as_path or model.count("/") > 1 or bool(slash and os.path.isdir(first))
 
 
 def _cached(model: str, revision: str | None) -> bool:

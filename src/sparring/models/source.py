@@ -135,7 +135,7 @@ def base_of(folder: Path) -> str:
     """Return the base model of the adapters in `folder`; ConfigError if their configuration does not name it."""
     path = folder / ADAPTERS
     try:
-        base = json.loads(path.read_text())["base_model_name_or_path"]
+        base = json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         base = None
     if not isinstance(base, str) or not base:

@@ -49,6 +49,10 @@ class ThoughtFormat:
         thought, _, response = text[len(self.opening) :].partition(self.marker)
         return Thinking(thought.strip(), _response(response))
 
+    def response_so_far(self, text: str) -> str:
+        """Return the response in an unfinished reply: "" while it is still thought."""
+        return text.partition(self.marker)[2] if self.marker else text
+
     def join(self, thought: str, response: str) -> str:
         """Return the text that `split` divides into `thought` and `response`."""
         return f"{self.opening}{thought}{self.marker}{response}"

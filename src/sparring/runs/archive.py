@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import tarfile
 import zlib
 from collections.abc import Iterable
@@ -80,7 +81,8 @@ def _check(source: Path, member: tarfile.TarInfo, seen: set[str]) -> None:
     name, parts = member.name, member.name.split("/")
     if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse():
         raise ConfigError(f"{source} contains {name!a}, which is not a plain file; do not use this bundle")
-    if len(name) > _NAME_LENGTH or "\\" in name or not name.isprintable() or not {"", ".", ".."}.isdisjoint(parts):
+    is_forbidden = "\\" in name or not name.isprintable() or (os.name == "nt" and ":" in name)  # C:file has a drive
+    if len(name) > _NAME_LENGTH or is_forbidden or not {"", ".", ".."}.isdisjoint(parts):
         raise ConfigError(f"{source} contains a forbidden file name (got {name[:100]!a}); do not use this bundle")
     if name in seen:
         raise ConfigError(f"{source} contains {name!r} twice; do not use this bundle")

@@ -76,13 +76,13 @@ def bundle(run: Path, output: Path | None = None) -> tuple[Path, Manifest]:
     if output.exists():
         raise ConfigError(f"{output} already exists; choose another name, or remove it")
     status = _finished_status(run)
-    table = tomlkit.parse((run / RECIPE).read_text()).unwrap()
+    table = tomlkit.parse((run / RECIPE).read_text(encoding="utf-8")).unwrap()
     recipe = Recipe.of(table)
     recipe.task.problems("train")  # raises ConfigError if the task's data is missing
     packing = Packing(recipe, table)
     members: dict[str, Path | bytes] = {METRICS: run / METRICS, **packing.files}
     members[RECIPE] = tomlkit.dumps(packing.table).encode()
-    members |= {str(path.relative_to(run)): path for path in (run / ROUNDS).glob("*/*/e*.jsonl")}
+    members |= {path.relative_to(run).as_posix(): path for path in (run / ROUNDS).glob("*/*/e*.jsonl")}
     with tempfile.TemporaryDirectory() as folder:
         if any(recordable_partners(phase.method) for phase in recipe.phases):
             members[LEDGER] = Path(folder) / LEDGER
@@ -106,7 +106,7 @@ def weights(run: Path) -> dict[str, str]:
     """Return the SHA-256 sums of the run's best and final weights, by file name."""
     folder = run / "checkpoints"
     paths = sorted(path for name in ("best", "final") for path in (folder / name).glob("*.safetensors"))
-    return {str(path.relative_to(folder)): sha256(path) for path in paths}
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in paths}
 
 
 def from_hub(table: Mapping[str, Any]) -> dict[str, str]:
@@ -148,7 +148,7 @@ def _ledger(run: Path, recipe: Recipe) -> Path:
 
 def calls(run: Path) -> set[str]:
     """Return the ledger keys of the calls that `run` made."""
-    return set((run / USED).read_text().split()) if (run / USED).exists() else set()
+    return set((run / USED).read_text(encoding="utf-8").split()) if (run / USED).exists() else set()
 
 
 class Packing:
@@ -207,7 +207,8 @@ class Packing:
 
     def _collected(self, path: Path, files: Iterable[Path], where: str) -> str:
         """Add `files`, which lie in the folder of `path` or below it; return the name of `path` in the bundle."""
-        self.files |= {f"files/{where}/{file.relative_to(path.parent)}": file for file in files if file.is_file()}
+        inner = {file.relative_to(path.parent).as_posix(): file for file in files if file.is_file()}
+        self.files |= {f"files/{where}/{name}": file for name, file in inner.items()}
         return f"{PACKED}{where}/{path.name}"
 
 

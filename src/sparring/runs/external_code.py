@@ -23,7 +23,8 @@ _KERNELS = ("attn_implementation", "experts_implementation")  # a value with a s
 def external_code(table: Mapping[str, Any], folder: Path) -> list[str]:
     """Describe each piece of external code that the recipe `table` and the files in `folder` would run."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    pieces = [*_in_recipe(table), *(line for path in files for line in _in_file(path, str(path.relative_to(folder))))]
+    names = {path: path.relative_to(folder).as_posix() for path in files}
+    pieces = [*_in_recipe(table), *(line for path, name in names.items() for line in _in_file(path, name))]
     return list(dict.fromkeys(pieces))
 
 

@@ -1,10 +1,10 @@
 """Locks a run's folder, so that only one process works on it at a time.
 
-The lock is the kernel's (`flock`) on a file that stays in the folder. It ends with the process that holds it. A shared
-file system that passes such locks on also keeps other machines out: NFS since version 4, Lustre and GPFS as usually
-mounted. On a file system without `flock`, `filelock` falls back to a marker file with the holder's host and process. It
-removes a marker of a dead process on the same host; remove a marker of another host by hand. Reading a run (`evaluate`,
-`talk`, `ledger`, `bundle`) takes no lock.
+The lock is the kernel's (`flock`) on a file that stays in the folder; on Windows the file goes with the lock. It ends
+with the process that holds it. A shared file system that passes such locks on also keeps other machines out: NFS since
+version 4, Lustre and GPFS as usually mounted. On a file system without `flock`, `filelock` falls back to a marker file
+with the holder's host and process. It removes a marker of a dead process on the same host; remove a marker of another
+host by hand. Reading a run (`evaluate`, `talk`, `ledger`, `bundle`) takes no lock.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from sparring.common.errors import ConfigError
 from sparring.common.files import write_json, writing
 
+IS_WINDOWS = os.name == "nt"
 LOCK = "running.lock"
 HOLDER = "running.json"  # names the process that holds the lock; meaningless while nobody holds it
 
@@ -47,12 +48,19 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         (folder / HOLDER).unlink(missing_ok=True)
-        if not (folder / "recipe.toml").exists():
+        is_unused = not (folder / "recipe.toml").exists()
+        if is_unused and not IS_WINDOWS:
             (folder / LOCK).unlink(missing_ok=True)
-            with suppress(OSError):  # not empty: contains other files
-                for path in new_folders:
-                    path.rmdir()
+            _remove_empty(new_folders)
         lock.release()
+        if is_unused and IS_WINDOWS:  # an open file cannot be removed there; releasing the lock removes it
+            _remove_empty(new_folders)
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    with suppress(OSError):  # not empty: contains other files
+        for path in folders:
+            path.rmdir()
 
 
 def _this_process() -> dict[str, str | int]:
@@ -62,7 +70,7 @@ def _this_process() -> dict[str, str | int]:
 def _holder(folder: Path) -> str:
     """Describe the process that holds the lock."""
     try:
-        holder = json.loads((folder / HOLDER).read_text())
+        holder = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
         return f"process {holder['process']} on {holder['host']}, since {holder['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

@@ -57,8 +57,8 @@ class Metrics:
             end = self.path.stat().st_size if self.path.exists() else 0
             with writing(self.path):
                 try:
-                    with self.path.open("a") as file:
-                        file.write(json.dumps(line) + "\n")
+                    with self.path.open("ab") as file:
+                        file.write(json.dumps(line).encode() + b"\n")
                 except OSError:
                     if self.path.exists():
                         os.truncate(self.path, end)  # half a line would damage the next one

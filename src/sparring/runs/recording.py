@@ -106,7 +106,7 @@ def ledger_path(path: str | None, folder: Path) -> Path:
 
 def ledger_of(folder: Path) -> Path | None:
     """Return the ledger file of the run in `folder`, or None if all partners are programs and there is no file."""
-    shared = tomlkit.parse((folder / "recipe.toml").read_text()).unwrap().get("ledger", {}).get("path")
+    shared = tomlkit.parse((folder / "recipe.toml").read_text(encoding="utf-8")).unwrap().get("ledger", {}).get("path")
     path = ledger_path(shared, folder)
     return path if path.exists() else None
 

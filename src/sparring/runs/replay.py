@@ -115,7 +115,7 @@ def unpack(source: Path, folder: Path) -> Manifest:
         raise ConfigError(f"there is no bundle at {source}; make one with sparring bundle")
     archive.unpack_archive(source, folder, small=(MANIFEST, RECIPE))
     manifest = _manifest(source, folder / MANIFEST)
-    unpacked = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {MANIFEST}
+    unpacked = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {MANIFEST}
     for name in sorted(unpacked | manifest.files.keys()):
         if name not in unpacked or manifest.files.get(name) != sha256(folder / name):
             change = "is missing" if name not in unpacked else "was changed" if name in manifest.files else "was added"

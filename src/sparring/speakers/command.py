@@ -36,6 +36,9 @@ from sparring.core.speaker import PARTNER, Reply, Sampling, text_reply
 LARGEST_OUTPUT = 2**20  # bytes
 _STDERR_TAIL = 300  # characters of the standard error that go into error messages
 _STDIN, _STDERR = 0, 2
+_IS_WINDOWS = os.name == "nt"
+# A group of its own: one signal reaches all its children, and the terminal's Ctrl-C reaches none.
+_APART: dict[str, Any] = {"creationflags": 0x200} if _IS_WINDOWS else {"start_new_session": True}
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,9 @@ class Command:
     """A program of yours that reads a chat as JSON and prints a reply as JSON.
 
     `command` is the program and its arguments; no shell is involved. `timeout`: seconds for one reply. `at_once`: the
-    number of programs that run at a time. When the program ends, times out or is cancelled, its process group is
-    killed. The ledger identifies a reply by the command and its input. So if you change the program itself, change the
-    command too (an extra argument is enough).
+    number of programs that run at a time. When the program ends, times out or is cancelled, its process group is killed
+    (on Windows, where there are none, only the program). The ledger identifies a reply by the command and its input. So
+    if you change the program itself, change the command too (an extra argument is enough).
     """
 
     name: ClassVar[str] = "command"
@@ -97,8 +100,7 @@ class Command:
         """Run the program with `stdin` as its input and return its output; raises Trouble."""
         loop = asyncio.get_running_loop()
         try:
-            # a session of its own: one signal reaches all its children, and the terminal's Ctrl-C reaches none
-            transport, process = await loop.subprocess_exec(_Process, *self.command, start_new_session=True)
+            transport, process = await loop.subprocess_exec(_Process, *self.command, **_APART)
         except (FileNotFoundError, PermissionError) as error:
             raise ConfigError(f"cannot run {shlex.join(self.command)}: {error.strerror}; correct the command") from None
         except OSError as error:  # out of processes, memory or file descriptors; or not an executable format
@@ -157,7 +159,10 @@ class _Process(asyncio.SubprocessProtocol):
     def kill(self) -> None:
         """Kill the program and its children."""
         with suppress(ProcessLookupError, PermissionError):  # all have ended (macOS raises PermissionError)
-            os.killpg(self._transport.get_pid(), signal.SIGKILL)
+            if _IS_WINDOWS:
+                self._transport.kill()
+            else:
+                os.killpg(self._transport.get_pid(), signal.SIGKILL)
 
     @property
     def stderr_suffix(self) -> str:

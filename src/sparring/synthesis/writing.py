@@ -95,7 +95,7 @@ def _check_folder(recipe: SynthesisRecipe, folder: Path, resume: bool) -> None:
         return
     if not resume:
         raise ConfigError(f"{folder} holds a run already; resume it with --resume, or choose another folder")
-    saved = tomlkit.parse(path.read_text()).unwrap()
+    saved = tomlkit.parse(path.read_text(encoding="utf-8")).unwrap()
     if changed := differences(_fixed_settings(recipe, saved), _fixed_settings(recipe, recipe.table())):
         raise ConfigError(
             f"{folder} was started with other settings ({'; '.join(changed[:5])}); resume with the same, or choose "

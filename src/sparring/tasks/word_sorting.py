@@ -154,7 +154,8 @@ class WordSorting(GeneratedTask):
 @cache
 def _lexicon(longest: int) -> tuple[Sequence[str], Mapping[str, Sequence[str]]]:
     """Return the words of up to `longest` letters, and the same words by their first one, two and three letters."""
-    words = [word for word in (files(__package__) / "words.txt").read_text().split() if len(word) <= longest]
+    known = (files(__package__) / "words.txt").read_text(encoding="utf-8").split()
+    words = [word for word in known if len(word) <= longest]
     by_prefix = defaultdict(list)
     for word in words:
         for length in (1, 2, 3):

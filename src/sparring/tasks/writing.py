@@ -258,7 +258,7 @@ def _is_wordlike(word: str) -> bool:
 @cache
 def _letter_pairs() -> frozenset[tuple[str, str]]:
     """Return the pairs of letters in English words; a blank stands before and after a word."""
-    known = (files(__package__) / "words.txt").read_text().split()
+    known = (files(__package__) / "words.txt").read_text(encoding="utf-8").split()
     known += [name.lower() for name in NAMES] + sorted(FUNCTION_WORDS)
     return frozenset(pair for word in known for pair in pairwise(f" {word} "))
 

@@ -1,28 +1,69 @@
-"""Questions to one person, one at a time.
+"""A person at the terminal as a speaker.
 
-A finished reply is held: the person can take it back until the first line of the next reply, or until an empty line if
-nothing else is asked. Then it is sent to whoever asked.
+There is one person and one question at a time; other conversations wait in a queue, whatever their roles. A finished
+reply is held: the person can take it back until the first line of the next reply, or until an empty line if nothing
+else is asked. Then it is sent to whoever asked. If the person leaves, the run stops. Replies sent before are on the
+ledger, and a resumed run asks only for the rest.
+
+prompt_toolkit reads the lines, in the event loop: other tasks go on meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
-import signal
-import threading
+import os
+import sys
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import Context, copy_context
 from dataclasses import dataclass
-from types import FrameType
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
+from weakref import WeakKeyDictionary
 
-from sparring.common.errors import RunStopped, SparringError
+from sparring.common.errors import ConfigError, RunStopped, Skipped, SparringError
 from sparring.common.terminal import visible
 from sparring.core import attempts
+from sparring.core.attempts import as_messages
+from sparring.core.chat import Chat
+from sparring.core.speaker import PARTNER, Reply, Sampling, text_reply
 
 SKIP, BACK, LEAVE = ":skip", ":back", ":leave"
 HELP = f"An empty line ends your reply. {SKIP} gives no reply, {LEAVE} (or Ctrl-C) stops the run, {BACK} starts over."
+
+
+@dataclass(frozen=True)
+class Human:
+    """A person at the terminal, who reads what is asked and writes the reply.
+
+    `person` names who replies: the ledger never gives one person's replies to another.
+    """
+
+    name: ClassVar[str] = "human"
+    admits: ClassVar[bool] = True
+
+    person: str = "human"
+
+    def ready(self) -> None:
+        """Raise ConfigError if standard input is no terminal. A replay skips this check."""
+        _open_terminal()
+
+    def request(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Mapping[str, Any]:
+        """Return everything that the person sees (see `attempts.Recordable`)."""
+        return {"model": self.person, "messages": as_messages(chat, PARTNER), "sample": sample}
+
+    async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
+        """Return what the person writes.
+
+        Raises Skipped if the person skips the question, RunStopped if the person leaves, and ConfigError if there is no
+        terminal.
+        """
+        loop = asyncio.get_running_loop()
+        if loop not in _SESSIONS:
+            _SESSIONS[loop] = Session(_open_terminal())
+        text = await _SESSIONS[loop].ask(_format_chat(chat))
+        if text is None:
+            raise Skipped(f"{self.person}: skipped")
+        return text_reply(text, PARTNER)
 
 
 class Screen(Protocol):
@@ -37,7 +78,7 @@ class Screen(Protocol):
         ...
 
     async def read_line(self) -> str | None:
-        """Return the next line, None at the end of the input."""
+        """Return the next line, None at the end of the input; raises KeyboardInterrupt at Ctrl-C."""
         ...
 
 
@@ -93,10 +134,9 @@ class Session:
     async def _run(self) -> None:
         """Ask the questions one by one until none is left."""
         try:
-            with _cancelled_by_interrupt():
-                while self._waiting or self._held:
-                    await self._step()
-        except (_PersonLeft, OSError, asyncio.CancelledError):  # OSError: the terminal was closed
+            while self._waiting or self._held:
+                await self._step()
+        except (_PersonLeft, KeyboardInterrupt, OSError, asyncio.CancelledError):  # OSError: the terminal was closed
             self._send_held()
             self._has_left = True
             self._fail_all(_person_left())
@@ -129,7 +169,7 @@ class Session:
         more = f", {len(self._waiting)} more waiting" if self._waiting else ""
         back = f" {BACK} takes your last reply back." if self._held else ""
         self._screen.discard_input()
-        self._screen.show(f"\n──── you are asked{more} ────\n{question.text}{draft_note}\n\n{HELP}{back}\n> ")
+        self._screen.show(f"\n──── you are asked{more} ────\n{question.text}{draft_note}\n\n{HELP}{back}\n")
         lines: list[str] = []
         while True:
             line = await self._screen.read_line()
@@ -144,7 +184,6 @@ class Session:
                 lines.append(line)
             elif lines or question.reply:
                 return "\n".join(lines) or question.reply
-            self._screen.show("> ")
 
     def _go_back(self, lines: list[str]) -> list[str]:
         """Discard `lines`; if there are none, raise _TakenBack to return to the reply that is held."""
@@ -157,7 +196,7 @@ class Session:
         """Send the held reply when the person confirms it, since no other question follows."""
         self._screen.discard_input()
         while self._held:
-            self._screen.show(f"\nNothing else is asked for now. Enter sends your reply, {BACK} takes it back.\n> ")
+            self._screen.show(f"\nNothing else is asked for now. Enter sends your reply, {BACK} takes it back.\n")
             line = await self._screen.read_line()
             if line is None or line == LEAVE:
                 raise _PersonLeft
@@ -180,28 +219,61 @@ class Session:
         self._held = None
 
 
-@contextmanager
-def _cancelled_by_interrupt() -> Iterator[None]:
-    """Let the first Ctrl-C cancel the running task; the second one has its usual effect.
-
-    An interrupted run waits for its open calls, so it would wait for the person's reply.
-    """
-    previous = signal.getsignal(signal.SIGINT) or signal.SIG_DFL
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None
-
-    def cancel(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, previous)
-        loop.call_soon_threadsafe(task.cancel)
-
-    if threading.current_thread() is threading.main_thread():  # only the main thread can set and receive signals
-        signal.signal(signal.SIGINT, cancel)
-    try:
-        yield
-    finally:
-        if signal.getsignal(signal.SIGINT) is cancel:
-            signal.signal(signal.SIGINT, previous)
-
-
 def _person_left() -> RunStopped:
     return RunStopped("the person left the terminal; replies so far are kept; continue later with --resume")
+
+
+class PersonTerminal:
+    """The terminal of this process as a `Screen`, with lines that can be edited."""
+
+    def __init__(self) -> None:
+        from prompt_toolkit import PromptSession  # noqa: PLC0415 - slow to start, and few runs ask a person
+        from prompt_toolkit.input import create_input  # noqa: PLC0415
+        from prompt_toolkit.output import create_output  # noqa: PLC0415
+
+        # not standard output, which may be a file; it stays open as long as the session
+        target = open(os.ttyname(sys.stdin.fileno()), "w", encoding="utf-8") if hasattr(os, "ttyname") else None  # noqa: SIM115
+        self._input, self._output = create_input(), create_output(target, always_prefer_tty=True)
+        self._prompt: PromptSession[str] = PromptSession(
+            "> ", input=self._input, output=self._output, reserve_space_for_menu=0
+        )
+
+    def show(self, text: str) -> None:
+        """Show `text` without a line break at its end."""
+        self._output.write(text)
+        self._output.flush()
+
+    def discard_input(self) -> None:
+        """Discard unread input, so that the rest of a pasted text is no reply to the next question."""
+        from prompt_toolkit.input.typeahead import clear_typeahead  # noqa: PLC0415
+
+        with self._input.raw_mode():  # where an unfinished line can be read, too
+            while self._input.read_keys() or self._input.flush_keys():
+                pass
+        clear_typeahead(self._input)
+
+    async def read_line(self) -> str | None:
+        """Return the next line, or pasted lines; None at the end of the input, KeyboardInterrupt at Ctrl-C."""
+        try:
+            return await self._prompt.prompt_async()
+        except EOFError:
+            return None
+
+
+_SESSIONS: WeakKeyDictionary[asyncio.AbstractEventLoop, Session] = WeakKeyDictionary()
+
+
+def _open_terminal() -> Screen:
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise ConfigError(
+            'by = "human" needs a terminal, and standard input is not one; start the run in a terminal, or choose '
+            "another speaker for the role"
+        )
+    return PersonTerminal()
+
+
+def _format_chat(chat: Chat) -> str:
+    """Return `chat` as the person reads it, with control characters escaped."""
+    headings = {"assistant": "(you wrote)\n", "system": "(how to reply)\n"}
+    turns = (headings.get(turn["role"], "") + turn["content"].strip() for turn in as_messages(chat, PARTNER))
+    return visible("\n\n".join(turns))
