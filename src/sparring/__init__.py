@@ -17,9 +17,6 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if sys.platform == "darwin":  # an operation that MPS lacks runs on the CPU, with a warning that names it
-    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # torch reads it when it is imported
-
 if TYPE_CHECKING:  # for type checkers and editors; `_MODULES` says the same to Python
     from sparring.common.errors import ConfigError as ConfigError
     from sparring.common.errors import ConversationError as ConversationError
@@ -78,6 +75,9 @@ if TYPE_CHECKING:  # for type checkers and editors; `_MODULES` says the same to 
     from sparring.runs.load import load_learner as load_learner
     from sparring.runs.run import Result as Result
     from sparring.runs.run import train as train
+
+if sys.platform == "darwin":  # an operation that MPS lacks runs on the CPU, with a warning that names it
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # torch reads it when it is imported
 
 _MODULES = {
     # a script: read a recipe, train, use the learner, measure it
