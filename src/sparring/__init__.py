@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # for type checkers and editors; `_MODULES` says the same to Python
     from sparring.common.errors import ConfigError as ConfigError
     from sparring.common.errors import ConversationError as ConversationError
+    from sparring.common.errors import CutOff as CutOff
     from sparring.common.errors import RunStopped as RunStopped
     from sparring.common.errors import SparringError as SparringError
     from sparring.common.schema import FilePath as FilePath
@@ -86,7 +87,7 @@ _MODULES = {
     "runs.load": ("load_learner", "SavedLearner"),
     "runs.evaluation": ("evaluate",),
     "core.evaluation": ("Evaluation",),
-    "common.errors": ("SparringError", "ConfigError", "ConversationError", "RunStopped"),
+    "common.errors": ("SparringError", "ConfigError", "ConversationError", "CutOff", "RunStopped"),
     # words: what is said, by whom
     "core.chat": ("Chat", "Message", "Part", "message", "question", "LEARNER", "USER"),
     "core.speaker": ("Speaker", "Reply", "Sampling", "text_reply"),
