@@ -17,12 +17,10 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if sys.platform == "darwin":  # an operation that MPS lacks runs on the CPU, with a warning that names it
-    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # torch reads it when it is imported
-
 if TYPE_CHECKING:  # for type checkers and editors; `_MODULES` says the same to Python
     from sparring.common.errors import ConfigError as ConfigError
     from sparring.common.errors import ConversationError as ConversationError
+    from sparring.common.errors import CutOff as CutOff
     from sparring.common.errors import RunStopped as RunStopped
     from sparring.common.errors import SparringError as SparringError
     from sparring.common.schema import FilePath as FilePath
@@ -84,6 +82,9 @@ if TYPE_CHECKING:  # for type checkers and editors; `_MODULES` says the same to 
     from sparring.runs.rounds import rounds as rounds
     from sparring.runs.run import train as train
 
+if sys.platform == "darwin":  # an operation that MPS lacks runs on the CPU, with a warning that names it
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # torch reads it when it is imported
+
 _MODULES = {
     # a script: read a recipe, train, use the learner, measure it
     "config.recipe": ("Recipe", "Phase", "RunSettings"),
@@ -94,7 +95,7 @@ _MODULES = {
     "runs.load": ("load_learner", "SavedLearner"),
     "runs.evaluation": ("evaluate",),
     "core.evaluation": ("Evaluation",),
-    "common.errors": ("SparringError", "ConfigError", "ConversationError", "RunStopped"),
+    "common.errors": ("SparringError", "ConfigError", "ConversationError", "CutOff", "RunStopped"),
     # words: what is said, by whom
     "core.chat": ("Chat", "Message", "Part", "message", "question", "LEARNER", "USER"),
     "core.speaker": ("Speaker", "Reply", "Sampling", "text_reply"),

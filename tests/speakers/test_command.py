@@ -18,6 +18,7 @@ from sparring.core.attempts import Recordable, listening
 from sparring.core.chat import SYSTEM, USER, Chat, question
 from sparring.core.speaker import PARTNER, Sampling
 from sparring.ledger import Ledger, Recorded, entries
+from sparring.speakers import command
 from sparring.speakers.command import Command
 
 CHAT = Chat().say(SYSTEM, "Be brief.").say(USER, "Why?").say(PARTNER, "Because…").say(USER, "Häh?")
@@ -224,3 +225,11 @@ def test_its_calls_are_admitted_counted_and_paid_once(tmp_path):
     (entry,) = entries(tmp_path / "ledger.sqlite")
     assert (entry["role"], entry["outcome"]) == ("critic", "replied")
     assert entry["model"].startswith(sys.executable)
+
+
+def test_without_process_groups_the_program_itself_is_killed_at_its_timeout(monkeypatch):
+    monkeypatch.setattr(command, "_IS_WINDOWS", True)
+    monkeypatch.delattr(os, "killpg")
+    start = time.monotonic()
+    fails("import time; time.sleep(60)", "no reply within 0.5 s", timeout=0.5)
+    assert time.monotonic() - start < 30

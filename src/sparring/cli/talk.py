@@ -115,7 +115,8 @@ class _ShownReply:
         elif not begun:
             self._print_growth(self._form.response_so_far(reply.text))
         if not self.text:
-            self._note(f"thinking … {reply.completion_tokens} tokens")
+            count = reply.completion_tokens
+            self._note(f"thinking … {count} token{'s' if count > 1 else ''}")
 
     def end(self, text: str, trouble: str = "") -> None:
         """Print what `text`, the final reply, has more than was printed, or the whole if it became another one."""
