@@ -1,8 +1,8 @@
 """A real pretrained model beside `transformers.generate` and TRL: sampling, a LoRA, all weights, a DPO round.
 
 The model is in the folder that the environment variable SPARRING_PRETRAINED names, the rows are those of GSM8K in the
-folder that SPARRING_DATA names; without them nothing is measured. Both sides compute in float32 and, where that is said,
-in bfloat16.
+folder that SPARRING_DATA names; without them nothing is measured. Both sides compute in float32 and, where a name says
+so, in bfloat16. Each turn is a process of its own, so that only one model is in memory.
 
     python -m benchmarks.pretrained --turns 3
 """
@@ -33,7 +33,7 @@ from sparring.training.settings import TrainerSettings
 from sparring.training.trainer import Trainer
 
 Dtype = Literal["float32", "bfloat16"]
-DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16")
+SUFFIXES: dict[Dtype, str] = {"float32": "", "bfloat16": ", bfloat16"}  # of a contender's name
 QUESTIONS, K, MEAN, CAP = 8, 4, 48, 96  # of sampling: replies of exponential length, in tokens
 BATCHES = (4, 8, 16, 32)  # of `generate`, of which the best is raced
 BATCH, RANK = 8, 16  # pieces of a step; rank of the adapters
@@ -114,7 +114,7 @@ def generate(batch: int, dtype: Dtype) -> Callable[[int, Watch], Go]:
 def best_batch(dtype: Dtype, threads: int) -> int:
     """The batch with which `generate` is fastest."""
     contenders = [Contender(str(batch), generate, {"batch": batch, "dtype": dtype}) for batch in BATCHES]
-    rates = race(contenders, 1, threads, warm_up=False)
+    rates = race(contenders, 1, threads, resident=False)
     return int(max(rates, key=lambda batch: rates[batch]["median"]))
 
 
@@ -253,34 +253,39 @@ def run(turns: int, threads: int, only: str) -> None:
     name = f"sampling, {QUESTIONS} questions, K = {K}"
     if only in name:
         say(name)
-        contenders = [Contender("sparring", sampling, {"dtype": "float32"})]
-        contenders += [Contender("sparring, bfloat16", sampling, {"dtype": "bfloat16"})]
-        contenders += [Contender("sparring, with a LoRA", sampling, {"dtype": "float32", "adapted": True})]
-        for dtype in DTYPES:
-            batch, suffix = best_batch(dtype, threads), "" if dtype == "float32" else f", {dtype}"
-            told = {"batch": batch, "dtype": dtype}
-            contenders.append(Contender(f"generate, best batch ({batch}){suffix}", generate, told))
-        raced = race(contenders, turns, threads)
+        raced = race(_samplers(threads), turns, threads, resident=False)
         figures[name] = {"of": "tokens", "goal": 3.0, "memory_goal": None, "contenders": raced}
         write("pretrained", threads, figures)
     for workload in (workload for workload in LEARNING if only in workload.name):
         say(workload.name)
-        contenders = [
-            Contender("sparring", ours, {"workload": workload, "dtype": "float32"}),
-            Contender("sparring, bfloat16", ours, {"workload": workload, "dtype": "bfloat16"}),
-            Contender("TRL", trl, {"workload": workload, "dtype": "float32"}),
-            Contender("TRL, best settings", trl, {"workload": workload, "dtype": "float32", **BEST[workload.kind]}),
-            Contender(
-                "TRL, best settings, bfloat16", trl, {"workload": workload, "dtype": "bfloat16", **BEST[workload.kind]}
-            ),
-        ]
         figures[workload.name] = {
             "of": "pairs" if workload.kind == "dpo" else "examples",
             "goal": workload.goal,
             "memory_goal": workload.memory_goal,
-            "contenders": race(contenders, turns, threads),
+            "contenders": race(_trainers(workload), turns, threads, resident=False),
         }
         write("pretrained", threads, figures)
+
+
+def _samplers(threads: int) -> list[Contender]:
+    found = [
+        Contender("sparring", sampling, {"dtype": "float32"}),
+        Contender("sparring, bfloat16", sampling, {"dtype": "bfloat16"}),
+        Contender("sparring, with a LoRA", sampling, {"dtype": "float32", "adapted": True}),
+    ]
+    for dtype, suffix in SUFFIXES.items():
+        batch = best_batch(dtype, threads)
+        name = f"generate, best batch ({batch}){suffix}"
+        found.append(Contender(name, generate, {"batch": batch, "dtype": dtype}))
+    return found
+
+
+def _trainers(workload: Learning) -> list[Contender]:
+    return [
+        Contender(f"{who}{suffix}", make, {"workload": workload, "dtype": dtype, **settings})
+        for dtype, suffix in SUFFIXES.items()
+        for who, make, settings in (("sparring", ours, {}), ("TRL", trl, BEST[workload.kind]))
+    ]
 
 
 if __name__ == "__main__":

@@ -93,6 +93,7 @@ def _ledger(figures: Figures) -> Iterator[str]:
 
 
 TABLES: dict[str, Callable[[Figures], Iterator[str]]] = {
+    "pretrained": _training,
     "sampling": _sampling,
     "training": _training,
     "online": _training,
