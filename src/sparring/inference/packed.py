@@ -5,7 +5,7 @@ matrix once and then takes 0.4 to 0.9 times as long. Adapters join the matrix in
 would be rounded away, so there they stay beside it. The copy shares all other tensors with the model, and must be made
 again when weights have changed.
 
-Axes: N row, I input dimension, O output dimension.
+Axes: N row, I input dimension, O output dimension, R rank.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sparring.models.adapters import LowRank, low_rank
 
 MAX_ROWS = 64  # rows up to which the reordered matrix is faster
 MIN_WEIGHTS = 2**24  # of all linear layers; smaller models stay in the processor's cache, whatever their layout
-MAX_BYTES = 2**32  # of all linear layers; larger models are not copied
+MAX_BYTES = 2**31  # of all linear layers; larger models are not copied
 
 
 class PackedLinear(nn.Module):
@@ -28,14 +28,17 @@ class PackedLinear(nn.Module):
 
     def __init__(self, layer: nn.Module, base: nn.Linear, adapter: LowRank | None) -> None:
         super().__init__()
-        self.layer, self.bias, weight_OI = layer, base.bias, base.weight.detach()
-        self.in_features, self.out_features = base.in_features, base.out_features
-        self.adapter: LowRank | None = None
+        self.layer, self.in_features, self.out_features = layer, base.in_features, base.out_features
+        weight_OI, bias_O = base.weight.detach(), None if base.bias is None else base.bias.detach()
+        self.up_OR, self.scale = None, 1.0
         if adapter is not None and weight_OI.dtype is torch.float32:
             weight_OI = torch.addmm(weight_OI, adapter.up_OR, adapter.down_RI, alpha=adapter.scale)
-        elif adapter is not None:
-            down_RI, up_OR = (tensor.detach().to(weight_OI.dtype) for tensor in adapter[:2])
-            self.adapter = LowRank(down_RI, up_OR, adapter.scale)
+        elif adapter is not None:  # one product gives the layer's output and, behind it, the adapter's reduced input
+            down_RI, up_OR, self.scale = adapter
+            self.up_OR = up_OR.detach().to(weight_OI.dtype)
+            weight_OI = torch.cat((weight_OI, down_RI.detach().to(weight_OI.dtype)))
+            bias_O = None if bias_O is None else torch.cat((bias_O, bias_O.new_zeros(len(down_RI))))
+        self.bias_O = bias_O
         self.packed = torch.ops.mkldnn._reorder_linear_weight(weight_OI.contiguous(), MAX_ROWS)
 
     @property
@@ -49,10 +52,10 @@ class PackedLinear(nn.Module):
             output: Tensor = self.layer(input)
             return output
         input_NI = input.reshape(-1, self.in_features)
-        output_NO: Tensor = torch.ops.mkldnn._linear_pointwise(input_NI, self.packed, self.bias, "none", [], "")
-        if self.adapter is not None:
-            down_RI, up_OR, scale = self.adapter
-            output_NO.addmm_(input_NI @ down_RI.T, up_OR.T, alpha=scale)
+        output_NO: Tensor = torch.ops.mkldnn._linear_pointwise(input_NI, self.packed, self.bias_O, "none", [], "")
+        if self.up_OR is not None:
+            whole_NO, reduced_NR = output_NO[:, : self.out_features], output_NO[:, self.out_features :]
+            output_NO = torch.addmm(whole_NO, reduced_NR, self.up_OR.T, alpha=self.scale)
         return output_NO.view(*input.shape[:-1], self.out_features)
 
 
