@@ -284,7 +284,11 @@ def _trainers(workload: Learning) -> list[Contender]:
     return [
         Contender(f"{who}{suffix}", make, {"workload": workload, "dtype": dtype, **settings})
         for dtype, suffix in SUFFIXES.items()
-        for who, make, settings in (("sparring", ours, {}), ("TRL", trl, BEST[workload.kind]))
+        for who, make, settings in (
+            ("sparring", ours, {}),
+            ("TRL", trl, {}),
+            ("TRL, best settings", trl, BEST[workload.kind]),
+        )
     ]
 
 
