@@ -12,7 +12,7 @@ import sys
 
 from benchmarks import tables
 
-RACES = ("sampling", "training", "online", "rounds", "ledger", "schedules")
+RACES = ("pretrained", "sampling", "training", "online", "rounds", "ledger", "schedules")
 
 
 def main() -> None:

@@ -57,42 +57,68 @@ class Contender:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
+Turn = tuple[float, float, list[Any]]  # amount by the clock, amount by the processor, notes
+
+
 def race(
-    contenders: Sequence[Contender], turns: int = 5, threads: int = 2, warm_up: bool = True
+    contenders: Sequence[Contender], turns: int = 5, threads: int = 2, warm_up: bool = True, resident: bool = True
 ) -> dict[str, dict[str, Any]]:
     """By contender: its rates (amount a second, one for each turn), their median, the median amount a second of
     processor time (all threads; steadier on a shared machine), its notes, and its peak memory (GiB, whole process). A
-    turn to warm up, before the first, is not counted."""
-    spawn = multiprocessing.get_context("spawn")
-    running = []
-    for contender in contenders:
-        ours, theirs = spawn.Pipe()
-        process = spawn.Process(target=_run, args=(contender, theirs, threads), daemon=True)
-        process.start()
-        running.append((contender.name, ours, process))
-    rates: dict[str, list[tuple[float, float, list[Any]]]] = {contender.name: [] for contender in contenders}
-    for turn in range(0 if warm_up else 1, turns + 1):
-        for name, pipe, _ in running:
-            pipe.send(turn)
-            found = pipe.recv()
-            if isinstance(found, str):
-                raise SystemExit(f"{name}: {found}")
+    turn to warm up, before the first, is not counted. Contenders that are not `resident` start anew for each turn,
+    without warming up: so only one of them is in memory."""
+    running = {contender.name: _Process(contender, threads) for contender in contenders if resident}
+    found: dict[str, list[Turn]] = {contender.name: [] for contender in contenders}
+    peaks = dict.fromkeys(found, 0.0)
+    for turn in range(0 if warm_up and resident else 1, turns + 1):
+        for contender in contenders:
+            name = contender.name
+            process = running.get(name) or _Process(contender, threads)
+            told = process.turn(turn)
             if turn:
-                rates[name].append(found)
-            say(f"  {name}: {found[0]:,.1f}/s{'' if turn else ' (warming up)'}")
-    told = {}
-    for name, pipe, process in running:
-        pipe.send(None)
-        by_clock, by_processor, notes = zip(*rates[name], strict=True)
-        told[name] = {
-            "median": statistics.median(by_clock),
-            "rates": by_clock,
-            "median_of_processor": statistics.median(by_processor),
-            **({"notes": [note for some in notes for note in some]} if any(notes) else {}),
-            "peak_gib": pipe.recv(),
-        }
-        process.join()
-    return told
+                found[name].append(told)
+            say(f"  {name}: {told[0]:,.2f}/s{'' if turn else ' (warming up)'}")
+            if not resident:
+                peaks[name] = max(peaks[name], process.end())
+    peaks |= {name: process.end() for name, process in running.items()}
+    return {name: _figures(told, peaks[name]) for name, told in found.items()}
+
+
+def _figures(turns: Sequence[Turn], peak: float) -> dict[str, Any]:
+    by_clock, by_processor, notes = zip(*turns, strict=True)
+    return {
+        "median": statistics.median(by_clock),
+        "rates": by_clock,
+        "median_of_processor": statistics.median(by_processor),
+        **({"notes": [note for some in notes for note in some]} if any(notes) else {}),
+        "peak_gib": peak,
+    }
+
+
+class _Process:
+    """A contender in a process of its own."""
+
+    def __init__(self, contender: Contender, threads: int) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self.name = contender.name
+        self._pipe, theirs = spawn.Pipe()
+        self._process = spawn.Process(target=_run, args=(contender, theirs, threads), daemon=True)
+        self._process.start()
+
+    def turn(self, number: int) -> Turn:
+        """Let it take turn `number`."""
+        self._pipe.send(number)
+        found: Turn | str = self._pipe.recv()
+        if isinstance(found, str):
+            raise SystemExit(f"{self.name}: {found}")
+        return found
+
+    def end(self) -> float:
+        """End it; return its peak memory in GiB."""
+        self._pipe.send(None)
+        peak = float(self._pipe.recv())
+        self._process.join()
+        return peak
 
 
 def _run(contender: Contender, pipe: Connection, threads: int) -> None:

@@ -40,15 +40,15 @@ def _raced(figures: Figures, memory: bool) -> Iterator[str]:
     )
     yield "|---|---|---:|---:|---:|" + ("---:|---:|---:|" if memory else "")
     for workload, told in figures.items():
-        ours = told["contenders"]["sparring"]
         for name, found in told["contenders"].items():
-            first = name == "sparring"
+            ours = told["contenders"]["sparring, bfloat16" if name.endswith(", bfloat16") else "sparring"]
+            first, of_ours = name == "sparring", name.startswith("sparring")
             rate = f"{found['median']:,.{0 if found['median'] > 100 else 2}f} {told['of']}"
-            ratio = "" if first else f"{ours['median'] / found['median']:.2f} ×"
+            ratio = "" if of_ours else f"{ours['median'] / found['median']:.2f} ×"
             goal = f"{told['goal']:g} ×" if told["goal"] and first else ""
             line = f"| {workload if first else ''} | {name} | {rate} | {ratio} | {goal} |"
             if memory:
-                share = "" if first else f"{ours['peak_gib'] / found['peak_gib']:.2f} ×"
+                share = "" if of_ours else f"{ours['peak_gib'] / found['peak_gib']:.2f} ×"
                 bound = f"≤ {told['memory_goal']:g} ×" if told["memory_goal"] and first else ""
                 line += f" {found['peak_gib']:.2f} | {share} | {bound} |"
             yield line
@@ -93,6 +93,7 @@ def _ledger(figures: Figures) -> Iterator[str]:
 
 
 TABLES: dict[str, Callable[[Figures], Iterator[str]]] = {
+    "pretrained": _training,
     "sampling": _sampling,
     "training": _training,
     "online": _training,

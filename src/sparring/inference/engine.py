@@ -88,7 +88,7 @@ class Engine:
         cache_gib: float | None = None,
         pad_id: int = 0,
     ) -> None:
-        self._model, self._stop_ids, self._decode, self._pad_id = model, frozenset(stop_ids), decode, pad_id
+        self.model, self._stop_ids, self._decode, self._pad_id = model, frozenset(stop_ids), decode, pad_id
         self._max_rows = slots
         tokens_in_gib = int(cache_gib * 2**30 / self._token_bytes) if cache_gib else _UNBOUNDED
         self._max_cache_tokens = min(cache_tokens or _UNBOUNDED, tokens_in_gib)
@@ -110,7 +110,7 @@ class Engine:
 
     @cached_property
     def _token_bytes(self) -> int:
-        return max(1, cache_bytes(self._model))
+        return max(1, cache_bytes(self.model))
 
     def submit(self, request: Request) -> int:
         """Queue `request`; return the ticket under which `step` returns its completion. ConfigError if it cannot fit
@@ -154,7 +154,7 @@ class Engine:
         """Admit what fits, give each row one more token, and return the completions that ended, with their tickets."""
         if not self.busy:
             return []
-        with torch.inference_mode(), evaluating(self._model):
+        with torch.inference_mode(), evaluating(self.model):
             if self.fallback:
                 return self._generate()
             self._admit()
@@ -173,7 +173,7 @@ class Engine:
     # ── admission ───────────────────────────────────────────────────────────────────────────────────────────
 
     def _forget_if_weights_changed(self) -> None:
-        old_sums, self._weight_sums = self._weight_sums, weight_sums(self._model)
+        old_sums, self._weight_sums = self._weight_sums, weight_sums(self.model)
         if self._weight_sums != old_sums:
             self.forget()
 
@@ -322,7 +322,7 @@ class Engine:
 
     def _forward(self, ids_BT: Tensor, positions_BT: Tensor, mask: Any, **kwargs: Any) -> Tensor:
         kwargs |= {"input_ids": ids_BT, "position_ids": positions_BT, "attention_mask": mask}
-        output = self._model(**kwargs, **self._last_logits_only, past_key_values=self._cache, use_cache=True)
+        output = self.model(**kwargs, **self._last_logits_only, past_key_values=self._cache, use_cache=True)
         logits_BV: Tensor = output.logits[:, -1]
         return logits_BV
 
@@ -366,7 +366,7 @@ class Engine:
                 return batch.ids_B, [row.ended for row in batch.rows]
 
             max_tokens = max(row.request.sampling.max_tokens for row in rows)
-            generate(self._model, [row.request.ids for row in rows], max_tokens, self._pad_id, take)
+            generate(self.model, [row.request.ids for row in rows], max_tokens, self._pad_id, take)
         return ended
 
 

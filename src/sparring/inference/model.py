@@ -24,6 +24,7 @@ from sparring.common.errors import ConfigError
 from sparring.common.extras import need_bitsandbytes
 from sparring.common.seeds import stream
 from sparring.inference.engine import Engine
+from sparring.inference.packed import packed
 from sparring.inference.sequence import Completion, Request
 from sparring.models import encoder_decoder, hub, quantization
 from sparring.models.introspection import check_causal
@@ -115,13 +116,13 @@ class LanguageModel:
 
     @cached_property
     def engine(self) -> Engine:
-        """The decode loop over the live weights or, for a `mixed` model, over a copy of them in bfloat16."""
+        """The decode loop over the live weights, or over a copy: in bfloat16 for a `mixed` model, `packed` on a CPU."""
         network = self.network
         if self.mixed:
             network = quantization.in_bfloat16(network, self.device)
             self.sampling_weights = self.turns.join(Resident(partial(quantization.tensors, network), self.device))
         return Engine(
-            network,
+            packed(network),
             self.renderer.stop_ids,
             self.renderer.decode,
             slots=self.source.slots,
@@ -178,11 +179,12 @@ class LanguageModel:
                     future.set_exception(error)
 
     def forget_copy(self) -> None:
-        """Free what sampling needs beside the weights, before they are trained: keys, values and a bfloat16 copy."""
-        if self.mixed:
+        """Free what sampling needs beside the weights, before they are trained: keys, values and a copy of weights."""
+        engine = vars(self).get("engine")
+        if engine is not None and engine.model is not self.network:
             self._drop_engine()
-        elif "engine" in vars(self):
-            self.engine.forget()
+        elif engine is not None:
+            engine.forget()
 
     def _drop_engine(self) -> None:
         vars(self).pop("engine", None)

@@ -22,6 +22,7 @@ from sparring.inference.model_speaker import ModelSpeaker
 from sparring.models.introspection import inner
 from sparring.models.offload import Resident
 from sparring.models.source import ModelSource
+from sparring.training import adapters
 from sparring.training.logprobs import TokenLogProbs
 
 
@@ -31,6 +32,8 @@ class Learner:
     def __init__(self, model: LanguageModel, seed: int = 0) -> None:
         self.model = model
         self.weights = digest(repr(model.source), seed)
+        if model.source.lora is not None:
+            adapters.hasten(model.network)
         self.log_probs = TokenLogProbs(model.network)
         if model.dtype is torch.bfloat16:  # trains float32 weights or adapters, computes in bfloat16
             mixed = torch.autocast(model.device.type, torch.bfloat16)
