@@ -66,7 +66,7 @@ def test_a_question_is_all_a_row_needs(table):
     (problem,) = task.problems("train")
     assert (problem.gold, problem.rationale, problem.bin) == (None, None, "all")
     assert isinstance(task, Task)
-    assert offers(task) == frozenset()
+    assert offers(task) == {"question"}
     assert not task.is_right(problem, "")
     with pytest.raises(ConfigError, match=r"a row without an answer .* answer_column"):
         task.is_right(problem, "A rose is a rose.")
@@ -397,4 +397,4 @@ def test_real_instructions_need_no_answers():
     task = of({"train": "self_instruct/user_oriented_instructions.jsonl", "prompt_column": "instruction"})
     assert len(all_problems(task)) == 251
     assert task.notes == ("train: 1 dropped (asked before)",)
-    assert offers(task) == frozenset()
+    assert offers(task) == {"question"}

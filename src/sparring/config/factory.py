@@ -203,8 +203,11 @@ def _verb(kind: Any) -> str:
 
 
 _ABILITIES: dict[Offer, str] = {
+    "question": "questions",
     "gold": "gold answers",
     "rationale": "rationales (worked answers)",
+    "worked": "replies to imitate (an answer, a completion, an assistant's turn)",
+    "preference": "a chosen and a rejected reply in every row",
     "first_error": "a checker that finds the first wrong step",
     "solution": "a solver",
     "claims": "hints and false claims",

@@ -31,7 +31,7 @@ from huggingface_hub import try_to_load_from_cache
 
 from sparring.common.errors import ConfigError
 from sparring.common.files import read_json
-from sparring.common.records import HUB
+from sparring.common.row_files import HUB
 from sparring.common.schema import PATH, SCRIPT, marked
 from sparring.config.factory import role_fields
 from sparring.config.recipe import Recipe

@@ -19,9 +19,10 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, PlainSerializer
 
 from sparring.common.errors import ConfigError, nearest
-from sparring.common.records import Record, Size, Sources, check_text
+from sparring.common.records import Record, check_text
 from sparring.common.schema import FilePath, ScriptFunction
 from sparring.common.seeds import digest
+from sparring.common.splits import Size, Sources
 from sparring.core.chat import LEARNER, SYSTEM, USER, Chat, message, question
 from sparring.core.multiple_choice import Options, read_options
 from sparring.core.task import Problem, RowTask
