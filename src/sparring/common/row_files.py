@@ -24,7 +24,7 @@ from sparring.common.errors import ConfigError
 from sparring.common.records import Record, kind_of
 
 HUB = "hub:"
-HELD_BYTES = 32 * 2**20  # a Parquet file up to this size is read whole, without a copy in the cache
+PARQUET_BYTES = 32 * 2**20  # a Parquet file up to this size is read whole, without a copy in the cache
 _HUB_NAME = re.compile(
     r"(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:/(?P<configuration>[^/:@]+))?(?::(?P<split>[^@]+))?(?:@(?P<revision>.+))?"
 )
@@ -233,7 +233,7 @@ def _parquet(path: Path) -> Opened:
     from pyarrow import parquet  # noqa: PLC0415
 
     try:
-        if path.stat().st_size <= HELD_BYTES:
+        if path.stat().st_size <= PARQUET_BYTES:
             return Opened(parquet.ParquetFile(path).read().to_pylist())
         parquet.ParquetFile(path).close()
     except pyarrow.ArrowException as error:

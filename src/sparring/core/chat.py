@@ -14,6 +14,7 @@ SYSTEM = "system"
 USER = "user"
 LEARNER = "learner"
 TOOL = "tool"  # the author of a tool's result
+GOLD = "gold"  # the writer of what data teach; its thoughts are bare, without the marks of a model
 PLAIN = "plain text"  # the author of a text that is trained on without a chat template
 
 
