@@ -36,7 +36,7 @@ def as_text(turns: Rendered) -> list[tuple[str, str]]:
         if definitions := more.get("tools"):
             listed = "\n".join(["You can call these tools:", *map(_line, definitions)])
             messages.append({"role": SYSTEM, "content": listed})
-        content = "\n".join([text, *calls]) if calls else text
+        content = "\n".join([text, *calls] if text else calls) if calls else text
         messages.append({"role": "user" if role == "tool" else role, "content": content})
     return [(turn["role"], turn["content"]) for turn in merged(messages)]
 

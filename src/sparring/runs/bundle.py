@@ -116,8 +116,10 @@ def from_hub(table: Mapping[str, Any]) -> dict[str, str]:
         name = text.removeprefix(HUB)
         if (is_hub_key or text != name) and (repository := _HUB_ID.match(name)):
             kind, file = ("model", "config.json") if key == "learner.model" else ("dataset", "README.md")
-            cached = try_to_load_from_cache(repository[0], file, repo_type=kind)
-            names[key] = f"{name}@{Path(cached).parent.name}" if isinstance(cached, str) else name
+            name, _, revision = name.partition("@")
+            cached = try_to_load_from_cache(repository[0], file, repo_type=kind, revision=revision or None)
+            found = Path(cached).parent.name if isinstance(cached, str) else revision
+            names[key] = f"{name}@{found}" if found else name
     return names
 
 

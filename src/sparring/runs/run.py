@@ -34,6 +34,7 @@ from sparring.runs.display import Display
 from sparring.runs.folder import RECIPE, check_resumable, write_status
 from sparring.runs.lock import locked
 from sparring.runs.metrics import Key, Metrics
+from sparring.runs.own_rows import with_own_rows
 from sparring.runs.problem_order import ProblemOrder
 from sparring.runs.recording import check_partners, identity, ledger_path, may_ask_person, recorded
 from sparring.runs.round import Round
@@ -92,6 +93,7 @@ def train(
     """
     display = display or Display(live=not may_ask_person(recipe))
     with locked(Path(run)):
+        recipe = with_own_rows(recipe, Path(run))
         return run_sync(Run(recipe, Path(run), resume, display, timing).go())
 
 

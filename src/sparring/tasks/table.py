@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from annotated_types import Ge
 from pydantic import BeforeValidator, PlainSerializer
@@ -20,7 +20,8 @@ from pydantic import BeforeValidator, PlainSerializer
 from sparring.common.errors import ConfigError, nearest
 from sparring.common.records import Record
 from sparring.common.row_files import Rows, file_size
-from sparring.common.schema import FilePath, ScriptFunction
+from sparring.common.rows_in_memory import SPLITS, as_source, splits_of
+from sparring.common.schema import RowSource, ScriptFunction
 from sparring.common.seeds import digest
 from sparring.common.splits import Size, Sources
 from sparring.core.chat import USER, Chat, Message, message
@@ -43,10 +44,12 @@ def _step_format(value: str | StepFormat) -> StepFormat:
 class Table(RowTask):
     """Your own questions: rows of a file or of a hub data set.
 
-    `train`, `development` and `test` are sources (`data/train.jsonl`, `hub:owner/name/configuration:split`; see
-    `sparring.common.records`). A split without a source is drawn from the training rows by `seed`; its `…_size` is a
-    number of rows, or a share of them if below 1 (None: a tenth). A repeated question is kept once: in the test split
-    first, then in the development split, then in the training split. `notes` says how many were dropped.
+    `train`, `development` and `test` are sources (`data/train.jsonl`, `hub:owner/name/configuration:split@revision`;
+    see `sparring.common.row_files`). A program may give the rows: lists, frames, data sets, a `DatasetDict` as `train`.
+    Of the training rows only the first `train_rows` are read (None: all). A split without a source is drawn from them
+    by `seed`; its `…_size` is a number of rows, or a share of them if below 1 (None: a tenth). A repeated question is
+    kept once: in the test split first, then in the development split, then in the training split; with different
+    replies, in one split. `notes` says how many were dropped.
 
     `format` is the rows' format (None: recognised by their columns; `notes` says which). `prompt_column` names the
     column of the question, the messages or the text. The others default to `answer`, `rationale`, `category` and
@@ -62,9 +65,9 @@ class Table(RowTask):
 
     name: ClassVar[str] = "table"
 
-    train: FilePath
-    development: FilePath | None = None
-    test: FilePath | None = None
+    train: RowSource
+    development: RowSource | None = None
+    test: RowSource | None = None
     development_size: Size | None = None
     test_size: Size | None = None
     seed: int = 0
@@ -81,10 +84,21 @@ class Table(RowTask):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layout", _step_format(self.layout))
+        self._keep_rows()
         self._sources()  # validates the settings
         if self._function is None and self.right not in (None, *_RULES):
             unknown = nearest("rule for right answers", str(self.right), _RULES)
             raise ConfigError(f"{unknown}, or give package.module.function or path/to/file.py:function")
+
+    def _keep_rows(self) -> None:
+        """Write rows that are in memory to files, and hold their paths; a `DatasetDict` fills several splits."""
+        given: dict[str, Any] = {split: getattr(self, split) for split in SPLITS}
+        if isinstance(given["train"], Mapping):
+            given = given | splits_of(given["train"])
+        for split, rows in given.items():
+            if rows is not None:
+                limit = self.train_rows if split == "train" else None
+                object.__setattr__(self, split, as_source(rows, split, limit))
 
     def is_right(self, problem: Problem, response: str) -> bool:
         """Return whether `response` is right; ConfigError if the rule needs an answer that the row lacks."""
