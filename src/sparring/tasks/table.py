@@ -18,6 +18,7 @@ from annotated_types import Ge
 from pydantic import BeforeValidator, PlainSerializer
 
 from sparring.common.errors import ConfigError, nearest
+from sparring.common.extras import need_math_verify
 from sparring.common.records import Record
 from sparring.common.row_files import Rows, file_size
 from sparring.common.rows_in_memory import SPLITS, as_source, splits_of
@@ -30,6 +31,7 @@ from sparring.core.row_formats import FORMATS, RowFormat, row_format
 from sparring.core.row_readers import Reading, marked_answer, read_row, with_system
 from sparring.core.task import Offer, Problem, ReadOnDemand, RowTask, offers_of
 from sparring.parsing import answers, steps
+from sparring.parsing.math_answers import equal_in_math
 from sparring.parsing.steps import FINAL, LINES, StepFormat
 
 HELD_BYTES, HELD_ROWS = 64 * 2**20, 100_000  # files up to this size, and so many rows, are kept in memory
@@ -58,9 +60,9 @@ class Table(RowTask):
     `{"label": […], "text": […]}`; an answer is a choice's letter, label, text, or index from 0. `system` is a system
     prompt for rows without one.
 
-    `right` is the rule for a right response: `exact`, `number`, `choice`, `regex` (the answer is a pattern for the
-    whole final answer), or your function `(response, problem) -> bool`, as `package.module.function` or
-    `path/to/file.py:function`. None: `choice` if there are choices, otherwise `exact`.
+    `right` is the rule for a right response: `exact`, `number`, `math` (equal in mathematics, LaTeX or not), `choice`,
+    `regex` (the answer is a pattern for the whole final answer), or your function `(response, problem) -> bool`, as
+    `package.module.function` or `path/to/file.py:function`. None: `choice` if there are choices, otherwise `exact`.
     """
 
     name: ClassVar[str] = "table"
@@ -89,6 +91,8 @@ class Table(RowTask):
         if self._function is None and self.right not in (None, *_RULES):
             unknown = nearest("rule for right answers", str(self.right), _RULES)
             raise ConfigError(f"{unknown}, or give package.module.function or path/to/file.py:function")
+        if self.right == "math":
+            need_math_verify("right = 'math'")
 
     def _keep_rows(self) -> None:
         """Write rows that are in memory to files, and hold their paths; a `DatasetDict` fills several splits."""
@@ -311,5 +315,6 @@ _JUDGES: dict[str, Callable[[str, str], bool]] = {
     "exact": answers.exact,
     "number": answers.number,
     "regex": answers.regex,
+    "math": equal_in_math,
 }
 _RULES = ("choice", *_JUDGES)
