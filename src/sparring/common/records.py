@@ -32,6 +32,11 @@ class Record:
         """Return whether the column exists."""
         return self._find(column)[0]
 
+    def is_filled(self, column: str) -> bool:
+        """Return whether there is a value at `column`: an empty text is one, null and an empty list are none."""
+        exists, value = self._find(column)
+        return exists and value is not None and value != []
+
     def cell(self, column: str) -> Any:
         """Return the value at `column`; ConfigError suggests the closest column."""
         exists, value = self._find(column)
@@ -69,6 +74,8 @@ class Record:
         """Return whether `column` exists, and its value. A column named like a path goes before the path."""
         if column in self.cells:
             return True, self.cells[column]
+        if "." not in column:
+            return False, None
         value: Any = self.cells
         for key in column.split("."):
             if isinstance(value, Mapping) and key in value:

@@ -35,12 +35,7 @@ OUTPUTS = ("output", "response", "completion")
 
 def first_of(row: Record, columns: tuple[str, ...]) -> str | None:
     """Return the first of `columns` that the row fills."""
-    return next((column for column in columns if is_filled(row, column)), None)
-
-
-def is_filled(row: Record, column: str) -> bool:
-    """Return whether the row has a value at `column`: an empty text is one, null and an empty list are none."""
-    return row.has(column) and row.cell(column) is not None and row.cell(column) != []
+    return next((column for column in columns if row.is_filled(column)), None)
 
 
 def row_format(row: Record, prompt_column: str | None) -> RowFormat:
@@ -48,7 +43,7 @@ def row_format(row: Record, prompt_column: str | None) -> RowFormat:
 
     `prompt_column` is the column of the question, if a recipe names it.
     """
-    if is_filled(row, "chosen") and is_filled(row, "rejected"):
+    if row.is_filled("chosen") and row.is_filled("rejected"):
         return "preference"
     if prompt_column is not None:
         return "prompt"
@@ -59,7 +54,7 @@ def row_format(row: Record, prompt_column: str | None) -> RowFormat:
             return "messages"
     elif "prompt" in fitting:  # a question and its answer, whatever stands beside them
         return "prompt"
-    if not fitting and is_filled(row, "text"):
+    if not fitting and row.is_filled("text"):
         return "text"
     return fitting[0] if len(fitting) == 1 else _refuse(row, fitting)
 
@@ -68,14 +63,14 @@ def _fitting(row: Record) -> dict[RowFormat, bool]:
     """Return for each format whether the row has its columns; `text` gives way to every other."""
     conversation = first_of(row, CONVERSATIONS)
     is_sharegpt = conversation is not None and _is_sharegpt(row.cell(conversation))
-    has_prompt = is_filled(row, "prompt")
+    has_prompt = row.is_filled("prompt")
     return {
-        "prompt": has_prompt and not is_filled(row, "completion"),
-        "prompt-completion": has_prompt and is_filled(row, "completion"),
+        "prompt": has_prompt and not row.is_filled("completion"),
+        "prompt-completion": has_prompt and row.is_filled("completion"),
         "messages": conversation is not None and not is_sharegpt,
         "sharegpt": is_sharegpt,
         "question-answer": first_of(row, QUESTIONS) is not None and first_of(row, REPLIES) is not None,
-        "alpaca": is_filled(row, "instruction") and first_of(row, OUTPUTS) is not None and not has_prompt,
+        "alpaca": row.is_filled("instruction") and first_of(row, OUTPUTS) is not None and not has_prompt,
     }
 
 
@@ -86,7 +81,7 @@ def _is_sharegpt(turns: Any) -> bool:
 def _opens(row: Record) -> bool:
     """Return whether the prompt is what the messages begin with, so that they hold it."""
     prompt, messages = row.cell("prompt"), row.cell(first_of(row, CONVERSATIONS) or "messages")
-    if is_filled(row, "answer") or is_filled(row, "rationale") or not isinstance(messages, list):
+    if row.is_filled("answer") or row.is_filled("rationale") or not isinstance(messages, list):
         return False
     if isinstance(prompt, list):
         return bool(messages[: len(prompt)] == prompt)
@@ -95,7 +90,7 @@ def _opens(row: Record) -> bool:
 
 def _check_labels(row: Record) -> None:
     """Raise ConfigError for unpaired preferences, whose bad replies nobody wants to imitate."""
-    if is_filled(row, "completion") and row.has("label") and isinstance(row.cell("label"), bool):
+    if row.is_filled("completion") and row.has("label") and isinstance(row.cell("label"), bool):
         raise row.error(
             "the columns prompt, completion and label are replies marked as good or bad, which no method reads; "
             "keep the good ones and remove label, or pair them as chosen and rejected"
@@ -103,7 +98,7 @@ def _check_labels(row: Record) -> None:
 
 
 def _refuse(row: Record, fitting: list[RowFormat]) -> RowFormat:
-    columns = ", ".join(sorted(column for column in row.cells if is_filled(row, column))) or "none"
+    columns = ", ".join(sorted(column for column in row.cells if row.is_filled(column))) or "none"
     if fitting:
         choices = " or ".join(f'"{name}"' for name in fitting)
         raise row.error(f"the columns {columns} could be read as {choices}; set format to one of them")

@@ -15,7 +15,7 @@ from typing import Any
 from sparring.common.records import Record, kind_of
 from sparring.core.chat import GOLD, LEARNER, PLAIN, SYSTEM, USER, Chat, Message, Part, message, question
 from sparring.core.conversation import question_in, read_conversation, worked_in
-from sparring.core.row_formats import CONVERSATIONS, OUTPUTS, PROMPTS, QUESTIONS, RowFormat, first_of, is_filled
+from sparring.core.row_formats import CONVERSATIONS, OUTPUTS, PROMPTS, QUESTIONS, RowFormat, first_of
 
 EMPTY, EQUAL = "rows without a reply", "rows whose chosen and rejected replies are equal"
 _HH = re.compile(r"\n\n(Human|Assistant):")  # Anthropic's HH-RLHF
@@ -42,10 +42,10 @@ class Reading:
 def read_row(row: Record, row_format: RowFormat, column: str | None) -> Reading:
     """Read a row in `row_format`; `column` is the question's, if a recipe names it. ConfigError names what is wrong."""
     for image in ("images", "image"):
-        if is_filled(row, image):
+        if row.is_filled(image):
             raise row.error(f"it has an image, in the column {image}; only text can be trained on: remove the row")
     reading = _READERS[row_format](row, column)
-    system = row.plain("system") if is_filled(row, "system") and row_format != "text" else None
+    system = row.plain("system") if row.is_filled("system") and row_format != "text" else None
     return with_system(reading, system) if system else reading
 
 
@@ -76,7 +76,7 @@ def _prompt(row: Record, column: str | None) -> Reading:
 def _question_answer(row: Record, column: str | None) -> Reading:
     chat = question(row.text(column or first_of(row, QUESTIONS) or "question"))
     rationale = first_of(row, ("rationale", "solution"))
-    if is_filled(row, "answer"):
+    if row.is_filled("answer"):
         marked = _MARKED.search(str(row.cell("answer"))) if rationale is None else None
         return Reading(chat, reply=str(row.cell("answer")).strip() if marked else None, gold="answer")
     return _replied(chat, row.plain(rationale or first_of(row, ("response", "output")) or "answer"))
@@ -92,7 +92,7 @@ def _alpaca(row: Record, column: str | None) -> Reading:
     """LLaMA-Factory's reading: instruction and input on lines of their own; replies in `history` are taught, too."""
     more = first_of(row, ("input", "context"))
     asked = [row.text(column or "instruction"), (row.plain(more) or "") if more else ""]
-    history = row.cell("history") if is_filled(row, "history") else []
+    history = row.cell("history") if row.is_filled("history") else []
     if not isinstance(history, list) or not all(isinstance(turn, list) and len(turn) == 2 for turn in history):
         raise row.error(f"history is {kind_of(history)}, not a list of pairs of question and reply")
     earlier = [said for before, reply in history for said in (message(USER, str(before)), replying(str(reply)))]
@@ -126,7 +126,7 @@ def _said(row: Record, column: str, messages: list[Message]) -> Reading:
 
 
 def _tools(row: Record) -> Any:
-    return row.cell("tools") if is_filled(row, "tools") else None
+    return row.cell("tools") if row.is_filled("tools") else None
 
 
 def _prompt_completion(row: Record, column: str | None) -> Reading:
