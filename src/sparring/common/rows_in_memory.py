@@ -100,7 +100,10 @@ def _line(row: Any, where: str) -> bytes:
     if not isinstance(row, Mapping):
         raise ConfigError(f"{where}: it is {kind_of(row)}, not an object with a key for each column")
     try:
-        return (json.dumps(dict(row), ensure_ascii=False, default=_plain) + "\n").encode()
+        try:
+            return (json.dumps(dict(row), ensure_ascii=False, default=_plain) + "\n").encode()
+        except UnicodeEncodeError:  # half a character, which whoever reads its column refuses
+            return (json.dumps(dict(row), default=_plain) + "\n").encode()
     except (TypeError, ValueError) as error:
         column = next((name for name, cell in row.items() if not _is_plain(cell)), "a column")
         kind = "an image" if type(row.get(column)).__module__.startswith("PIL") else kind_of(row.get(column))

@@ -41,8 +41,8 @@ def ask_for_thought(form: ThoughtFormat, question: Chat, prompt: str | None = No
 
 
 def put_before(question: Chat, prompt: str) -> Chat:
-    """Put `prompt` before the text of the last message of `question`."""
-    if not prompt:
+    """Put `prompt` before the text of the last message of `question`, if both are there."""
+    if not prompt or not question.messages:
         return question
     *before, last = question.messages
     return Chat((*before, replace(last, parts=(Part(prompt + last.text, last.author),))))

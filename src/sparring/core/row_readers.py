@@ -78,7 +78,9 @@ def _question_answer(row: Record, column: str | None) -> Reading:
     rationale = first_of(row, ("rationale", "solution"))
     if row.is_filled("answer"):
         marked = _MARKED.search(str(row.cell("answer"))) if rationale is None else None
-        return Reading(chat, reply=str(row.cell("answer")).strip() if marked else None, gold="answer")
+        return Reading(
+            chat, reply=str(row.cell("answer")).strip() if marked else None, gold="answer", rationale=rationale
+        )
     return _replied(chat, row.plain(rationale or first_of(row, ("response", "output")) or "answer"))
 
 
