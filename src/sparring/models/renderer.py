@@ -194,11 +194,18 @@ class Renderer:
         starts_with_system = bool(dicts) and dicts[0]["role"] == SYSTEM
         if starts_with_system and not self._accepts_system:
             dicts = _with_system_merged(dicts)
-        if any(turn["role"] == SYSTEM for turn in dicts[1:]) and not self._accepts_late_system:
-            dicts = merged(
-                [{**turn, "role": "user"} if turn["role"] == SYSTEM and n else turn for n, turn in enumerate(dicts)]
-            )
-        return str(self._apply(dicts))
+        has_late_system = any(turn["role"] == SYSTEM for turn in dicts[1:])
+        if has_late_system and not self._accepts_late_system:
+            first, *rest = dicts
+            dicts = merged([first, *({**turn, "role": turn["role"].replace(SYSTEM, "user")} for turn in rest)])
+        try:
+            return str(self._apply(dicts))
+        except TemplateError as error:
+            roles = ", ".join(turn["role"] for turn in dicts)
+            raise ConfigError(
+                f"the chat template of {self.tokenizer.name_or_path!r} rejects a chat ({error}; its roles: "
+                f"{roles[:80]}); change the data, or {_OWN_TEMPLATE}"
+            ) from error
 
     def _render_with_tools(self, messages: tuple[tuple[str, str, str], ...]) -> str:
         """Return what the template makes of calls and results, or of their text if it leaves out any of them."""
