@@ -207,6 +207,7 @@ _ABILITIES: dict[Offer, str] = {
     "gold": "gold answers",
     "rationale": "rationales (worked answers)",
     "worked": "replies to imitate (an answer, a completion, an assistant's turn)",
+    "thoughts": "a thought or a gold answer in every row",
     "preference": "a chosen and a rejected reply in every row",
     "first_error": "a checker that finds the first wrong step",
     "solution": "a solver",

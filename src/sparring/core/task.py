@@ -23,7 +23,9 @@ from sparring.parsing import answers
 from sparring.parsing.steps import NUMBERED, Fault, StepFormat
 
 Split = Literal["train", "development", "test"]
-Offer = Literal["question", "gold", "rationale", "worked", "preference", "first_error", "solution", "claims"]
+Offer = Literal[
+    "question", "gold", "rationale", "worked", "thoughts", "preference", "first_error", "solution", "claims"
+]
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,7 @@ def offers_of(problems: Iterable[Problem]) -> frozenset[Offer]:
             "gold": problem.gold is not None,
             "rationale": problem.rationale is not None,
             "worked": problem.worked is not None or problem.rationale is not None or problem.gold is not None,
+            "thoughts": problem.gold is not None or _has_thought(problem.worked),
             "preference": problem.rejected is not None,
         }
         has = frozenset(offer for offer, is_there in found.items() if is_there)
@@ -180,6 +183,10 @@ def offers_of(problems: Iterable[Problem]) -> frozenset[Offer]:
         if not offered:
             break
     return offered or frozenset()
+
+
+def _has_thought(worked: Chat | None) -> bool:
+    return worked is not None and any(part.thought for part in worked.last.parts)
 
 
 class ReadOnDemand(Sequence[Problem]):

@@ -17,8 +17,7 @@ from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge
 
-from sparring.common.errors import ConfigError
-from sparring.core.chat import GOLD, LEARNER, Chat, Message, message
+from sparring.core.chat import GOLD, LEARNER, Chat, message
 from sparring.core.episode import Episode
 from sparring.core.experience import Demonstration, Experience
 from sparring.core.method import Answered, Method, Schedule
@@ -48,7 +47,8 @@ class SFT(Method):
     max_tokens: Annotated[int, Ge(1)] = 512
 
     def __post_init__(self) -> None:
-        thought_format(self.thought_format)
+        if self.form.marker:  # of this one, not of the class
+            object.__setattr__(self, "needs", type(self).needs | {"thoughts"})
 
     @property
     def form(self) -> ThoughtFormat:
@@ -90,17 +90,9 @@ class SFT(Method):
         return rationale if rationale is not None and self.learn == "rationale" else answer
 
     def _with_thought(self, problem: Problem) -> str:
-        """Return the last reply of a conversation in the thought format; ConfigError if the row has no thought."""
-        assert problem.worked is not None
-        thought = _thought(problem.worked.last)
-        if problem.chat.messages and thought:
-            return self.form.join(thought, problem.worked.last.text)
-        if problem.gold is None:
-            raise ConfigError(
-                f"thought_format = {self.form.name!r}, but a row has neither a thought nor a gold answer (it begins "
-                f"{problem.worked.messages[0].text[:40]!r}); give rows with reasoning_content, or remove the key"
-            )
-        return self._gold(problem)
+        """Return the last reply of a conversation in the thought format; without a thought, its worked answer."""
+        thought = "".join(part.text for part in problem.worked.last.parts if part.thought) if problem.worked else ""
+        return self.form.join(thought, problem.worked.last.text) if problem.worked and thought else self._gold(problem)
 
     async def answer(self, question: Chat, learner: Speaker, layout: StepFormat) -> Answered:
         """Return one greedy reply without its thought."""
@@ -108,7 +100,3 @@ class SFT(Method):
         reply = (await learner.reply(prompt, Sampling(temperature=0, max_tokens=self.max_tokens))).require_complete()
         response = self.form.split(reply.text).answer.text
         return Answered(prompt.then(reply.by(LEARNER)), response, (response,))
-
-
-def _thought(reply: Message) -> str:
-    return "".join(part.text for part in reply.parts if part.thought)

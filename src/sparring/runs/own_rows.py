@@ -32,9 +32,7 @@ def with_own_rows(recipe: Recipe, run: Path) -> Recipe:
     for key, path in paths.items():
         is_run = (run / RECIPE).exists()
         if path.exists() and is_run and not filecmp.cmp(held[key], path, shallow=False):
-            raise ConfigError(
-                f"{run} was started with other rows in {key}; resume with the same, or choose another folder"
-            )
+            raise ConfigError(f"{run} was started with other rows in {key}; give the same, or choose another folder")
         if not is_run:
             with writing(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
