@@ -229,7 +229,7 @@ def check_needs(thing: Any, task: Task, where: str) -> None:
 def _remedy(thing: Any, missing: Sequence[Offer]) -> str:
     if not isinstance(thing, Method):
         return "choose another task, or a speaker for this role"
-    return "choose another task, or add the data (answer_column, rationale_column of a table)"
+    return "choose another task, or add the data (of a table: columns of a format in docs/your_data.md)"
 
 
 def name_of(thing: Any) -> str:

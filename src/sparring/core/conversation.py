@@ -21,7 +21,7 @@ from sparring.common.errors import nearest
 from sparring.common.records import Record, check_text, kind_of
 from sparring.core.chat import GOLD, LEARNER, SYSTEM, TOOL, USER, Chat, Message, Part
 
-ROLES = {
+ROLE_NAMES = {
     **dict.fromkeys(("system", "developer"), SYSTEM),
     **dict.fromkeys(("user", "human", "prompter"), USER),
     **dict.fromkeys(("assistant", "gpt", "model", "bot", "chatgpt", "function_call"), LEARNER),
@@ -84,9 +84,9 @@ def _message(row: Record, where: str, turn: Any) -> Message:
     if not isinstance(turn, Mapping) or not ({"role", "content"} <= set(turn) or {"from", "value"} <= set(turn)):
         raise row.error(f"{where} is not an object with role and content (or from and value): {str(turn)[:60]}")
     role, content = (turn["role"], turn["content"]) if "role" in turn else (turn["from"], turn["value"])
-    if not isinstance(role, str) or role.lower() not in ROLES:
-        raise row.error(f"{where}: {nearest('role', str(role), ROLES)}")
-    author = ROLES[role.lower()]
+    if not isinstance(role, str) or role.lower() not in ROLE_NAMES:
+        raise row.error(f"{where}: {nearest('role', str(role), ROLE_NAMES)}")
+    author = ROLE_NAMES[role.lower()]
     thought, text = _split(row, where, content)
     calls = _calls(row, where, turn)
     if role.lower() == "function_call":

@@ -17,6 +17,7 @@ stays ambiguous is an error that names the columns.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
@@ -102,7 +103,14 @@ def _refuse(row: Record, fitting: list[RowFormat]) -> RowFormat:
     if fitting:
         choices = " or ".join(f'"{name}"' for name in fitting)
         raise row.error(f"the columns {columns} could be read as {choices}; set format to one of them")
+    near = next((f"; is {name!r} the {match[0]!r}?" for name in row.cells if (match := _known(name))), "")
     raise row.error(
-        f"unknown format of rows (columns {columns}); rename the columns to those of a format "
+        f"unknown format of rows (columns {columns}{near}); rename the columns to those of a format "
         f"({', '.join(FORMATS)}), or name the question's in prompt_column"
     )
+
+
+def _known(column: str) -> list[str]:
+    """Return the column of a format that `column` resembles, if any."""
+    known = {*PROMPTS, *QUESTIONS, *REPLIES, *CONVERSATIONS, *OUTPUTS, "chosen", "rejected", "text"}
+    return difflib.get_close_matches(column, sorted(known - {column}), n=1, cutoff=0.8)

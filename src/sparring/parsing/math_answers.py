@@ -16,7 +16,7 @@ from sparring.parsing.answers import MATCHED, exact
 from sparring.parsing.statements import without_thought
 
 LIMIT = 5.0  # seconds for one comparison (ours; math-verify's own default)
-START = 60.0  # seconds for the process to import SymPy
+START_LIMIT = 60.0  # seconds for the process to import SymPy
 
 
 def equal_in_math(gold: str, response: str) -> bool:
@@ -43,7 +43,7 @@ class _Worker:
                     stdout=subprocess.PIPE,
                     encoding="utf-8",
                 )
-            return self._ask(json.dumps([gold, response]), START if is_new else LIMIT)
+            return self._ask(json.dumps([gold, response]), START_LIMIT if is_new else LIMIT)
 
     def _ask(self, line: str, seconds: float) -> bool:
         process = self._process

@@ -11,7 +11,7 @@ from typing import Any
 from sparring.common.errors import ConfigError
 from sparring.common.files import writing
 from sparring.common.rows_in_memory import is_ours
-from sparring.common.schema import ROWS, marked
+from sparring.common.schema import TABLE, marked
 from sparring.config.recipe import Recipe
 from sparring.runs.folder import RECIPE
 
@@ -24,7 +24,7 @@ def with_own_rows(recipe: Recipe, run: Path) -> Recipe:
     ConfigError if the run in the folder was started with other rows.
     """
     task: Any = recipe.task
-    sources = {key: getattr(task, key) for key in marked(type(task), ROWS) if getattr(task, key) is not None}
+    sources = {key: getattr(task, key) for key in marked(type(task), TABLE) if getattr(task, key) is not None}
     held = {key: Path(source) for key, source in sources.items() if is_ours(source)}
     if not held:
         return recipe
