@@ -165,7 +165,7 @@ def test_a_prompt_of_messages_is_context_and_history_is_taught():
 def test_calls_of_tools_are_read_in_both_formats_and_weigh_nothing():
     tools = [{"type": "function", "function": {"name": "add"}}]
     call = {"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"x": 1}'}}
-    openai = [user("a"), assistant(None, tool_calls=[call]), {"role": "tool", "content": "2", "tool_call_id": "1"}]
+    openai = [user("a"), assistant("I add.", tool_calls=[call]), {"role": "tool", "content": "2", "tool_call_id": "1"}]
     sharegpt = [("human", "a"), ("function_call", '{"name": "add", "arguments": {"x": 1}}'), ("observation", "2")]
     rows = (
         {"messages": [*openai, assistant("Two.")], "tools": tools},
@@ -184,6 +184,14 @@ def test_calls_of_tools_are_read_in_both_formats_and_weigh_nothing():
         assert [sum(p.weight for p in m.parts) for m in problem.worked.messages] == [0, 0, 0, 1]
         assert said(problem.chat) == [(USER, "a")]
         assert problem.rationale == "Two."
+
+
+def test_a_reply_to_which_the_answer_is_added_is_taught_with_it():
+    row = {"messages": [user("a"), assistant("2 + 3", reasoning_content="hm")], "answer": "5"}
+    [problem], task = read(row, right="number")
+    assert problem.rationale == problem.worked.text == "2 + 3\nThe answer is 5."
+    assert problem.worked.last.full_text == "hm2 + 3\nThe answer is 5."
+    assert task.notes[1:] == ("rationales to which the answer was added: 1",)
 
 
 def test_a_gold_answer_after_gsm8k_s_mark_is_found_and_the_steps_are_taught():
