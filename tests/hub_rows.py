@@ -28,11 +28,18 @@ def _ultrafeedback(split: str, n: int) -> dict[str, Any]:
     return {"prompt": f"Write about {split} number {n}.", "chosen": [], "rejected": []}
 
 
+def _pairs(split: str, n: int) -> dict[str, Any]:
+    asked = {"role": "user", "content": f"What is {n} in the {split}?"}
+    replies = {"chosen": f"So the answer is {n}", "rejected": "I do not know."}
+    return {key: [asked, {"role": "assistant", "content": text}] for key, text in replies.items()}
+
+
 DATA_SETS: dict[str, Callable[[str, int], dict[str, Any]]] = {
     "openai/gsm8k": _gsm8k,
     "tau/commonsense_qa": _commonsense_qa,
     "cais/mmlu": _mmlu,
     "HuggingFaceH4/ultrafeedback_binarized": _ultrafeedback,
+    "trl-lib/ultrafeedback_binarized": _pairs,
 }
 
 

@@ -182,7 +182,7 @@ def test_a_recipe_that_is_missing_or_no_toml_is_named(tmp_path, mistaken):
     ("lines", "says"),
     [
         ((*GOOD, "{nope"), ("rows.jsonl, row 41", "not JSON")),
-        ((*GOOD[:4], {"promt": "x"}), ("rows.jsonl, row 5", "did you mean 'promt'", "prompt_column")),
+        ((*GOOD[:4], {"promt": "x"}), ("rows.jsonl, row 5", "is 'promt' the 'prompt'?", "prompt_column")),
         ((*GOOD[:4], {"prompt": 7}), ("rows.jsonl, row 5", "prompt", "not text")),
         ((*GOOD[:4], {"prompt": ""}), ("rows.jsonl, row 5", "prompt is empty")),
         ((*GOOD[:4], "[1]"), ("rows.jsonl, row 5", "not an object")),
@@ -225,7 +225,7 @@ def test_a_missing_gsm8k_file_is_said_to_be_missing(recipe, mistaken, tmp_path):
 def test_a_task_that_lacks_what_a_method_or_partner_needs_is_named_at_once(recipe, mistaken, tmp_path):
     source = rows(tmp_path / "open.jsonl", *({"prompt": row["prompt"]} for row in GOOD))
     needs = "which the task table does not have"
-    line = mistaken(path=table_of(recipe, source), says=("phase 1 (sft)", "gold answers", needs, "answer"))
+    line = mistaken(path=table_of(recipe, source), says=("phase 1 (sft)", "replies to imitate", needs, "answer"))
     assert "a speaker for this role" not in line  # sft has no role that a speaker could fill
 
     source = rows(tmp_path / "gold.jsonl", *GOOD)

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from sparring.common.errors import ConfigError
-from sparring.common.records import Record, draw_split, read_records, without_duplicates
+from sparring.common.records import Record
+from sparring.common.row_files import read_records
+from sparring.common.splits import draw_split, without_duplicates
 
 ROWS = [{"question": "1 + 1 = ?", "answer": "2"}, {"question": 'say "a,\nb"', "answer": "ä"}]
 
@@ -49,6 +51,11 @@ def test_a_json_file_may_hold_its_rows_under_one_key(tmp_path):
     assert [row.cells for row in read_records(str(tmp_path / "a.json"))] == ROWS
 
 
+def test_a_json_file_may_hold_one_object_per_line(tmp_path):
+    path = Path(written(tmp_path, ".jsonl")).rename(tmp_path / "lines.json")
+    assert [row.cells for row in read_records(str(path))] == ROWS
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -57,7 +64,8 @@ def test_a_json_file_may_hold_its_rows_under_one_key(tmp_path):
         ("a.jsonl", b'{"a": "\xff"}\n', "a.jsonl, row 1: unreadable JSON: .*utf-8"),
         ("a.jsonl", b"[" * 100_000, "a.jsonl, row 1: unreadable JSON"),
         ("a.jsonl", b"\n\n", "a.jsonl holds no rows"),
-        ("a.json", b'{"a": 1}\n{"a": 2}\n', "Extra data at line 2, column 1; name a file with one object per line"),
+        ("a.json", b'{"a": 1}\n{"a": \n', "a.json, row 2: not JSON: Expecting value"),
+        ("a.json", b'[{"a": 1}\n', "a.json: not JSON: .* at line 2, column 1"),
         ("a.json", b'{"a": [], "b": []}', "an object with 2 lists in it"),
         ("a.json", b"3", r"holds a number \(3\), not a list of rows"),
         ("a.csv", b"a,b\n1\n", "a.csv, row 1: 1 cells, but 2 in the heading"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass, replace
 from typing import get_args
 
 import pytest
@@ -13,7 +13,7 @@ from sparring.common.registry import first_sentence
 from sparring.common.schema import plain
 from sparring.common.seeds import named_rng
 from sparring.config.factory import METHODS, PARTNERS, ROLES, for_use, make_method, name_of, optional_roles, role_fields
-from sparring.core.chat import question
+from sparring.core.chat import GOLD, LEARNER, message, question
 from sparring.core.episode import Episode
 from sparring.core.experience import Demonstration, Preference
 from sparring.core.method import Answered, Method, Schedule
@@ -24,7 +24,7 @@ from sparring.speakers.scripted import Scripted
 from sparring.tasks.multistep_arithmetic import MultistepArithmetic
 from sparring.training.trainer import LOSSES
 
-NAMES = ["lmsi", "response_preference", "saie", "sft", "thought_preference", "tripost"]
+NAMES = ["dpo", "lmsi", "response_preference", "saie", "sft", "thought_preference", "tripost"]
 SETTINGS = {"thought_preference": {"thought_format": "think"}}
 THOUGHT = "<think>let me see</think>"
 LINES = {  # right, fault-finding and wrong by turns; thoughts where the method wants them
@@ -32,7 +32,21 @@ LINES = {  # right, fault-finding and wrong by turns; thoughts where the method 
     "thought_preference": (f"{THOUGHT}7", f"{THOUGHT}8"),
     "tripost": ("3+4=7\n7", "ok", "3+4=8\n8", "1 3+4=8", "3+4=7\n7", "ok"),
 }
-TASK = MultistepArithmetic(train=24, development=5, test=5)
+
+
+class Compared(MultistepArithmetic):
+    """Arithmetic whose every problem also has a worse reply."""
+
+    def problems(self, split):
+        return [_compared(problem) for problem in super().problems(split)]
+
+
+def _compared(problem):
+    worked = problem.chat.then(message(LEARNER, problem.rationale, GOLD, weight=1.0))
+    return replace(problem, worked=worked, rejected=message(LEARNER, "0", GOLD))
+
+
+TASK = Compared(train=24, development=5, test=5)
 
 
 @pytest.fixture(params=list(METHODS))
@@ -51,7 +65,7 @@ def learner(name: str) -> Scripted:
     return Scripted(LINES.get(name, ("7", "8")))
 
 
-def test_the_catalogue_holds_six_methods():
+def test_the_catalogue_holds_seven_methods():
     assert list(METHODS) == NAMES
 
 
@@ -85,7 +99,7 @@ def test_its_needs_pace_and_objective_are_known(method):
 
 def test_every_role_can_be_filled_by_a_program_and_by_a_speaker(name):
     roles = role_fields(METHODS[name])
-    assert (name in ("lmsi", "sft")) == (not roles)
+    assert (name in ("dpo", "lmsi", "sft")) == (not roles)
     for kind in roles.values():
         assert f"task_{ROLES[kind]}" in PARTNERS
         assert f"model_{ROLES[kind]}" in PARTNERS

@@ -16,7 +16,7 @@ from sparring.runs.demo import ARMS
 from sparring.runs.problem_order import ProblemOrder
 
 TINY = [
-    "curriculum", "flan_t5", "lmsi", "response_preference", "saie", "sft", "thought_preference", "tripost"
+    "curriculum", "dpo", "flan_t5", "lmsi", "response_preference", "saie", "sft", "thought_preference", "tripost"
 ]  # fmt: skip
 ONE_GPU = [
     "response_preference", "saie_commonsense_qa", "saie_gsm8k", "thought_preference", "thought_preference_pairs",
@@ -27,6 +27,11 @@ PAPERS = [
     "thought_preference_self_taught", "tripost_date_understanding", "tripost_logical_deduction",
     "tripost_multistep_arithmetic", "tripost_word_sorting",
 ]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _hub(hub_rows):
+    """The rows of `dpo` are on the hub."""
 
 
 @pytest.fixture(params=list(shipped_recipes()))

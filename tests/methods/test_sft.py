@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from sparring.common.errors import CutOff, Unreadable
-from sparring.core.chat import LEARNER
+from sparring.core.chat import GOLD, LEARNER, USER, Chat, Message, Part, message
 from sparring.core.episode import Episode
 from sparring.methods.sft import SFT
 from sparring.parsing.steps import COMPACT
@@ -22,6 +22,37 @@ def harvested(method, problem, task, script):
 
 def test_it_imitates_the_worked_answer(problem, arithmetic, script, golden):
     golden("sft", account(*harvested(SFT(), problem, arithmetic, script)))
+
+
+SAID = Chat(
+    (
+        message(USER, "Hi"),
+        message(LEARNER, "Hello", GOLD, weight=0.5),
+        message(USER, "Why?"),
+        Message(LEARNER, (Part("hm", GOLD, weight=1.0, thought=True), Part("So.", GOLD, weight=1.0))),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("settings", "gold", "imitated"),
+    [
+        ({}, None, ("hmSo.", [0, 0.5, 0, 1])),
+        ({}, "So", ("hmSo.", [0, 0.5, 0, 1])),
+        ({"turns": "last"}, None, ("hmSo.", [0, 0, 0, 1])),
+        ({"learn": "answer"}, None, ("hmSo.", [0, 0.5, 0, 1])),
+        ({"learn": "answer"}, "So", ("So", [0, 0, 0, 1])),
+        ({"thought_format": "think"}, None, ("<think>hm</think>So.", [0, 0, 0, 1])),
+    ],
+)
+def test_a_conversation_is_imitated_at_its_weights(  # noqa: PLR0917 (fixtures)
+    problem, arithmetic, script, settings, gold, imitated
+):
+    context = Chat(tuple(said.with_weight(0.0) for said in SAID.messages[:3]))
+    talked = replace(problem, chat=context, worked=SAID, gold=gold, rationale="So.")
+    _, [taught] = harvested(SFT(**settings), talked, arithmetic, script)
+    assert (taught.chat.last.full_text, [said.parts[0].weight for said in taught.chat.messages]) == imitated
+    assert ("First think about it" in taught.chat.messages[2].text) == ("thought_format" in settings)
 
 
 def test_steps_become_the_thought_and_the_answer_the_response(problem, arithmetic, script):

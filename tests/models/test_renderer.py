@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparring.common.errors import ConfigError
-from sparring.core.chat import LEARNER, Chat, Message, Part, message, question
+from sparring.core.chat import GOLD, LEARNER, PLAIN, SYSTEM, Chat, Message, Part, message, question
 from sparring.models.renderer import Renderer
 from sparring.models.tiny import tiny_tokenizer
 
@@ -52,7 +52,7 @@ FAMILIES = {
 
 
 def dialect(family: str, **kwargs) -> Renderer:
-    template, special = FAMILIES[family]
+    template, special = {**FAMILIES, **MORE}[family]
     tokenizer = tiny_tokenizer()
     tokenizer.add_special_tokens({"extra_special_tokens": [*tokenizer.extra_special_tokens, *special]})
     tokenizer.chat_template = template
@@ -171,6 +171,126 @@ def test_a_template_cannot_strip_the_thoughts_that_are_to_be_kept():
     assert "hm" not in hidden.decode(hidden.prompt(chat, LEARNER))
     off = dialect("stripping", template_kwargs={"enable_thinking": False})
     assert off.decode(off.prompt(chat, LEARNER)).endswith("<think>\n\n</think>\n\n")
+
+
+# ── conversations from data ─────────────────────────────────────────────────────────────────────────────────
+
+QWEN = (  # what Qwen's template does with thoughts, calls and results
+    "{% if tools %}<|im_start|>system\n{% for t in tools %}{{ t | tojson }}{% endfor %}<|im_end|>\n{% endif %}"
+    "{% for m in messages %}{% if m.role == 'tool' %}<|im_start|>user\n<tool_response>\n{{ m.content }}\n</tool_response><|im_end|>\n"
+    "{% else %}<|im_start|>{{ m.role }}\n"
+    "{% if m.reasoning_content and loop.index0 + 2 >= messages | length %}<think>\n{{ m.reasoning_content }}\n</think>\n\n{% endif %}"
+    "{{ m.content }}{% for c in m.tool_calls or [] %}<tool_call>\n{{ c.function | tojson }}\n</tool_call>{% endfor %}"
+    "<|im_end|>\n{% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+HARMONY = (  # as gpt-oss: a channel for thoughts
+    "{% for m in messages %}<|im_start|>{{ m.role }}"
+    "{% if m.thinking %}<channel>analysis<message>{{ m.thinking }}<|im_end|><|im_start|>assistant<channel>final<message>{% endif %}"
+    "{{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant{% endif %}"
+)
+MORE = {"qwen": (QWEN, FAMILIES["chatml"][1]), "harmony": (HARMONY, FAMILIES["chatml"][1])}
+THINKING = Message(LEARNER, (Part("hm", GOLD, weight=1.0, thought=True), Part("4", GOLD, weight=1.0)))
+
+
+@pytest.mark.parametrize(
+    ("family", "trained"),
+    [
+        ("chatml", "<|im_start|>assistant\n‹<think>\nhm\n</think>\n\n4<|im_end|>›"),
+        ("qwen", "<|im_start|>assistant\n‹<think>\nhm\n</think>\n\n4<|im_end|>›"),
+        ("harmony", "‹<channel>analysis<message>hm<|im_end|><|im_start|>assistant<channel>final<message>4<|im_end|>›"),
+    ],
+)
+def test_a_thought_in_the_data_is_trained_as_the_template_writes_thoughts(family, trained):
+    tongue = dialect(family)
+    [row] = tongue.rows(question("2+2?").then(THINKING), LEARNER)
+    assert shown(tongue, row).endswith(trained)
+
+
+def test_each_thought_is_trained_once_and_hidden_from_later_turns():
+    tongue, later = dialect("chatml"), message("user", "Sure?")
+    chat = question("2+2?").then(THINKING, later, THINKING)
+    first, second = (shown(tongue, row) for row in tongue.rows(chat, LEARNER))
+    assert first.endswith("user\n2+2?<|im_end|>\n<|im_start|>assistant\n‹<think>\nhm\n</think>\n\n4<|im_end|>›")
+    assert second.count("hm") == second.count("‹") == 1
+    assert "assistant\n4<|im_end|>\n<|im_start|>user\nSure?" in second
+    [row] = dialect("chatml", keeps_thoughts=True).rows(chat, LEARNER)
+    assert shown(tongue, row).count("‹<think>\nhm\n</think>\n\n4<|im_end|>›") == 2
+
+
+def test_a_prompt_that_rules_thoughts_out_leaves_them_out():
+    tongue = dialect("stripping", template_kwargs={"enable_thinking": False})
+    [row] = tongue.rows(question("2+2?").then(THINKING), LEARNER)
+    assert shown(tongue, row).endswith("<think>\n\n</think>\n\n‹4<|im_end|>›")
+
+
+TOOLS = (
+    Message("user", (Part("1+1?", "user"),), tools='{"tools": [{"name": "add"}]}'),
+    Message(LEARNER, (), tools='{"tool_calls": [{"function": {"name": "add", "arguments": {"x": 1}}}]}'),
+    Message("tool", (Part('{"sum": 2}', "tool"),), tools="{}"),
+    Message("tool", (Part("and 3", "tool"),), tools="{}"),
+    message(LEARNER, "Two.", GOLD, weight=1.0),
+)
+
+
+@pytest.mark.parametrize(
+    ("family", "text"),
+    [
+        (
+            "qwen",
+            '<|im_start|>system\n{"name": "add"}<|im_end|>\n<|im_start|>user\n1+1?<|im_end|>\n<|im_start|>assistant\n'
+            '<tool_call>\n{"name": "add", "arguments": {"x": 1}}\n</tool_call><|im_end|>\n'
+            '<|im_start|>user\n<tool_response>\n{"sum": 2}\n</tool_response><|im_end|>\n'
+            "<|im_start|>user\n<tool_response>\nand 3\n</tool_response><|im_end|>\n<|im_start|>assistant\n‹Two.<|im_end|>›",
+        ),
+        (
+            "chatml",
+            '<|im_start|>system\nYou can call these tools:\n{"name": "add"}<|im_end|>\n<|im_start|>user\n1+1?<|im_end|>\n'
+            '<|im_start|>assistant\n{"name": "add", "arguments": {"x": 1}}<|im_end|>\n'
+            '<|im_start|>user\n{"sum": 2}\n\nand 3<|im_end|>\n<|im_start|>assistant\n‹Two.<|im_end|>›',
+        ),
+    ],
+)
+def test_tools_are_shown_by_the_template_or_as_text_and_never_trained(family, text):
+    tongue = dialect(family)
+    [row] = tongue.rows(Chat(TOOLS), LEARNER)
+    assert shown(tongue, row) == text
+    assert tongue.prompt(Chat(TOOLS[:-1]), LEARNER) == row.ids[: row.weights.index(1.0)]
+
+
+def test_others_read_calls_and_results_as_text():
+    roles = [(turn.role, turn.text) for turn in Chat(TOOLS).seen_by("discussant")]
+    assert {role for role, _ in roles} == {"user"}
+    assert '"add"' in "".join(text for _, text in roles)
+    assert "and 3" in "".join(text for _, text in roles)
+
+
+def test_a_late_system_prompt_stays_where_the_template_shows_it_and_is_the_user_s_elsewhere():
+    chat = question("a").say(LEARNER, "b").say(SYSTEM, "Be kind.").say("user", "c")
+    assert "<|im_start|>system\nBe kind." in (tongue := dialect("chatml")).decode(tongue.prompt(chat, LEARNER))
+    assert "user\nBe kind.\n\nc<end" in (tongue := dialect("gemma")).decode(tongue.prompt(chat, LEARNER))
+
+
+def test_a_chat_that_the_template_rejects_is_one_line():
+    chat = Chat((message(LEARNER, "Hi"), message("user", "a"), message(LEARNER, "b", weight=1.0)))
+    with pytest.raises(
+        ConfigError, match=r"rejects a chat .*must alternate; its roles: assistant, user\); change the data"
+    ):
+        dialect("gemma").rows(chat, LEARNER)
+
+
+def test_plain_text_is_trained_without_a_template_in_pieces_of_the_model_s_length():
+    tongue = dialect("chatml")
+    text = message(PLAIN, "Hi<|im_end|>you", GOLD, weight=0.5)
+    [row] = tongue.rows(Chat((text,)), LEARNER)
+    assert shown(tongue, row) == "H‹i<|im_end|>you<end>›"
+    assert tongue.tokenizer.convert_ids_to_tokens(row.ids[2]) == "<|im_end|>"
+    assert set(row.weights[1:]) == {0.5}
+    [ended] = tongue.rows(Chat((message(PLAIN, "Hi<end>", GOLD, weight=1.0),)), LEARNER)
+    assert shown(tongue, ended) == "H‹i<end>›"
+    pieces = dialect("chatml", longest=4).rows(Chat((text,)), LEARNER)
+    assert [shown(tongue, piece) for piece in pieces] == ["H‹i<|im_end|>y›", "y‹ou<end>›"]
+    trained = [token for piece in pieces for token in piece.ids[1:]]
+    assert trained == list(row.ids[1:])
 
 
 def test_what_the_partner_learns_is_seen_from_its_side():

@@ -104,7 +104,7 @@ def test_rationales_are_found_by_their_prompt_and_kept_where_right(tmp_path):
     task = CommonsenseQA(source, development=0, test=0, rationales=write(tmp_path / "why.jsonl", [*written, elsewhere]))
     assert [problem.rationale for problem in task.problems("train")] == [None, why.format("B"), why.format("B")]
     assert task.notes == ("rationales of no training problem: 1", "rationales that end in another answer: 1")
-    assert offers(task) == {"gold"}
+    assert offers(task) == {"question", "worked", "thoughts", "gold"}
     only = write(tmp_path / "only.jsonl", [elsewhere])
     with pytest.raises(ConfigError, match=r"only.jsonl has no rationale for a training problem .*; write them with"):
         CommonsenseQA(source, development=0, test=0, rationales=only).problems("train")

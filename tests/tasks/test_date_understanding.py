@@ -140,7 +140,7 @@ def test_training_problems_have_up_to_two_moves_and_held_out_ones_up_to_four():
 
 
 def test_every_ability_is_offered():
-    assert offers(EASY) == {"gold", "rationale", "first_error", "solution", "claims"}
+    assert offers(EASY) == {"question", "worked", "thoughts", "gold", "rationale", "first_error", "solution", "claims"}
 
 
 def test_options_differ_and_one_of_them_is_where_the_moves_lead():

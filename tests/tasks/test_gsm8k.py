@@ -72,7 +72,7 @@ def test_a_row_is_a_problem_with_its_solution_freed_of_annotations(clips):
     assert isinstance(task, Task)
     assert isinstance(task, Claims)
     assert not isinstance(task, Checks)  # which step is the first wrong one cannot be computed
-    assert offers(task) == {"gold", "rationale", "claims"}
+    assert offers(task) == {"question", "worked", "thoughts", "gold", "rationale", "claims"}
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_an_instruction_is_a_question_without_an_answer(instructions):
     assert [(said.author, said.text) for said in problem.chat.messages] == [(USER, "Write a poem.")]
     assert (problem.gold, problem.rationale, problem.bin) == (None, None, "all")
     assert isinstance(task, Task)
-    assert offers(task) == frozenset()
+    assert offers(task) == {"question"}
 
 
 @pytest.mark.parametrize("column", ["input", "context"])

@@ -81,7 +81,7 @@ def test_a_question_is_worked_out_step_by_step():
 
 
 def test_every_ability_is_offered():
-    assert offers(EASY) == {"gold", "rationale", "first_error", "solution", "claims"}
+    assert offers(EASY) == {"question", "worked", "thoughts", "gold", "rationale", "first_error", "solution", "claims"}
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ from sparring.tasks.multistep_arithmetic import MultistepArithmetic
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_the_task_offers_all_there_is(task):
     assert isinstance(task, Task | Endless | Checks | Solves | Claims)
-    assert offers(task) == {"gold", "rationale", "first_error", "solution", "claims"}
+    assert offers(task) == {"question", "worked", "thoughts", "gold", "rationale", "first_error", "solution", "claims"}
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)

@@ -66,7 +66,7 @@ def test_a_question_is_all_a_row_needs(table):
     (problem,) = task.problems("train")
     assert (problem.gold, problem.rationale, problem.bin) == (None, None, "all")
     assert isinstance(task, Task)
-    assert offers(task) == frozenset()
+    assert offers(task) == {"question"}
     assert not task.is_right(problem, "")
     with pytest.raises(ConfigError, match=r"a row without an answer .* answer_column"):
         task.is_right(problem, "A rose is a rose.")
@@ -103,16 +103,20 @@ def turn(role, content="a", **more):
 @pytest.mark.parametrize(
     ("messages", "message"),
     [
-        ([], "must end in a message of the user"),
-        ([turn("system")], "must end in a message of the user"),
-        ([turn("user"), turn("system")], "must end in a message of the user"),
-        ([turn("user"), turn("system"), turn("user")], "has a system prompt that is not its first message"),
+        ([], "unknown format of rows .columns none."),
+        ([turn("system")], "messages has no message of the user; add one"),
+        ([turn("assistant")], "messages has no message of the user; add one"),
         (["Why?"], "messages, message 1 is not an object with role and content"),
         ([turn("usr")], r"unknown role 'usr' \(did you mean 'user'\?\)"),
-        ([turn("user", None)], "messages, message 1 is empty, not text"),
-        ([turn("user", [{"type": "image_url"}])], r"several parts \(images\?\); give text alone"),
-        ([turn("tool")], "message 1 is a tool call or its result"),
-        ([turn("assistant", tool_calls=[{}])], "message 1 is a tool call or its result"),
+        ([turn("user", None)], "messages, message 1 is empty"),
+        ([turn("user", 3)], r"messages, message 1 is a number \(3\), not text"),
+        (
+            [turn("user", ["Look:", {"type": "image_url", "image_url": {}}])],
+            "message 1, part 2 is 'image_url'; only text",
+        ),
+        ([turn("user", [{"type": "text"}])], 'message 1, part 1 is not {"type": "text"'),
+        ([turn("user"), turn("assistant", weight=-1)], "message 2: weight = -1 is not a weight"),
+        ([turn("assistant", tool_calls=[{}])], "message 1: a tool call needs a function with a name"),
     ],
 )
 def test_messages_that_are_no_conversation_are_refused(table, messages, message):
@@ -123,7 +127,11 @@ def test_messages_that_are_no_conversation_are_refused(table, messages, message)
 @pytest.mark.parametrize(
     ("row", "settings", "message"),
     [
-        ({"question": "x"}, {}, "unknown column 'prompt'; choose from question, and name it in prompt_column"),
+        (
+            {"question": "x"},
+            {},
+            "unknown format of rows .columns question.; rename .* or name the question's in prompt_column",
+        ),
         ({"prompt": "x"}, {"answer_column": "promp"}, r"unknown column 'promp' \(did you mean 'prompt'\?\)"),
         ({"prompt": 3}, {}, r"prompt is a number \(3\), not text"),
         ({"prompt": ""}, {}, "prompt is empty"),
@@ -274,7 +282,7 @@ def test_a_rationale_is_made_to_end_in_its_answer(table):
         "2 + 3, which is five\nThe answer is 5.",
         "The answer is 6.",
     ]
-    assert task.notes == (
+    assert task.notes[1:] == (
         "rationales to which the answer was added: 1",
         "rationales that end in another answer than their row's: 1",
     )
@@ -323,7 +331,7 @@ def test_splits_share_no_question_and_an_overlap_is_the_test_split_s(rows):
     task = Table(rows(*sums(9), *sums(1), *sums(9)[8:]), development=development, test=test)
     assert [len(task.problems(split)) for split in SPLITS] == [3, 2, 4]
     assert len({problem.id for problem in all_problems(task)}) == 9
-    assert task.notes == (
+    assert task.notes[1:] == (
         "development: 4 dropped (asked in test, too)",
         "train: 5 dropped (asked in test, too)",
         "train: 2 dropped (asked in development, too)",
@@ -396,5 +404,5 @@ def test_real_choices_are_right_by_their_words():
 def test_real_instructions_need_no_answers():
     task = of({"train": "self_instruct/user_oriented_instructions.jsonl", "prompt_column": "instruction"})
     assert len(all_problems(task)) == 251
-    assert task.notes == ("train: 1 dropped (asked before)",)
-    assert offers(task) == frozenset()
+    assert task.notes[1:] == ("train: 1 dropped (asked before)",)
+    assert offers(task) == {"question"}

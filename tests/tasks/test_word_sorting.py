@@ -83,7 +83,7 @@ def test_a_bad_setting_is_named_with_what_is_allowed(settings, named):
 
 def test_it_offers_all_that_a_task_can():
     assert all(isinstance(EASY, ability) for ability in (Task, Endless, Checks, Solves, Claims))
-    assert offers(EASY) == {"gold", "rationale", "first_error", "solution", "claims"}
+    assert offers(EASY) == {"question", "worked", "thoughts", "gold", "rationale", "first_error", "solution", "claims"}
 
 
 def test_the_paper_range_asks_and_works_out_as_published():

@@ -140,7 +140,7 @@ def test_the_task_judge_gives_the_grade_and_compares_by_it():
 @TASKS
 def test_a_problem_comes_with_a_plan_and_a_text_that_meets_all(task):
     assert isinstance(task, Grades)
-    assert offers(task) == {"gold", "rationale"}
+    assert offers(task) == {"question", "worked", "thoughts", "gold", "rationale"}
     for problem in task.problems("train"):
         assert task.grade(problem, problem.gold) == 1
         assert problem.rationale == f"{problem.reasoning}\n{problem.gold}"

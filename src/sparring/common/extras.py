@@ -17,3 +17,8 @@ def need(package: str, setting: str, install: str | None = None) -> None:
 def need_bitsandbytes(setting: str) -> None:
     """Raise ConfigError if bitsandbytes, which `setting` needs, is not installed."""
     need("bitsandbytes", setting, "'sparring[gpu]'")
+
+
+def need_math_verify(setting: str) -> None:
+    """Raise ConfigError if math-verify, which `setting` needs, is not installed."""
+    need("math_verify", setting, "'sparring[math]'")

@@ -28,8 +28,10 @@ _UNWRITABLE = re.compile("[\0\ud800-\udfff]")  # NUL and lone surrogates
 ADJUSTABLE = "adjustable"  # it only decides whether a run stops or what it saves
 PATH = "path"  # it may name a file or folder, which a bundle of the run then packs
 SCRIPT = "script"  # it may name a function, `path/to/file.py:function`, or in Python be one; a bundle packs the file
+TABLE = "rows"  # it is the source of a table; a program may give the rows themselves, which the class writes to a file
 
 FilePath = Annotated[str, PATH]
+RowSource = Annotated[str, PATH, TABLE]
 ScriptFunction = Annotated[str, SCRIPT]
 
 
@@ -66,7 +68,10 @@ def build(kind: Any, table: TomlTable, where: str, **given: Any) -> Any:
     for name in table:
         if name not in hints:
             raise ConfigError(f"{_in(where)}: {nearest('key', name, hints)}")
-    values = {name: value(hints[name], raw, f"{_in(where)}: {name}") for name, raw in table.items()}
+    rows = {name for name in marked(kind, TABLE) if name in table and not isinstance(table[name], str)}
+    values = {
+        name: raw if name in rows else value(hints[name], raw, f"{_in(where)}: {name}") for name, raw in table.items()
+    }
     for field in fields(kind):
         required = field.default is MISSING and field.default_factory is MISSING
         if required and field.name not in values and field.name not in given:

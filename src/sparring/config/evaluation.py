@@ -122,7 +122,7 @@ class EvaluationRecipe:
 
     def problems(self) -> list[Problem]:
         """Return the problems to ask; ConfigError if there are none."""
-        chosen = list(self.task.problems(self.settings.split))[: self.settings.problems]
+        chosen = list(self.task.problems(self.settings.split)[: self.settings.problems])
         if not chosen:
             raise ConfigError(f"the task has no {self.settings.split} problems; choose another split")
         return chosen

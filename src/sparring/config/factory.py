@@ -249,8 +249,12 @@ def _verb(kind: Any) -> str:
 
 
 _ABILITIES: dict[Offer, str] = {
+    "question": "questions",
     "gold": "gold answers",
     "rationale": "rationales (worked answers)",
+    "worked": "replies to imitate (an answer, a completion, an assistant's turn)",
+    "thoughts": "a thought or a gold answer in every row",
+    "preference": "a chosen and a rejected reply in every row",
     "first_error": "a checker that finds the first wrong step",
     "solution": "a solver",
     "claims": "hints and false claims",
@@ -271,7 +275,7 @@ def check_needs(thing: Any, task: Task, where: str) -> None:
 def _remedy(thing: Any, missing: Sequence[Offer]) -> str:
     if not isinstance(thing, Method):
         return "choose another task, or a speaker for this role"
-    return "choose another task, or add the data (answer_column, rationale_column of a table)"
+    return "choose another task, or add the data (of a table: columns of a format in docs/your_data.md)"
 
 
 def name_of(thing: Any) -> str:

@@ -86,8 +86,14 @@ _WITHHELD = re.compile(r"withheld:[0-9a-f]{32}")
 
 
 def as_messages(chat: Chat, author: str) -> list[dict[str, str]]:
-    """Return `chat` as `author` sees it, as a chat-completion server expects it: `role` and `content`."""
-    return [{"role": turn.role, "content": clean(turn.text)} for turn in chat.seen_by(author)]
+    """Return `chat` as `author` sees it, as a chat-completion server expects it: `role` and `content`.
+
+    Calls of tools and their results are text: a server accepts them only with the definitions of its own tools.
+    """
+    return [
+        {"role": "user" if turn.role == "tool" else turn.role, "content": clean(turn.text or turn.tools)}
+        for turn in chat.seen_by(author)
+    ]
 
 
 class AttemptSink(Protocol):

@@ -20,9 +20,11 @@ from typing import Annotated, Literal, NamedTuple
 from annotated_types import Ge
 
 from sparring.common.errors import ConfigError, nearest
-from sparring.common.records import SPLIT_SHARE, Record, draw_split, read_records, without_duplicates
+from sparring.common.records import Record
+from sparring.common.row_files import read_records
 from sparring.common.schema import FilePath
 from sparring.common.seeds import digest, named_rng
+from sparring.common.splits import SPLIT_SHARE, draw_split, without_duplicates
 from sparring.core.chat import question
 from sparring.core.task import Pool, Problem, Split
 from sparring.parsing import answers

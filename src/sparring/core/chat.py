@@ -13,6 +13,9 @@ from dataclasses import dataclass, replace
 SYSTEM = "system"
 USER = "user"
 LEARNER = "learner"
+TOOL = "tool"  # the author of a tool's result
+GOLD = "gold"  # the writer of what data teach; its thoughts are bare, without the marks of a model
+PLAIN = "plain text"  # the author of a text that is trained on without a chat template
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Message:
-    """One author's turn. `open`: the turn is unfinished, and the author continues it."""
+    """One author's turn. `open`: the turn is unfinished, and the author continues it.
+
+    `tools` is a JSON object of what a chat template gets beside the text: the `tool_calls` of a turn, the `name` and
+    `tool_call_id` of a result, or in a first message the definitions of the `tools`. Empty if there is none.
+    """
 
     author: str
     parts: tuple[Part, ...]
     open: bool = False
+    tools: str = ""
 
     @property
     def text(self) -> str:
@@ -62,11 +70,12 @@ def message(author: str, text: str, writer: str | None = None, weight: float = 0
 
 @dataclass(frozen=True)
 class Turn:
-    """Consecutive messages of one role, merged, as one reader sees them."""
+    """Consecutive messages of one role, merged, as one reader sees them. A tool's call or result is not merged."""
 
     role: str
     parts: tuple[Part, ...]
     open: bool = False
+    tools: str = ""
 
     @property
     def text(self) -> str:
@@ -101,21 +110,35 @@ class Chat:
     def seen_by(self, reader: str, thoughts: bool = False) -> list[Turn]:
         """Return the chat as turns for `reader`: own messages `assistant`, system messages `system`, all others `user`.
 
+        Tools are the learner's: to it their results are `tool`, and others read its calls as text.
+
         Thoughts of earlier turns are shown only to their author, and only if `thoughts` is set. The reader's own last
         message always keeps its thoughts, because the reader continues it or is trained on it.
         """
         turns: list[Turn] = []
         for index, message in enumerate(self.messages):
             is_own = message.author == reader
-            role = SYSTEM if message.author == SYSTEM else "assistant" if is_own else "user"
+            role = _role(message.author, reader)
             shows_thoughts = is_own and (thoughts or index == len(self.messages) - 1)
             parts = tuple(part for part in message.parts if shows_thoughts or not part.thought)
-            if turns and turns[-1].role == role:
+            is_call = bool(message.tools) and message.author in (LEARNER, TOOL)
+            if is_call and role == "user":
+                parts += (Part(message.tools, message.author),)
+            if turns and turns[-1].role == role and not is_call and not (role == "assistant" and turns[-1].tools):
                 gap = () if role == "assistant" else (Part("\n\n", message.author),)
-                turns[-1] = Turn(role, turns[-1].parts + gap + parts, message.open)
+                tools = turns[-1].tools or message.tools
+                turns[-1] = Turn(role, turns[-1].parts + gap + parts, message.open, tools)
             else:
-                turns.append(Turn(role, parts, message.open))
+                turns.append(Turn(role, parts, message.open, "" if is_call and role == "user" else message.tools))
         return turns
+
+
+def _role(author: str, reader: str) -> str:
+    if author == reader:
+        return "assistant"
+    if author == TOOL:
+        return "tool" if reader == LEARNER else "user"
+    return SYSTEM if author == SYSTEM else "user"
 
 
 def question(text: str, system: str | None = None) -> Chat:

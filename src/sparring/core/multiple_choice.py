@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sparring.common.errors import ConfigError
-from sparring.common.records import Record, check_text, read_records
+from sparring.common.records import Record, check_text
+from sparring.common.row_files import read_records
 from sparring.core.task import Problem, RowTask
 from sparring.parsing import answers
 from sparring.parsing.steps import LINES, StepFormat

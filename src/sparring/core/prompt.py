@@ -7,9 +7,10 @@ set stay as they are.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from sparring.common.errors import ConfigError
-from sparring.core.chat import Chat, message
+from sparring.core.chat import Chat, Part
 from sparring.parsing.thought import ThoughtFormat
 
 _BLANK = re.compile(r"\{([a-z_]+)\}")
@@ -40,6 +41,8 @@ def ask_for_thought(form: ThoughtFormat, question: Chat, prompt: str | None = No
 
 
 def put_before(question: Chat, prompt: str) -> Chat:
-    """Put `prompt` before the text of the last message of `question`."""
+    """Put `prompt` before the text of the last message of `question`, if both are there."""
+    if not prompt or not question.messages:
+        return question
     *before, last = question.messages
-    return Chat((*before, message(last.author, prompt + last.text))) if prompt else question
+    return Chat((*before, replace(last, parts=(Part(prompt + last.text, last.author),))))

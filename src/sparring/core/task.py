@@ -10,20 +10,22 @@ from __future__ import annotations
 import random
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, overload, runtime_checkable
 
 from sparring.common.errors import ConfigError, nearest
 from sparring.common.seeds import named_rng
-from sparring.core.chat import Chat
+from sparring.core.chat import Chat, Message
 from sparring.parsing import answers
 from sparring.parsing.steps import NUMBERED, Fault, StepFormat
 
 Split = Literal["train", "development", "test"]
-Offer = Literal["gold", "rationale", "first_error", "solution", "claims"]
+Offer = Literal[
+    "question", "gold", "rationale", "worked", "thoughts", "preference", "first_error", "solution", "claims"
+]
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,9 @@ class Problem:
     `chat` is the question, possibly with a system prompt and earlier turns; `gold` the final answer; `rationale` a
     worked answer that ends in it. Accuracy is reported per `bin`. `data` is private to the task (JSON). `visit` counts
     how often the run has asked the problem before, over all phases.
+
+    `worked` is a whole conversation to imitate at the weights of its parts; `rejected` is a worse reply to `chat` than
+    its last one. Rows of plain text have no question: their `chat` is empty, and `worked` holds the text.
     """
 
     id: str
@@ -42,6 +47,8 @@ class Problem:
     bin: str = "all"
     data: Mapping[str, Any] = field(default_factory=dict)
     visit: int = 0
+    worked: Chat | None = None
+    rejected: Message | None = None
 
     @property
     def reasoning(self) -> str:
@@ -153,14 +160,52 @@ def offers(task: Task) -> frozenset[Offer]:
     """Return what `task` offers to methods and partners, from its protocols and the first split that has problems."""
     splits: tuple[Split, ...] = ("train", "development", "test")
     problems = next((problems for split in splits if (problems := task.problems(split))), ())
-    offered: set[Offer] = set()
-    if problems and all(problem.gold is not None for problem in problems):
-        offered.add("gold")
-    if problems and all(problem.rationale is not None for problem in problems):
-        offered.add("rationale")
+    offered = set(problems.offers if isinstance(problems, ReadOnDemand) else offers_of(problems))
     abilities: tuple[tuple[type, Offer], ...] = ((Checks, "first_error"), (Solves, "solution"), (Claims, "claims"))
     offered.update(offer for ability, offer in abilities if isinstance(task, ability))
     return frozenset(offered)
+
+
+def offers_of(problems: Iterable[Problem]) -> frozenset[Offer]:
+    """Return what every one of `problems` has; nothing for no problems."""
+    offered: frozenset[Offer] | None = None
+    for problem in problems:
+        found: dict[Offer, bool] = {
+            "question": bool(problem.chat.messages),
+            "gold": problem.gold is not None,
+            "rationale": problem.rationale is not None,
+            "worked": problem.worked is not None or problem.rationale is not None or problem.gold is not None,
+            "thoughts": problem.gold is not None or _has_thought(problem.worked),
+            "preference": problem.rejected is not None,
+        }
+        has = frozenset(offer for offer, is_there in found.items() if is_there)
+        offered = has if offered is None else offered & has
+        if not offered:
+            break
+    return offered or frozenset()
+
+
+def _has_thought(worked: Chat | None) -> bool:
+    return worked is not None and any(part.thought for part in worked.last.parts)
+
+
+class ReadOnDemand(Sequence[Problem]):
+    """Problems of a file too large for memory: `read(index)` makes one each time; all of them have `offers`."""
+
+    def __init__(self, read: Callable[[int], Problem], indices: Sequence[int], offers: frozenset[Offer]) -> None:
+        self._read, self._indices, self.offers = read, indices, offers
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    @overload
+    def __getitem__(self, index: int) -> Problem: ...
+    @overload
+    def __getitem__(self, index: slice) -> ReadOnDemand: ...
+    def __getitem__(self, index: int | slice) -> Problem | ReadOnDemand:
+        if isinstance(index, slice):
+            return ReadOnDemand(self._read, self._indices[index], self.offers)
+        return self._read(self._indices[index])
 
 
 def is_sound(task: Task, problem: Problem, response: str) -> bool:

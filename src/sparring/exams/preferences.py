@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sparring.common.records import Record, read_records
+from sparring.common.records import Record
+from sparring.common.row_files import read_records
 from sparring.common.seeds import digest
 from sparring.core.chat import question
 from sparring.core.exam import SCORE, UNUSABLE, Graded, Measure, Probe, measures

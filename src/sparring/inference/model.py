@@ -96,6 +96,7 @@ class LanguageModel:
             _template_kwargs(tokenizer, source),
             keeps_thoughts=source.thinking == "kept",
             encoded=encoder_decoder.has_encoder(network.config),
+            longest=self.max_length,
         )
         self.tokens_sampled = 0
         # The weights that sampling needs on the device; None until `engine` has made their copy in bfloat16.

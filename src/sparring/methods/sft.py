@@ -1,7 +1,11 @@
-"""Supervised fine-tuning on worked answers: the baseline, the warm-up, and the smallest example of a method.
+"""Supervised fine-tuning on worked answers, conversations and plain texts: the baseline, and the warm-up of the others.
 
-There is no partner. Ours: with a `thought_format`, the worked steps become the thought and the gold answer the
-response. So a model that cannot follow the thought prompt yet learns its form.
+There is no partner. Of a conversation every turn of the assistant is taught, at the weights of the data. Its thoughts
+are written as the learner's chat template writes thoughts, since the learner will write them so.
+
+Ours: with a `thought_format`, the thought of the last reply takes that form instead, and only this reply is taught. Of
+a worked answer, the steps become the thought and the gold answer the response. So a model that cannot follow the
+thought prompt yet learns its form.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge
 
-from sparring.core.chat import LEARNER, Chat, message
+from sparring.core.chat import GOLD, LEARNER, Chat, message
 from sparring.core.episode import Episode
 from sparring.core.experience import Demonstration, Experience
 from sparring.core.method import Answered, Method, Schedule
@@ -27,19 +31,24 @@ from sparring.parsing.thought import ThoughtFormat, thought_format
 
 @dataclass(frozen=True)
 class SFT(Method):
-    """Imitates gold answers: the rationale if there is one, the bare answer with `learn = "answer"`."""
+    """Imitates worked answers and conversations: all turns of the assistant, or the last with `turns = "last"`.
+
+    With `learn = "answer"`, the bare gold answer of each row that has one.
+    """
 
     name: ClassVar[str] = "sft"
-    needs: ClassVar[frozenset[Offer]] = frozenset({"gold"})
+    needs: ClassVar[frozenset[Offer]] = frozenset({"worked"})
     schedule: ClassVar[Schedule] = Schedule(problems=None, epochs=1, lifetime="phase")
 
     learn: Literal["rationale", "answer"] = "rationale"
+    turns: Literal["all", "last"] = "all"
     thought_format: str = "none"
     thought_prompt: str | None = None
     max_tokens: Annotated[int, Ge(1)] = 512
 
     def __post_init__(self) -> None:
-        thought_format(self.thought_format)
+        if self.form.marker:  # of this one, not of the class
+            object.__setattr__(self, "needs", type(self).needs | {"thoughts"})
 
     @property
     def form(self) -> ThoughtFormat:
@@ -59,16 +68,31 @@ class SFT(Method):
         self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: StepFormat, rng: random.Random
     ) -> list[Experience]:
         """Return one demonstration per problem."""
-        return [
-            Demonstration(e.problem.id, e.chat.then(message(LEARNER, self._gold(e.problem), "gold", weight=1.0)))
-            for e in episodes
-        ]
+        return [Demonstration(episode.problem.id, self._taught(episode)) for episode in episodes]
+
+    def _taught(self, episode: Episode) -> Chat:
+        """Return the chat to imitate."""
+        problem = episode.problem
+        wants_answer = self.learn == "answer" and problem.gold is not None
+        if problem.worked is None or wants_answer:
+            return episode.chat.then(message(LEARNER, self._gold(problem), GOLD, weight=1.0))
+        if self.form.marker:
+            return episode.chat.then(message(LEARNER, self._with_thought(problem), GOLD, weight=1.0))
+        if self.turns == "all":
+            return problem.worked
+        *earlier, last = problem.worked.messages
+        return Chat((*(turn.with_weight(0.0) for turn in earlier), last))
 
     def _gold(self, problem: Problem) -> str:
         answer, rationale = problem.gold or "", problem.rationale
         if self.form.marker and rationale is not None:
             return self.form.join(problem.reasoning, answer)
         return rationale if rationale is not None and self.learn == "rationale" else answer
+
+    def _with_thought(self, problem: Problem) -> str:
+        """Return the last reply of a conversation in the thought format; without a thought, its worked answer."""
+        thought = "".join(part.text for part in problem.worked.last.parts if part.thought) if problem.worked else ""
+        return self.form.join(thought, problem.worked.last.text) if problem.worked and thought else self._gold(problem)
 
     async def answer(self, question: Chat, learner: Speaker, layout: StepFormat) -> Answered:
         """Return one greedy reply without its thought."""

@@ -52,7 +52,7 @@ class Pair(NamedTuple):
 class _Preference(Method):
     """The whole method except the form of a reply."""
 
-    needs: ClassVar[frozenset[Offer]] = frozenset()
+    needs: ClassVar[frozenset[Offer]] = frozenset({"question"})
     schedule: ClassVar[Schedule] = Schedule(problems=None, epochs=1, lifetime="round")
 
     judge: Judge

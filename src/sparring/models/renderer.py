@@ -14,22 +14,28 @@ sampled are the tokens that are trained.
 For an encoder–decoder, the pieces before the turn to be written are what the encoder reads. They end with an
 end-of-sequence token and START; the turn itself follows, for the decoder (`encoder_decoder`).
 
+A thought that no model sampled stands between the marks that the template puts around one (`_thought_marks`). Tools
+are shown by the template if it can (`tool_turns`). Plain text has no template: its special tokens are parsed, and an
+end-of-sequence token follows, as in TRL.
+
 Not here: padding and batches (`training.collate`).
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from sparring.common.errors import ConfigError
-from sparring.core.chat import SYSTEM, Chat, Part, Turn
+from sparring.core.chat import GOLD, PLAIN, SYSTEM, Chat, Part, Turn
+from sparring.models.tool_turns import as_text, for_template, merged
 
 START = -1  # no token has this id; it stands for the token that a decoder beside an encoder begins with
 CACHED_TEXTS = 4096  # texts whose ids, and chats whose renderings, are cached
@@ -55,6 +61,7 @@ class Renderer:
     """Writes chats as one model expects them: with its tokenizer, its chat template and the template's settings.
 
     `keeps_thoughts`: the reader sees the thoughts of its own earlier turns. `encoded`: an encoder reads the context.
+    `longest`: the most tokens of a row of plain text.
     """
 
     def __init__(
@@ -63,12 +70,14 @@ class Renderer:
         template_kwargs: Mapping[str, Any] | None = None,
         keeps_thoughts: bool = False,
         encoded: bool = False,
+        longest: int = 2**31,
     ) -> None:
         if not tokenizer.chat_template:
             raise ConfigError(f"the tokenizer of {tokenizer.name_or_path!r} has no chat template; {_OWN_TEMPLATE}")
         self.tokenizer = tokenizer
         self.template_kwargs = dict(template_kwargs or {})
         self.keeps_thoughts = keeps_thoughts
+        self.longest = longest
         self._tokenise = lru_cache(maxsize=CACHED_TEXTS)(self._tokenise_uncached)
         self._render = lru_cache(maxsize=CACHED_TEXTS)(self._render_uncached)
         self._check_template()
@@ -92,15 +101,20 @@ class Renderer:
     def rows(self, chat: Chat, reader: str) -> list[TrainingRow]:
         """Return the rows that train `reader`'s weighted parts.
 
-        One row holds the whole chat, unless the template changes earlier turns when later ones follow: then each
-        trained turn needs a row.
+        One row holds the whole chat, unless an earlier turn looks different when later ones follow, because the
+        template changes it or its thought is hidden: then each trained turn needs a row.
         """
-        turns = chat.seen_by(reader, self.keeps_thoughts)
+        if chat.messages and chat.messages[0].author == PLAIN:
+            return self._plain_rows(chat)
         rows: list[TrainingRow] = []
-        for index, turn in enumerate(turns):
-            if turn.role != "assistant" or not any(part.weight for part in turn.parts):
+        for count, message in enumerate(chat.messages, start=1):
+            following = chat.messages[count].author if count < len(chat.messages) else None
+            if message.author != reader or following == reader:
                 continue
-            context = self._context(turns[:index])
+            *before, turn = Chat(chat.messages[:count]).seen_by(reader, self.keeps_thoughts)
+            if not any(part.weight for part in turn.parts):
+                continue
+            context = self._context(before)
             row = self._row(context, turn)
             continues_last = rows and context[: len(rows[-1].ids)] == rows[-1].ids
             if continues_last:
@@ -108,6 +122,18 @@ class Renderer:
             else:
                 rows.append(row)
         return rows
+
+    def _plain_rows(self, chat: Chat) -> list[TrainingRow]:
+        """Return the rows of a plain text: pieces of `longest` tokens, each after the last token of the one before."""
+        eos = self.tokenizer.eos_token_id
+        ids = list(
+            self._with_one_bos([token for said in chat.messages for part in said.parts for token in self.ids(part)])
+        )
+        if eos is not None and ids[-1:] != [eos]:
+            ids.append(int(eos))
+        weight, step = chat.messages[0].parts[0].weight, max(1, self.longest - 1)
+        pieces = [ids[start : start + self.longest] for start in range(0, max(1, len(ids) - 1), step)]
+        return [TrainingRow(tuple(piece), (0.0, *[weight] * (len(piece) - 1))) for piece in pieces]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of `ids`, with special tokens and spacing unchanged."""
@@ -119,7 +145,12 @@ class Renderer:
 
     def ids(self, part: Part) -> tuple[int, ...]:
         """Return the ids a part was sampled as; otherwise its text, tokenised on its own."""
-        return part.ids if part.ids is not None else self._tokenise(part.text)
+        if part.ids is not None:
+            return part.ids
+        if part.thought and part.writer == GOLD:
+            opening, closing = self._thought_marks or ("", "")
+            return self._tokenise(f"{opening}{part.text}{closing}") if self._thought_marks else ()
+        return self._tokenise(part.text)
 
     def _turn_ids(self, turn: Turn) -> tuple[int, ...]:
         return tuple(token for part in turn.parts for token in self.ids(part))
@@ -142,8 +173,9 @@ class Renderer:
     def _context(self, turns: Sequence[Turn]) -> tuple[int, ...]:
         """The ids before a reply that follows `turns`: the template's text around the ids of the assistant's turns."""
         messages = tuple(
-            (turn.role, f"\u2402{index}\u2403" if turn.role == "assistant" else turn.text)
+            (turn.role, f"\u2402{index}\u2403" if is_own and turn.parts else turn.text, turn.tools)
             for index, turn in enumerate(turns)
+            for is_own in (turn.role == "assistant",)
         )
         # `split` alternates between text and the turn number in a placeholder.
         pieces = _PLACEHOLDER.split(self._render(messages))
@@ -155,17 +187,71 @@ class Renderer:
 
     # ── the template ────────────────────────────────────────────────────────────────────────────────────────
 
-    def _render_uncached(self, messages: tuple[tuple[str, str], ...]) -> str:
-        dicts = [{"role": role, "content": text} for role, text in messages]
+    def _render_uncached(self, messages: tuple[tuple[str, str, str], ...]) -> str:
+        if any(tools for _, _, tools in messages):
+            return self._render_with_tools(messages)
+        dicts = [{"role": role, "content": text} for role, text, _ in messages]
         starts_with_system = bool(dicts) and dicts[0]["role"] == SYSTEM
         if starts_with_system and not self._accepts_system:
             dicts = _with_system_merged(dicts)
-        return str(self._apply(dicts))
+        has_late_system = any(turn["role"] == SYSTEM for turn in dicts[1:])
+        if has_late_system and not self._accepts_late_system:
+            first, *rest = dicts
+            dicts = merged([first, *({**turn, "role": turn["role"].replace(SYSTEM, "user")} for turn in rest)])
+        try:
+            return str(self._apply(dicts))
+        except TemplateError as error:
+            roles = ", ".join(turn["role"] for turn in dicts)
+            raise ConfigError(
+                f"the chat template of {self.tokenizer.name_or_path!r} rejects a chat ({error}; its roles: "
+                f"{roles[:80]}); change the data, or {_OWN_TEMPLATE}"
+            ) from error
 
-    def _apply(self, messages: list[dict[str, str]]) -> Any:
+    def _render_with_tools(self, messages: tuple[tuple[str, str, str], ...]) -> str:
+        """Return what the template makes of calls and results, or of their text if it leaves out any of them."""
+        dicts, definitions, names = for_template(messages)
+        try:
+            text = str(self._apply(dicts, tools=definitions or None))
+        except Exception:  # a template is a program and can raise anything
+            text = ""
+        if all(name in text or json.dumps(name)[1:-1] in text for name in names):
+            return text
+        return self._render_uncached(tuple((role, words, "") for role, words in as_text(messages)))
+
+    def _apply(self, messages: list[dict[str, Any]], **more: Any) -> Any:
         return self.tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True, **self.template_kwargs
+            messages, tokenize=False, add_generation_prompt=True, **self.template_kwargs, **more
         )
+
+    @cached_property
+    def _accepts_late_system(self) -> bool:
+        """Whether the template shows a system message after the first turn."""
+        late = {"role": SYSTEM, "content": "late"}
+        turns = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}, late]
+        try:
+            return "late" in str(self._apply([*turns, {"role": "user", "content": "u"}]))
+        except Exception:  # a template is a program and can raise anything
+            return False
+
+    @cached_property
+    def _thought_marks(self) -> tuple[str, str] | None:
+        """What the template writes before and after the thought of a reply; None if its prompt rules out a thought.
+
+        Found by a reply with a thought, under the names that templates know. A template that shows none, such as
+        those that remove thoughts from a history, gets `<think>`, unless its prompt ends with that tag.
+        """
+        user = {"role": "user", "content": "u"}
+        prompt = str(self._apply([user]))
+        if prompt.rstrip().endswith("</think>"):
+            return None
+        for key in ("reasoning_content", "thinking", "reasoning"):
+            reply = {"role": "assistant", "content": "\u24020\u2403", key: "\u24021\u2403"}
+            text = str(self._apply([user, reply]))
+            opening, has_thought, rest = text.removeprefix(prompt).partition("\u24021\u2403")
+            closing, has_reply, _ = rest.partition("\u24020\u2403")
+            if text.startswith(prompt) and has_thought and has_reply:
+                return opening, closing
+        return "" if prompt.rstrip().endswith("<think>") else "<think>\n", "\n</think>\n\n"
 
     def _check_template(self) -> None:
         """Raise ConfigError if the template cannot render a question, or leaves out its text."""

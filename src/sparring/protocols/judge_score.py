@@ -24,7 +24,7 @@ class JudgeScore(EvaluationProtocol):
     """
 
     name: ClassVar[str] = "judge_score"
-    needs: ClassVar[frozenset[Offer]] = frozenset()
+    needs: ClassVar[frozenset[Offer]] = frozenset({"question"})
     primary: ClassVar[str] = "score"
     learners: ClassVar[tuple[int, int | None]] = (1, 1)
 

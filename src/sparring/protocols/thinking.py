@@ -36,7 +36,7 @@ class ThoughtComparison(EvaluationProtocol):
     """
 
     name: ClassVar[str] = "thinking"
-    needs: ClassVar[frozenset[Offer]] = frozenset()
+    needs: ClassVar[frozenset[Offer]] = frozenset({"question"})
     primary: ClassVar[str] = "readable"  # the one measure that every task and every answer has
     learners: ClassVar[tuple[int, int | None]] = (1, 1)
 

@@ -43,7 +43,7 @@ class WinRate(EvaluationProtocol):
     """
 
     name: ClassVar[str] = "win_rate"
-    needs: ClassVar[frozenset[Offer]] = frozenset()
+    needs: ClassVar[frozenset[Offer]] = frozenset({"question"})
     primary: ClassVar[str] = "win_rate"
     learners: ClassVar[tuple[int, int | None]] = (2, 2)
 

@@ -32,7 +32,7 @@ from huggingface_hub import try_to_load_from_cache
 from sparring.common.errors import ConfigError
 from sparring.common.files import read_json
 from sparring.common.functions import is_lost
-from sparring.common.records import HUB
+from sparring.common.row_files import HUB
 from sparring.common.schema import PATH, SCRIPT, marked
 from sparring.config.factory import role_fields
 from sparring.config.recipe import Recipe
@@ -117,8 +117,10 @@ def from_hub(table: Mapping[str, Any]) -> dict[str, str]:
         name = text.removeprefix(HUB)
         if (is_hub_key or text != name) and (repository := _HUB_ID.match(name)):
             kind, file = ("model", "config.json") if key == "learner.model" else ("dataset", "README.md")
-            cached = try_to_load_from_cache(repository[0], file, repo_type=kind)
-            names[key] = f"{name}@{Path(cached).parent.name}" if isinstance(cached, str) else name
+            name, _, revision = name.partition("@")
+            cached = try_to_load_from_cache(repository[0], file, repo_type=kind, revision=revision or None)
+            found = Path(cached).parent.name if isinstance(cached, str) else revision
+            names[key] = f"{name}@{found}" if found else name
     return names
 
 

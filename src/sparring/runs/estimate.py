@@ -132,7 +132,7 @@ def _evaluations(recipe: Recipe, rows: Sequence[EstimateRow], order: ProblemOrde
     every = settings.evaluate_every
     evaluations = len(recipe.phases) + (int(order.total() / every) if every else 0)
     developed = min(settings.evaluate_problems, len(recipe.task.problems("development")))
-    tested = len(list(recipe.task.problems("test"))[: settings.test_problems])
+    tested = len(recipe.task.problems("test")[: settings.test_problems])
     for name, rounds, problems in (("development", evaluations, developed), ("test", 2, tested)):
         calls = verdicts * problems
         share = calls / judge.calls

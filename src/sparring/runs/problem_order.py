@@ -69,6 +69,6 @@ class ProblemOrder:
 
     def consulted(self, phase: Phase, number: int, round_: int) -> list[Problem]:
         """Return the development problems on which the method chooses its own settings in that round."""
-        development = list(self.recipe.task.problems("development"))
+        development = self.recipe.task.problems("development")
         count = min(len(development), phase.method.consults)
         return named_rng(self.recipe.run.seed, number, round_, "consulted").sample(development, count)

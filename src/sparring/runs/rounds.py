@@ -23,6 +23,7 @@ from sparring.config.recipe import Recipe
 from sparring.runs.callbacks import Callbacks, Given, RoundResult, separated
 from sparring.runs.display import Display
 from sparring.runs.lock import locked
+from sparring.runs.own_rows import with_own_rows
 from sparring.runs.recording import may_ask_person
 from sparring.runs.result import Result
 from sparring.runs.run import Run
@@ -55,6 +56,7 @@ def _rounds(
     recipe: Recipe, folder: Path, resume: bool, display: Display, callbacks: Callbacks
 ) -> Generator[RoundResult, None, Result]:
     with locked(folder):
+        recipe = with_own_rows(recipe, folder)
         pauses = _Pauses(callbacks)
         steps = _Steps(lambda: Run(recipe, folder, resume, display, callbacks=pauses.callbacks).go(), pauses)
         try:

@@ -35,6 +35,7 @@ from sparring.runs.display import Display
 from sparring.runs.folder import RECIPE, check_resumable, write_status
 from sparring.runs.lock import locked
 from sparring.runs.metrics import Key, Metrics
+from sparring.runs.own_rows import with_own_rows
 from sparring.runs.problem_order import ProblemOrder
 from sparring.runs.recording import check_partners, identity, ledger_path, may_ask_person, recorded
 from sparring.runs.result import Result
@@ -69,6 +70,7 @@ def train(
     parsed = recipe_with(recipe, partners)
     display = display or Display(live=not may_ask_person(parsed))
     with locked(Path(run)):
+        parsed = with_own_rows(parsed, Path(run))
         return run_sync(Run(parsed, Path(run), resume, display, timing, callbacks=callbacks).go())
 
 

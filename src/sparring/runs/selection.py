@@ -225,7 +225,7 @@ class Selection:
 
     def _problems(self, split: Split, count: int | None) -> list[Problem]:
         """Return the first `count` problems of `split`; none if nothing can measure a learner."""
-        return list(self.recipe.task.problems(split))[:count] if self.protocol is not None else []
+        return list(self.recipe.task.problems(split)[:count]) if self.protocol is not None else []
 
     def _journal(self, name: str) -> Journal:
         return Journal(self.folder / f"evaluation-{name}.journal.jsonl")

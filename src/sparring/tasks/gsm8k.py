@@ -19,9 +19,11 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge
 
 from sparring.common.errors import ConfigError
-from sparring.common.records import Record, draw_split, read_records, split_sources, without_duplicates
+from sparring.common.records import Record
+from sparring.common.row_files import read_records
 from sparring.common.schema import FilePath
 from sparring.common.seeds import digest
+from sparring.common.splits import draw_split, split_sources, without_duplicates
 from sparring.core.chat import question
 from sparring.core.task import Problem, RowTask
 from sparring.parsing import answers

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sparring.common.errors import ConfigError, nearest
-from sparring.common.records import Record, Size, Sources
+from sparring.common.records import Record
 from sparring.common.schema import FilePath
 from sparring.common.seeds import digest
+from sparring.common.splits import Size, Sources
 from sparring.core.chat import question
 from sparring.core.task import Problem, RowTask
 from sparring.parsing.steps import LINES, StepFormat

@@ -1,38 +1,45 @@
-"""The user's own questions, as rows of a file or of a hub data set.
+"""The user's own rows, of a file or of a hub data set, in any of the common formats (`core.row_formats`).
 
-A row needs at least a question: a text, or messages `{"role", "content"}`, of which the user's last one is asked. An
-assistant's message after it is the rationale. Columns for an answer, a rationale, a category and choices are optional.
-Rows without answers suffice for methods that need none.
-
-Images and tool calls are rejected. A question cannot be composed of several columns.
+A row needs at least a question, of which the user's last message is asked, or a plain text. Replies, answers, a
+rationale, a category and choices are optional: a method says what it needs. Images are rejected.
 """
 
 from __future__ import annotations
 
 import re
+from array import array
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple
 
+from annotated_types import Ge
 from pydantic import BeforeValidator, PlainSerializer
 
 from sparring.common.errors import ConfigError, nearest
+from sparring.common.extras import need_math_verify
 from sparring.common.files import is_json
 from sparring.common.functions import is_lost
-from sparring.common.records import Record, Size, Sources, check_text
-from sparring.common.schema import FilePath, ScriptFunction
+from sparring.common.records import Record
+from sparring.common.row_files import Rows, file_size
+from sparring.common.rows_in_memory import SPLITS, as_source, splits_of
+from sparring.common.schema import RowSource, ScriptFunction
 from sparring.common.seeds import digest
-from sparring.core.chat import LEARNER, SYSTEM, USER, Chat, message, question
+from sparring.common.splits import Size, Sources
+from sparring.core.chat import USER, Chat, Message, message
 from sparring.core.multiple_choice import Options, read_options
 from sparring.core.right_function import RightFunction
-from sparring.core.task import Problem, RowTask
+from sparring.core.row_formats import CONVERSATIONS, FORMATS, PROMPTS, RowFormat, row_format
+from sparring.core.row_readers import Reading, marked_answer, read_row, with_system
+from sparring.core.task import Offer, Problem, ReadOnDemand, RowTask, offers_of
 from sparring.core.user_function import COLUMNS
 from sparring.parsing import answers, steps
+from sparring.parsing.math_answers import equal_in_math
 from sparring.parsing.steps import FINAL, LINES, StepFormat
 
-_ROLES = {"system": SYSTEM, "user": USER, "assistant": LEARNER}
+HELD_BYTES, HELD_ROWS = 64 * 2**20, 100_000  # files up to this size, and so many rows, are kept in memory
+_CHATS = {*PROMPTS, *CONVERSATIONS, "completion", "chosen", "rejected", "text"}  # columns of the problem's own text
 _LABELLED = re.compile(r"\s*\(\d")
 
 
@@ -44,30 +51,35 @@ def _step_format(value: str | StepFormat) -> StepFormat:
 class Table(RowTask):
     """Your own questions: rows of a file or of a hub data set.
 
-    `train`, `development` and `test` are sources (`data/train.jsonl`, `hub:owner/name/configuration:split`; see
-    `sparring.common.records`). A split without a source is drawn from the training rows by `seed`; its `…_size` is a
-    number of rows, or a share of them if below 1 (None: a tenth). A repeated question is kept once: in the test split
-    first, then in the development split, then in the training split. `notes` says how many were dropped.
+    `train`, `development` and `test` are sources (`data/train.jsonl`, `hub:owner/name/configuration:split@revision`;
+    see `sparring.common.row_files`). A program may give the rows: lists, frames, data sets, a `DatasetDict` as `train`.
+    Of the training rows only the first `train_rows` are read (None: all). A split without a source is drawn from them
+    by `seed`; its `…_size` is a number of rows, or a share of them if below 1 (None: a tenth). A repeated question is
+    kept once: in the test split first, then in the development split, then in the training split; with different
+    replies, in one split. `notes` says how many were dropped.
 
-    Columns: `prompt_column` (None: `prompt`, else `messages`) holds text or messages. The others default to `answer`,
-    `rationale`, `category` and `choices`, if they exist. A column may be a path into nested cells (`question.stem`).
+    `format` is the rows' format (None: recognised by their columns; `notes` says which). `prompt_column` names the
+    column of the question, the messages or the text. The others default to `answer`, `rationale`, `category` and
+    `choices`, if they exist. A column may be a path into nested cells (`question.stem`).
     Choices are put below the question as lines `A. …`. They are a list of texts, a list of `{"label", "text"}`, or
     `{"label": […], "text": […]}`; an answer is a choice's letter, label, text, or index from 0. `system` is a system
     prompt for rows without one.
 
-    `right` is the rule for a right response: `exact`, `number`, `choice`, `regex` (the answer is a pattern for the
-    whole final answer), or your function `(response, problem) -> bool`, as `package.module.function` or
-    `path/to/file.py:function`. None: `choice` if there are choices, otherwise `exact`.
+    `right` is the rule for a right response: `exact`, `number`, `math` (equal in mathematics, LaTeX or not), `choice`,
+    `regex` (the answer is a pattern for the whole final answer), or your function `(response, problem) -> bool`, as
+    `package.module.function` or `path/to/file.py:function`. None: `choice` if there are choices, otherwise `exact`.
     """
 
     name: ClassVar[str] = "table"
 
-    train: FilePath
-    development: FilePath | None = None
-    test: FilePath | None = None
+    train: RowSource
+    development: RowSource | None = None
+    test: RowSource | None = None
     development_size: Size | None = None
     test_size: Size | None = None
     seed: int = 0
+    train_rows: Annotated[int, Ge(1)] | None = None
+    format: RowFormat | None = None
     system: str | None = None
     prompt_column: str | None = None
     answer_column: str | None = None
@@ -79,10 +91,23 @@ class Table(RowTask):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layout", _step_format(self.layout))
+        self._keep_rows()
         self._sources()  # validates the settings
         if self._function is None and self.right not in (None, *_RULES):
             unknown = nearest("rule for right answers", str(self.right), _RULES)
             raise ConfigError(f"{unknown}, or give package.module.function or path/to/file.py:function")
+        if self.right == "math":
+            need_math_verify("right = 'math'")
+
+    def _keep_rows(self) -> None:
+        """Write rows that are in memory to files, and hold their paths; a `DatasetDict` fills several splits."""
+        given: dict[str, Any] = {split: getattr(self, split) for split in SPLITS}
+        if isinstance(given["train"], Mapping):
+            given = given | splits_of(given["train"])
+        for split, rows in given.items():
+            if rows is not None:
+                limit = self.train_rows if split == "train" else None
+                object.__setattr__(self, split, as_source(rows, split, limit))
 
     def is_right(self, problem: Problem, response: str) -> bool:
         """Return whether `response` is right; ConfigError if the rule needs an answer that the row lacks."""
@@ -100,7 +125,8 @@ class Table(RowTask):
         return _JUDGES[self._rule(problem)](problem.gold, response)
 
     def _sources(self) -> Sources:
-        return Sources(self.train, self.development, self.test, self.development_size, self.test_size, self.seed)
+        sizes = self.development_size, self.test_size
+        return Sources(self.train, self.development, self.test, *sizes, self.seed, self.train_rows)
 
     @cached_property
     def _function(self) -> RightFunction | None:
@@ -109,11 +135,49 @@ class Table(RowTask):
     def _rule(self, problem: Problem) -> str:
         return self.right or ("choice" if "choices" in problem.data else "exact")
 
-    def _load(self) -> tuple[dict[str, list[Problem]], tuple[str, ...]]:
-        splits, notes = self._sources().read_splits(self._problem)
-        counts: Counter[str] = Counter()
-        completed = {split: [self._complete(problem, counts) for problem in splits[split]] for split in splits}
-        return completed, notes + tuple(f"{what}: {count}" for what, count in counts.items())
+    def _load(self) -> tuple[Mapping[str, Sequence[Problem]], tuple[str, ...]]:
+        """Read all rows once. What is too large for memory is read again, row by row, whenever it is asked for."""
+        sources, counts = self._sources(), Counter[str]()
+        opened = sources.open()
+        is_small = sum(file_size(rows.source) for rows in opened.values()) <= HELD_BYTES
+        is_small = is_small and sum(map(len, opened.values())) <= HELD_ROWS
+        entries: dict[str, list[_Entry]] = {split: [] for split in opened}
+        offered: list[frozenset[Offer]] = []  # by every row so far
+        for split, rows in opened.items():
+            for index, row in enumerate(rows):
+                problem, group = self._read(row, counts)
+                if problem is not None:
+                    offered = [offers_of([problem]).intersection(*offered)]
+                    held = problem if is_small else None
+                    entries[split].append(_Entry(problem.id, group, split, index, held))
+        if not offered:
+            raise ConfigError(f"{self.train} holds no row to learn from; give rows with questions, replies or text")
+        splits, notes = sources.divide(entries)
+        problems = {split: self._listed(kept, opened, offered[0]) for split, kept in splits.items()}
+        return problems, (*self._formats(counts), *notes, *(f"{what}: {n}" for what, n in counts.items() if n))
+
+    def _formats(self, counts: Counter[str]) -> tuple[str, ...]:
+        """Take the formats out of `counts`; return one note that names them."""
+        found = ", ".join(f"{name} ({counts.pop(name):,})" for name in FORMATS if name in counts)
+        is_named = self.format or self.prompt_column
+        return (f"format of the rows: {found}{'' if is_named else ', recognised by the columns'}",)
+
+    def _listed(
+        self, entries: Sequence[_Entry], opened: Mapping[str, Rows], offered: frozenset[Offer]
+    ) -> Sequence[Problem]:
+        """Return the problems of `entries`: those held in memory, or ones that are read on demand."""
+        if all(entry.problem is not None for entry in entries):
+            return [entry.problem for entry in entries if entry.problem is not None]
+
+        def read(index: int) -> Problem:
+            rows = opened[sources[index]]
+            problem, _ = self._read(rows[indices[index]], Counter())
+            if problem is None:
+                raise ConfigError(f"{rows.source} was changed while it was read; start again")
+            return problem
+
+        sources, indices = [entry.source for entry in entries], array("Q", (entry.number for entry in entries))
+        return ReadOnDemand(read, range(len(entries)), offered)
 
     def _complete(self, problem: Problem, counts: Counter[str]) -> Problem:
         """Write the rationale in the step format, and add the answer to it if it states none."""
@@ -127,7 +191,7 @@ class Table(RowTask):
             else:
                 counts["rationales to which the answer was added"] += 1
                 rationale = self._in_step_format(problem.rationale, f"The answer is {problem.gold}.")
-        return replace(problem, rationale=rationale)
+        return replace(problem, rationale=rationale, worked=_ending_in(problem.worked, problem.rationale, rationale))
 
     def _in_step_format(self, rationale: str, *last_lines: str) -> str:
         """Write `rationale` and `last_lines` in the step format; existing labels stay."""
@@ -139,31 +203,35 @@ class Table(RowTask):
 
     # ---- one row
 
-    def _problem(self, row: Record) -> Problem:
-        chat, reply = self._prompt(row)
-        options = self._options(row)
-        if options is not None:
+    def _read(self, row: Record, counts: Counter[str]) -> tuple[Problem | None, str]:
+        """Return the row's problem (None if it teaches nothing), and a name that all rows with its question share."""
+        found = self.format or row_format(row, self.prompt_column)
+        counts[found] += 1
+        reading = read_row(row, found, self.prompt_column)
+        if reading.skipped:
+            counts[reading.skipped] += 1
+            return None, ""
+        chat, options = reading.chat, self._options(row)
+        if options is not None and chat.messages:
             chat = Chat((*chat.messages[:-1], message(USER, f"{chat.text}\n{options.listed}")))
-        content = [text for turn in chat.messages for text in (turn.author, turn.text)]
-        if self.system and chat.messages[0].author != SYSTEM:
-            chat = Chat((message(SYSTEM, self.system), *chat.messages))
+        # The ids are made without `system`, so that rewording it does not change the splits.
+        asked = [text for turn in chat.messages for text in (turn.author, turn.text)]
+        taught = [part.text for said in _taught(reading) for part in said.parts]
+        group = digest("table", *asked, *(() if asked else taught))[:16]
+        reading = replace(reading, chat=chat)
+        reading = with_system(reading, self.system) if self.system else reading
         category = _column(row, self.category_column, "category")
-        return Problem(
-            id=digest("table", *content)[:16],  # without `system`, so that rewording it does not change the splits
-            chat=chat,
-            gold=self._gold(row, options),
-            rationale=self._rationale(row, reply),
+        problem = Problem(
+            id=digest("table", *asked, *taught)[:16] if taught else group,
+            chat=reading.chat,
+            gold=self._gold(row, options, reading),
+            rationale=self._rationale(row, reading),
             bin=(row.plain(category) if category else None) or "all",
             data=_cells(row) if options is None else {**_cells(row), "choices": list(options.texts)},
+            worked=reading.worked,
+            rejected=reading.rejected,
         )
-
-    def _prompt(self, row: Record) -> tuple[Chat, str | None]:
-        """Return the question, and the reply at the end of a conversation, if any."""
-        column = self.prompt_column or next((c for c in ("prompt", "messages") if row.has(c)), None)
-        if column is None:
-            raise row.error(f"{nearest('column', 'prompt', row.cells)}, and name it in prompt_column")
-        value = row.cell(column)
-        return _conversation(row, column, value) if isinstance(value, list) else (question(row.text(column)), None)
+        return self._complete(problem, counts), group
 
     def _options(self, row: Record) -> Options | None:
         column = _column(row, self.choices_column, "choices")
@@ -174,30 +242,55 @@ class Table(RowTask):
             raise row.error(f"right = {self.right!r} cannot be combined with choices; remove it, or name a function")
         return read_options(row, column)
 
-    def _rationale(self, row: Record, reply: str | None) -> str | None:
-        column = _column(row, self.rationale_column, "rationale")
+    def _rationale(self, row: Record, reading: Reading) -> str | None:
+        column = self.rationale_column or reading.rationale or _column(row, None, "rationale")
         written = row.plain(column) if column else None
-        if reply is not None and written is not None:
+        if reading.reply is not None and written is not None:
             raise row.error(f"two rationales, in {column} and after the last question; remove one")
-        return written if reply is None else reply
+        return written if reading.reply is None else reading.reply
 
-    def _gold(self, row: Record, options: Options | None) -> str | None:
-        column = _column(row, self.answer_column, "answer")
+    def _gold(self, row: Record, options: Options | None, reading: Reading) -> str | None:
+        column = self.answer_column or reading.gold or _column(row, None, "answer")
         gold = row.plain(column) if column else None
         if column is None or gold is None:
             return None
         if options is not None:
             return options.letter(row, column, gold)
+        gold = marked_answer(gold) if reading.gold else gold
         check = _CHECKS.get(self.right or "exact")
         return check(row, column, gold) if check else gold
 
 
+class _Entry(NamedTuple):
+    """A row of a source: `group` is its question's name; `problem` is None if it is read on demand."""
+
+    id: str
+    group: str
+    source: str
+    number: int
+    problem: Problem | None
+
+
+def _taught(reading: Reading) -> tuple[Message, ...]:
+    """Return the messages that tell apart rows with the same question."""
+    rejected = () if reading.rejected is None else (reading.rejected,)
+    return (*(reading.worked.messages if reading.worked else ()), *rejected)
+
+
+def _ending_in(worked: Chat | None, reply: str, rationale: str) -> Chat | None:
+    """Return `worked` with `rationale` in place of `reply`, its last text, if it was completed."""
+    if worked is None or reply == rationale or worked.text != reply:
+        return worked
+    *before, last = worked.messages
+    parts = [part for part in last.parts if part.thought]
+    return Chat((*before, replace(last, parts=(*parts, replace(last.parts[-1], text=rationale)))))
+
+
 def _cells(row: Record) -> dict[str, Any]:
-    """Return what a user's function may ask for: the row's columns but the question, and the question's form."""
-    prompt = next((column for column in ("prompt", "messages") if row.has(column)), "")
-    cells = {column: cell for column, cell in row.cells.items() if column != prompt and is_json(cell)}
-    messages = {"messages": True} if isinstance(row.cells.get(prompt), list) else {}
-    return {COLUMNS: cells, **messages} if cells else messages
+    """Return what a user's function may ask for: the row's columns but those of the chat, and the question's form."""
+    cells = {column: cell for column, cell in row.cells.items() if column not in _CHATS and is_json(cell)}
+    is_messages = any(isinstance(row.cells.get(column), list) for column in _CHATS)
+    return ({COLUMNS: cells} if cells else {}) | ({"messages": True} if is_messages else {})
 
 
 def _column(row: Record, named: str | None, default: str) -> str | None:
@@ -234,33 +327,6 @@ _JUDGES: dict[str, Callable[[str, str], bool]] = {
     "exact": answers.exact,
     "number": answers.number,
     "regex": answers.regex,
+    "math": equal_in_math,
 }
 _RULES = ("choice", *_JUDGES)
-
-
-# ---- conversations
-
-
-def _conversation(row: Record, column: str, turns: list[Any]) -> tuple[Chat, str | None]:
-    """Return the messages up to the user's last one, and the assistant's reply to it, if any."""
-    messages = [_message(row, f"{column}, message {n}", turn) for n, turn in enumerate(turns, start=1)]
-    reply = messages.pop()[1] if messages and messages[-1][0] == LEARNER else None
-    authors = [author for author, _ in messages]
-    if not authors or authors[-1] != USER:
-        raise row.error(f"{column} must end in a message of the user, or in one and a reply to it")
-    if SYSTEM in authors[1:]:
-        raise row.error(f"{column} has a system prompt that is not its first message")
-    return Chat(tuple(message(author, text) for author, text in messages)), reply
-
-
-def _message(row: Record, where: str, turn: Any) -> tuple[str, str]:
-    if not isinstance(turn, Mapping) or not {"role", "content"} <= set(turn):
-        raise row.error(f"{where} is not an object with role and content: {str(turn)[:60]}")
-    role, content = turn["role"], turn["content"]
-    if turn.get("tool_calls") or role in ("tool", "function"):
-        raise row.error(f"{where} is a tool call or its result; remove conversations with tools")
-    if role not in _ROLES:
-        raise row.error(f"{where}: {nearest('role', str(role), _ROLES)}")
-    if isinstance(content, list):
-        raise row.error(f"{where} has content of several parts (images?); give text alone")
-    return _ROLES[role], check_text(row, where, content)
