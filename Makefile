@@ -65,5 +65,5 @@ $(VENV)/installed-release: $(VENV)/installed-all
 	touch $@
 
 $(VENV)/installed-all: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) --editable '.[check,test,oracle,serving,gpu,math]'
+	$(PIP) --editable '.[check,test,oracle,serving,gpu,math,prices]'
 	touch $@ $(VENV)/installed

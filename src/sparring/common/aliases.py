@@ -51,10 +51,10 @@ PLACES = {
 _DATA = 'write kind = "table" and train = "…" (a file or hub:OWNER/NAME) under [task]'
 _SAMPLES = "write samples under a [[phase]] whose method samples: thought_preference, response_preference or lmsi"
 _LENGTH = "leave it out: rows longer than the model accepts are dropped; max_dropped under [trainer] bounds their share"
-_JUDGE = 'fill the role of the judge: [phase.judge] with by = "task", "reward", "endpoint" or "command"'
+_JUDGE = 'fill the role of the judge: [phase.judge] with by = "my_rewards.py:score", "task", "reward" or "endpoint"'
 _TRACKERS = 'write trackers = ["wandb"] under [run]'
 _ONE_PROCESS = "leave it out: a run is one process"
-_UPLOAD = "leave it out, and upload the learner afterwards: hf upload OWNER/NAME RUN/checkpoints/best"
+_UPLOAD = "leave it out, and publish the learner afterwards: sparring export RUN FOLDER --push OWNER/NAME"
 _SAMPLED = "choose response_preference, which also has several answers to a problem judged"
 _KEY = "put the key into the environment variable OPENAI_API_KEY, or name another variable in key_variable"
 
