@@ -109,6 +109,13 @@ def test_what_the_advice_says_is_read(word):
         assert line(where, word).endswith(f"; {ADVICE[word]}")
 
 
+def test_a_method_of_another_tool_that_is_asked_for_as_a_recipe_leads_to_one_of_ours():
+    with pytest.raises(ConfigError, match="unknown recipe 'grpo'; choose response_preference"):
+        Recipe.read("grpo")
+    with pytest.raises(ConfigError, match="unknown recipe 'tpo' .did you mean 'thought_preference'"):
+        Recipe.read("tpo")
+
+
 def test_a_key_of_ours_is_not_sent_away_from_the_tables_that_may_have_it():
     with pytest.raises(ConfigError, match=r"unknown key .model. \(did you mean .mode."):
         Recipe.read(RECIPE, ["phase.1.judge.model=x"])

@@ -105,7 +105,8 @@ ADVICE = {
 }
 
 
-_KINDS = ("key", "table", "method", "task", "partner", "speaker")  # what is named in a recipe, unlike a column or range
+# What is named in a recipe or on the command line, unlike a column or range.
+_KINDS = ("key", "table", "method", "task", "partner", "speaker", "recipe")
 
 
 def alias(kind: str, name: str, known: Collection[str]) -> str | None:
