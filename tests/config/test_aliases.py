@@ -112,7 +112,7 @@ def test_what_the_advice_says_is_read(word):
 def test_a_method_of_another_tool_that_is_asked_for_as_a_recipe_leads_to_one_of_ours():
     with pytest.raises(ConfigError, match="unknown recipe 'grpo'; choose response_preference"):
         Recipe.read("grpo")
-    with pytest.raises(ConfigError, match="unknown recipe 'tpo' .did you mean 'thought_preference'"):
+    with pytest.raises(ConfigError, match=r"unknown recipe 'tpo' .did you mean 'thought_preference'"):
         Recipe.read("tpo")
 
 

@@ -36,7 +36,7 @@ KINDS = {
 NEEDED = {"model": "m", "base_url": "http://h/v1", "replies": ["a"], "command": ["true"], "train": "no.jsonl"}
 
 
-def test_the_kinds_are_those_of_all_tiny_recipes():
+def test_the_kinds_are_those_of_all_tiny_recipes(hub_rows):
     """Every key of a shipped recipe is a key of one of them, of a phase, or names a thing."""
     known = {name for kind in (*KINDS.values(), Phase) for name in keys(kind)}
     for name in (name for name in shipped_recipes() if "/" not in name):

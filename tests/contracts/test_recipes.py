@@ -18,6 +18,7 @@ from sparring.runs.problem_order import ProblemOrder
 TINY = [
     "curriculum", "dpo", "flan_t5", "lmsi", "response_preference", "saie", "sft", "thought_preference", "tripost"
 ]  # fmt: skip
+LAPTOP = ["saie_gsm8k", "thought_preference_writing", "tripost_word_sorting"]
 ONE_GPU = [
     "response_preference", "saie_commonsense_qa", "saie_gsm8k", "thought_preference", "thought_preference_pairs",
     "tripost_logical_deduction", "tripost_multistep_arithmetic",
@@ -45,8 +46,9 @@ def tiny(request) -> str:
 
 
 def test_there_is_a_recipe_for_each_method_a_curriculum_and_one_for_an_encoder_decoder():
-    at_scale = [*(f"one_gpu/{name}" for name in ONE_GPU), *(f"papers/{name}" for name in PAPERS)]
-    assert list(shipped_recipes()) == [*TINY, *at_scale]
+    folders = {"laptop": LAPTOP, "one_gpu": ONE_GPU, "papers": PAPERS}
+    in_folders = [f"{folder}/{name}" for folder, names in folders.items() for name in names]
+    assert list(shipped_recipes()) == [*TINY, *in_folders]
     assert set(METHODS) | {"curriculum", "flan_t5"} == set(TINY)
     assert set(ARMS) <= set(TINY)
 

@@ -56,12 +56,12 @@ def test_a_plain_function_that_returns_rows_is_a_task():
     assert problem.bin in ("even", "odd")
     assert task.is_right(problem, f"The answer is {problem.gold}.")
     assert make_task({"kind": double, "top": 50, "test": 7, "seed": 1}).problems("test") != task.problems("test")
-    assert offers(task) == {"gold"}
+    assert offers(task) == {"gold", "question", "worked", "thoughts"}
 
 
 def test_a_question_alone_has_no_right_answer():
     task = make_task({"kind": words, "train": 4, "development": 1, "test": 1})
-    assert offers(task) == frozenset()
+    assert offers(task) == {"question"}
     with pytest.raises(ConfigError, match="gives no answers"):
         task.is_right(task.problems("train")[0], "x")
 

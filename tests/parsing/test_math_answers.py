@@ -57,5 +57,5 @@ def test_it_compares_in_a_thread_and_in_an_event_loop():
 
 def test_a_missing_extra_is_one_line_with_the_command(monkeypatch):
     monkeypatch.setattr("sparring.common.extras.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"right = 'math' needs math-verify, .*: pip install 'sparring\[math\]'"):
+    with pytest.raises(ConfigError, match=r"right = 'math' needs math_verify, .*: pip install 'sparring\[math\]'"):
         Table("rows.jsonl", right="math")

@@ -187,8 +187,8 @@ def test_every_line_of_metrics_is_read_once(tmp_path, monkeypatch):
     assert len(read) == len(set(read)) == len(path.read_text().splitlines())
 
 
-def test_every_method_but_one_baseline_has_an_arm():
-    assert {*ARMS, "lmsi"} == set(METHODS)
+def test_every_method_but_one_baseline_and_one_for_ranked_rows_has_an_arm():
+    assert {*ARMS, "lmsi", "dpo"} == set(METHODS)
 
 
 def test_an_unknown_arm_is_named_before_anything_is_run(tmp_path):

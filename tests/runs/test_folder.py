@@ -71,7 +71,7 @@ def test_of_all_keys_those_may_change_that_decide_only_whether_a_run_stops():
 
 
 @pytest.mark.parametrize("text", TINY.values(), ids=TINY)
-def test_no_key_of_a_shipped_recipe_may_change_that_is_not_listed(text):
+def test_no_key_of_a_shipped_recipe_may_change_that_is_not_listed(text, hub_rows):
     keys = flat(Recipe.of(tomlkit.parse(text).unwrap()).table())
     names = {re.sub(r"^phase\.\d+\.trainer", "phase.1.trainer", key) for key in keys if may_change(key)}
     assert names <= MAY_CHANGE
