@@ -404,11 +404,15 @@ def test_adapters_of_a_base_that_lies_elsewhere_are_refused_with_the_remedy(tmp_
 
 def test_what_is_on_the_hub_is_named_with_its_revision_where_that_is_known(monkeypatch):
     cached = {"owner/name": "/cache/snapshots/4f2c/config.json"}
-    monkeypatch.setattr("sparring.runs.bundle.try_to_load_from_cache", lambda name, file, repo_type: cached.get(name))
-    task = {"kind": "table", "train": "hub:people/rows/main:train[:9]", "prompt_column": "a/b"}
+    monkeypatch.setattr(
+        "sparring.runs.bundle.try_to_load_from_cache", lambda name, file, repo_type, revision: cached.get(name)
+    )
+    sources = {"train": "hub:people/rows/main:train[:9]", "test": "hub:people/rows:test@v1.0"}
+    task = {"kind": "table", **sources, "prompt_column": "a/b"}
     assert from_hub({"learner": {"model": "owner/name"}, "task": task}) == {
         "learner.model": "owner/name@4f2c",
         "task.train": "people/rows/main:train[:9]",
+        "task.test": "people/rows:test@v1.0",
     }
     assert from_hub({"learner": {"model": "tiny"}, "task": {"kind": "gsm8k", "source": "openai/gsm8k"}}) == {
         "task.source": "openai/gsm8k"
