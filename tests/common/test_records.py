@@ -166,6 +166,27 @@ def test_a_hub_source_names_a_split_and_a_slice_of_it():
     assert rows[0].where == "hub:owner/name/default:test[1:3], row 1"
 
 
+@pytest.mark.parametrize(
+    ("source", "asked"),
+    [
+        ("hub:owner/name", ("owner/name", None, {"split": "train"})),
+        ("hub:owner/name@v1", ("owner/name", None, {"split": "train", "revision": "v1"})),
+        ("hub:owner/name/main:test[:9]@4f2c", ("owner/name", "main", {"split": "test[:9]", "revision": "4f2c"})),
+        ("hub:owner/name/main@refs/pr/1", ("owner/name", "main", {"split": "train", "revision": "refs/pr/1"})),
+    ],
+)
+def test_a_hub_source_names_configuration_split_and_revision(monkeypatch, source, asked):
+    calls = []
+
+    def load(name, configuration, **more):
+        calls.append((name, configuration, more))
+        return [{"n": 1}]
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    assert [row.where for row in read_records(source)] == [f"{source}, row 1"]
+    assert calls == [asked]
+
+
 @pytest.mark.usefixtures("hub")
 @pytest.mark.parametrize(
     ("source", "message"),
