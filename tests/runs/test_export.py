@@ -62,7 +62,12 @@ def test_plain_transformers_loads_what_was_exported(run, exported):
     assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
     assert AutoTokenizer.from_pretrained(exported).chat_template
     assert load_learner(exported).answerer == load_learner(run).answerer
-    assert not (exported / "state").exists()
+
+
+def test_a_checkpoint_to_resume_from_is_exported_without_its_optimiser(run, tmp_path):
+    [*_, newest] = sorted(path.parent for path in run.glob("checkpoints/*/state"))
+    assert sparring_("export", newest, tmp_path / "out").code == 0
+    assert not (tmp_path / "out" / "state").exists()
 
 
 def test_the_card_states_the_figures_of_this_learner_with_their_intervals(run, exported):

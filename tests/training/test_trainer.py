@@ -141,6 +141,19 @@ def test_the_schedule_is_counted_in_problems():
     assert trainer_.learning_rate() == pytest.approx(0.5)
 
 
+def test_a_step_reports_the_learning_rate_it_used_and_the_norm_before_clipping():
+    expected = float(gradient(DEMONSTRATIONS, Likelihood()).norm())
+    trainer_ = trainer(max_grad_norm=1e-3, lr_schedule="linear")
+    trainer_.begin(24, trainer_.settings)
+    steps = []
+    for step in trainer_.learn(trainer_.training_set(DEMONSTRATIONS, Likelihood(), 12, 2, (0,))):
+        assert step.learning_rate == trainer_.optimizer.param_groups[0]["lr"]
+        steps.append(step)
+    assert [step.learning_rate for step in steps] == pytest.approx([1e-2, 1e-2 * 0.75])  # each stands for 6 of 24
+    assert steps[0].gradient_norm == pytest.approx(expected)
+    assert all(step.seconds > 0 for step in steps)
+
+
 def test_going_on_in_the_middle_of_a_lesson_ends_with_the_same_weights():
     whole = trainer(batch_size=4)
     training_set = whole.training_set(DEMONSTRATIONS, Likelihood(), 12, 2, (0,))
