@@ -109,6 +109,22 @@ def test_a_reward_function_gets_messages_where_the_prompt_is_one_or_the_recipe_s
         scores(name, ("a", "bb"), rows)
 
 
+def test_an_annotation_says_whether_a_reward_function_gets_messages(rows):
+    def chatty(completions: list[list[dict[str, str]]]) -> list[float]:
+        return [len(completion[0]["content"]) for completion in completions]
+
+    def terse(completions: list[str]) -> list[float]:
+        return [len(completion) for completion in completions]
+
+    assert scores(chatty, ("a", "bb"), rows) == scores(terse, ("a", "bb"), rows) == Scores((1.0, 2.0))
+
+
+def test_the_rewards_of_trl_itself_are_judges():
+    pytest.importorskip("trl.rewards")
+    thought = "<think>\nwell\n</think>\n4"
+    assert scores("trl.rewards.think_format_reward", (thought, "4")).values == (1.0, 0.0)
+
+
 def test_what_a_task_has_no_column_for_is_its_gold_answer_for_a_reward_function():
     problem = ARITHMETIC.problems("train")[0]
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 from sparring.common.errors import ConversationError, Failure, Skipped
 from sparring.core.chat import LEARNER, Chat
@@ -28,7 +28,7 @@ class FunctionJudge(FunctionPartner):
     """Scores by your function: one answer, all answers, or as a reward function of TRL.
 
     `messages` says whether a reward function gets prompts and completions as lists of messages. None: as its decorator
-    says, else as the prompt of the problem's row is.
+    says, else as `completions` is annotated, else as the prompt of the problem's row is.
     """
 
     name: ClassVar[str] = "function_judge"
@@ -87,7 +87,9 @@ class FunctionJudge(FunctionPartner):
         golden["solution"] = problem.rationale if problem.rationale is not None else problem.gold
         columns = {**(golden if problem.gold is not None else {}), **row_of(problem)}
         texts = [answer.text for answer in answers]
-        is_messages = self._function.setting("messages", self.messages, problem.data.get("messages", False))
+        of_signature = _takes_messages(self._function.call)
+        of_prompt = problem.data.get("messages", False) if of_signature is None else of_signature
+        is_messages = self._function.setting("messages", self.messages, of_prompt)
         own: dict[str, Any] = {
             "rng": rng,
             "prompts": [_messages(problem.chat) if is_messages else problem.chat.text for _ in answers],
@@ -99,6 +101,16 @@ class FunctionJudge(FunctionPartner):
     @property
     def _names(self) -> tuple[str, ...]:
         return scored_names(self._function)
+
+
+def _takes_messages(call: Callable[..., Any]) -> bool | None:
+    """Return whether `completions` is annotated as lists of messages, `list[list[…]]`; None if it does not say."""
+    try:
+        hint = get_type_hints(call).get("completions")
+    except (NameError, TypeError):
+        return None
+    of_item = next(iter(get_args(hint)), None)
+    return None if of_item is None else get_origin(of_item) is list
 
 
 def _number(value: Any) -> float | None:
