@@ -189,12 +189,12 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def main(run: Callable[[int, int], None], description: str) -> None:
+def main(run: Callable[..., None], description: str) -> None:
     """The command line of a race."""
     run(**vars(_told(description, argparse.ArgumentParser())))
 
 
-def main_by_workload(run: Callable[[int, int, str], None], description: str) -> None:
+def main_by_workload(run: Callable[..., None], description: str) -> None:
     """The same for a race of which some workloads can be run alone."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", default="", metavar="TEXT", help="only workloads with this in their names")

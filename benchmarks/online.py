@@ -90,7 +90,7 @@ def ours(workload: Workload) -> Callable[[int, Watch], Go]:
                     method,
                     MultistepArithmetic(),
                     problems,
-                    lambda problem: learner.speaker(turn, problem.id, journal=journal, logprobs=True),
+                    lambda name: learner.speaker(*name, journal=journal, logprobs=True),
                     (turn,),
                     at_once=len(problems),
                     serving=Serving(),

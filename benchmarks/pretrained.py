@@ -12,25 +12,21 @@ from __future__ import annotations
 import json
 import os
 import random
-import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
+from benchmarks.contenders import TRL, drain, generate, lesson
 from benchmarks.measure import Contender, Go, Watch, known, main_by_workload, race, say, write
-from sparring.core.chat import LEARNER, Message, Part, question
-from sparring.core.experience import Demonstration, Experience, Preference
-from sparring.core.objective import DPO, Likelihood
+from sparring.core.chat import LEARNER, question
 from sparring.core.speaker import Sampling
 from sparring.inference.model import LanguageModel, load_model
 from sparring.inference.sequence import Request
 from sparring.models.source import Lora, ModelSource
 from sparring.training.learner import Learner
-from sparring.training.settings import TrainerSettings
-from sparring.training.trainer import Trainer
 
 Dtype = Literal["float32", "bfloat16"]
 SUFFIXES: dict[Dtype, str] = {"float32": "", "bfloat16": ", bfloat16"}  # of a contender's name
@@ -74,46 +70,21 @@ def sampling(dtype: Dtype, adapted: bool = False) -> Callable[[int, Watch], Go]:
     def go() -> float:
         model.forget_copy()
         vars(model).pop("engine", None)
-        engine, tokens = model.engine, 0
-        for request in asked:
-            engine.submit(request)
-        while engine.busy:
-            tokens += sum(len(sampled.ids) for _, sampled in engine.step())
-        return float(tokens)
+        return drain(model.engine, asked)
 
     return lambda turn, watch: go
 
 
-def generate(batch: int, dtype: Dtype) -> Callable[[int, Watch], Go]:
-    """`transformers.generate`, `batch` rows at a time; a batch goes on to the end of its longest reply."""
+def generating(batch: int, dtype: Dtype) -> Callable[[int, Watch], Go]:
+    """`transformers.generate`, `batch` rows at a time."""
     model = load_model(ModelSource(folder(), dtype=dtype, device="cpu"))
     asked, network = requests(model), model.network.eval()
-
-    def go() -> float:
-        for start in range(0, len(asked), batch):
-            part = asked[start : start + batch]
-            width, longest = max(len(row.ids) for row in part), max(row.sampling.max_tokens for row in part)
-            ids_BT = torch.tensor([[0] * (width - len(row.ids)) + list(row.ids) for row in part])
-            mask_BT = torch.tensor([[0] * (width - len(row.ids)) + [1] * len(row.ids) for row in part])
-            with torch.inference_mode():
-                network.generate(
-                    ids_BT,
-                    attention_mask=mask_BT,
-                    do_sample=True,
-                    top_k=0,
-                    max_new_tokens=longest,
-                    min_new_tokens=longest,
-                    eos_token_id=None,
-                    pad_token_id=0,
-                )
-        return float(sum(row.sampling.max_tokens for row in asked))
-
-    return lambda turn, watch: go
+    return lambda turn, watch: lambda: generate(network, asked, batch)
 
 
 def best_batch(dtype: Dtype, threads: int) -> int:
     """The batch with which `generate` is fastest."""
-    contenders = [Contender(str(batch), generate, {"batch": batch, "dtype": dtype}) for batch in BATCHES]
+    contenders = [Contender(str(batch), generating, {"batch": batch, "dtype": dtype}) for batch in BATCHES]
     rates = race(contenders, 1, threads, resident=False)
     return int(max(rates, key=lambda batch: rates[batch]["median"]))
 
@@ -150,95 +121,40 @@ LEARNING = (
 
 def ours(workload: Learning, dtype: Dtype) -> Callable[[int, Watch], Go]:
     """The product's own trainer, with a new learner each turn."""
-    experience = [_piece(number, *texts) for number, texts in enumerate(workload.texts())]
-    objective = DPO() if workload.kind == "dpo" else Likelihood()
 
     def ready(turn: int, watch: Watch) -> Go:
         lora = Lora(rank=RANK) if workload.lora else None
         learner = Learner.load(ModelSource(folder(), dtype=dtype, device="cpu", lora=lora), turn)
-        trainer = Trainer(learner, TrainerSettings(batch_size=BATCH))
-        training_set = trainer.training_set(experience, objective, workload.pieces, 1, (turn,))
+        learn = lesson(learner, workload.texts(), BATCH, turn)
 
         def go() -> float:
-            for _ in trainer.learn(replace(training_set, reference=trainer.reference(training_set))):
-                pass
+            learn()
             return float(workload.pieces)
 
         return go
 
     return ready
-
-
-def _piece(number: int, prompt: str, replies: list[str]) -> Experience:
-    said = [Message(LEARNER, (Part(reply, LEARNER, weight=1.0),)) for reply in replies]
-    if len(said) == 2:
-        return Preference(str(number), question(prompt), *said)
-    return Demonstration(str(number), question(prompt).then(*said))
 
 
 def trl(workload: Learning, dtype: Dtype, micro_batch: int = BATCH, **settings: Any) -> Callable[[int, Watch], Go]:
     """TRL's trainer, a new one each turn; in bfloat16 by its own switch, `bf16`."""
-    os.environ.update(TQDM_DISABLE="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1", WANDB_DISABLED="true")
-    from datasets import Dataset  # noqa: PLC0415 - only in this contender's process
-    from peft import LoraConfig  # noqa: PLC0415
+    from peft import LoraConfig  # noqa: PLC0415 - only in this contender's process
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
-    from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer  # noqa: PLC0415
 
-    data = Dataset.from_list([_row(prompt, replies) for prompt, replies in workload.texts()])
-    tokenizer, stopwatch = AutoTokenizer.from_pretrained(folder()), Watch()
-
-    class Referring(DPOTrainer):
-        """DPOTrainer makes its reference pass while it is made: its seconds count."""
-
-        def _precompute_ref_logps(self, *args: Any) -> Any:
-            with stopwatch:
-                return super()._precompute_ref_logps(*args)
+    settings |= {"bf16": dtype == "bfloat16", "gradient_checkpointing": False}  # with it, TRL would be slower
+    theirs = TRL(workload.texts(), float(workload.pieces), BATCH, micro_batch, settings)
+    tokenizer = AutoTokenizer.from_pretrained(folder())
 
     def ready(turn: int, watch: Watch) -> Go:
-        nonlocal stopwatch
-        stopwatch = watch
-        common = dict(
-            output_dir=tempfile.mkdtemp(),
-            per_device_train_batch_size=micro_batch,
-            gradient_accumulation_steps=BATCH // micro_batch,
-            num_train_epochs=1,
-            max_length=None,
-            report_to="none",
-            save_strategy="no",
-            disable_tqdm=True,
-            use_cpu=True,
-            bf16=dtype == "bfloat16",
-            gradient_checkpointing=False,  # with it, TRL would be slower
-            seed=turn,
-            **settings,
-        )
-        made: Any
-        config: Any
-        if workload.kind == "dpo":
-            config, made = DPOConfig(precompute_ref_log_probs=True, **common), Referring
-        else:
-            config, made = SFTConfig(**common), SFTTrainer
         lora = LoraConfig(r=RANK, lora_alpha=32, target_modules="all-linear") if workload.lora else None
         network = AutoModelForCausalLM.from_pretrained(folder(), dtype=torch.float32)
-        trainer = made(network, args=config, train_dataset=data, processing_class=tokenizer, peft_config=lora)
-
-        def go() -> float:
-            trainer.train()
-            return float(workload.pieces)
-
-        return go
+        return theirs.ready(turn, watch, network, tokenizer, peft_config=lora)
 
     return ready
 
 
-def _row(prompt: str, replies: list[str]) -> dict[str, Any]:
-    said = [[{"role": "assistant", "content": reply}] for reply in replies]
-    names = ("chosen", "rejected") if len(said) == 2 else ("completion",)
-    return {"prompt": [{"role": "user", "content": prompt}], **dict(zip(names, said, strict=True))}
-
-
 # Of those tried, the best for TRL: steps in micro-batches of two, and rows grouped by length where it can do that.
-BEST = {
+BEST: dict[str, dict[str, Any]] = {
     "dpo": {"micro_batch": 2, "precompute_ref_batch_size": 2},
     "sft": {"micro_batch": 2, "train_sampling_strategy": "group_by_length"},
 }
@@ -276,7 +192,7 @@ def _samplers(threads: int) -> list[Contender]:
     for dtype, suffix in SUFFIXES.items():
         batch = best_batch(dtype, threads)
         name = f"generate, best batch ({batch}){suffix}"
-        found.append(Contender(name, generate, {"batch": batch, "dtype": dtype}))
+        found.append(Contender(name, generating, {"batch": batch, "dtype": dtype}))
     return found
 
 

@@ -9,11 +9,10 @@ on, as it must, to the end of its longest.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import torch
-
+from benchmarks.contenders import drain, generate
 from benchmarks.measure import Contender, Go, Watch, known, main_by_workload, race, say, write
 from benchmarks.models import ids, llama
 from sparring.core.speaker import Sampling
@@ -70,45 +69,13 @@ def ours(workload: Workload, slots: int) -> Callable[[int, Watch], Go]:
     """The engine of this library."""
     model, requests = llama(workload.hidden, workload.layers, workload.vocabulary).eval(), workload.requests()
 
-    def go() -> float:
-        engine, tokens = Engine(model, (), lambda found: "", slots=slots), 0
-        for request in requests:
-            engine.submit(request)
-        while engine.busy:
-            tokens += sum(len(sampled.ids) for _, sampled in engine.step())
-        return float(tokens)
-
-    return lambda turn, watch: go
+    return lambda turn, watch: lambda: drain(Engine(model, (), lambda found: "", slots=slots), requests)
 
 
-def generate(workload: Workload, batch: int) -> Callable[[int, Watch], Go]:
+def generating(workload: Workload, batch: int) -> Callable[[int, Watch], Go]:
     """`transformers.generate`, `batch` rows at a time, in the order asked."""
     model, requests = llama(workload.hidden, workload.layers, workload.vocabulary).eval(), workload.requests()
-
-    def go() -> float:
-        for rows in _split(requests, batch):
-            width = max(len(row.ids) for row in rows)
-            ids_BT = torch.tensor([[0] * (width - len(row.ids)) + list(row.ids) for row in rows])
-            longest = max(row.sampling.max_tokens for row in rows)
-            with torch.inference_mode():
-                model.generate(
-                    ids_BT,
-                    attention_mask=(ids_BT != 0).long(),
-                    do_sample=True,
-                    top_k=0,
-                    max_new_tokens=longest,
-                    min_new_tokens=longest,
-                    eos_token_id=None,
-                    pad_token_id=0,
-                )
-        return float(sum(row.sampling.max_tokens for row in requests))
-
-    return lambda turn, watch: go
-
-
-def _split(requests: list[Request], batch: int) -> Iterator[list[Request]]:
-    for start in range(0, len(requests), batch):
-        yield requests[start : start + batch]
+    return lambda turn, watch: lambda: generate(model, requests, batch)
 
 
 def generate_batch(workload: Workload, paged: tuple[int, int] | None = None) -> Callable[[int, Watch], Go]:
@@ -134,7 +101,7 @@ def generate_batch(workload: Workload, paged: tuple[int, int] | None = None) -> 
 def best_batch(workload: Workload, threads: int) -> int:
     """The batch with which `generate` is fastest on the first requests."""
     part = replace(workload, prompts=max(1, min(workload.prompts, TRIED // workload.k)))
-    contenders = [Contender(str(batch), generate, {"workload": part, "batch": batch}) for batch in BATCHES]
+    contenders = [Contender(str(batch), generating, {"workload": part, "batch": batch}) for batch in BATCHES]
     rates = race(contenders, 1, threads)
     return int(max(rates, key=lambda batch: rates[batch]["median"]))
 
@@ -154,11 +121,11 @@ def run(turns: int, threads: int, only: str) -> None:
         best = best_batch(workload, threads)
         contenders = [
             Contender("sparring", ours, {"workload": workload, "slots": 128}),
-            Contender(f"generate, batch {USUAL}", generate, {"workload": workload, "batch": USUAL}),
+            Contender(f"generate, batch {USUAL}", generating, {"workload": workload, "batch": USUAL}),
         ]
         if best != USUAL:
             told = {"workload": workload, "batch": best}
-            contenders.append(Contender(f"generate, best batch ({best})", generate, told))
+            contenders.append(Contender(f"generate, best batch ({best})", generating, told))
         if workload is WORKLOADS[0]:
             contenders.append(Contender("generate_batch", generate_batch, {"workload": workload}))
             at_once, page = paged = best_paged(workload, threads)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,12 @@ def write() -> None:
         result = RESULTS / f"{name}.json"
         if result.exists():
             told = json.loads(result.read_text())
-            lines = "\n".join([*table(told["figures"]), "", *_machine(told.get("machine"))])
-            between = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-            page = between.sub(lambda found, lines=lines: f"{found[1]}{lines.rstrip()}\n{found[2]}", page)
+            lines = "\n".join([*table(told["figures"]), "", *_machine(told.get("machine"))]).rstrip()
+            before, start, rest = page.partition(f"<!-- {name} -->\n")
+            _, end, after = rest.partition("<!-- end -->")
+            if not end:
+                raise ValueError(f"{PAGE} has no place for {name}; write <!-- {name} --> and <!-- end -->")
+            page = f"{before}{start}{lines}\n{end}{after}"
     PAGE.write_text(page)
 
 

@@ -9,23 +9,17 @@ second model is kept) and at the best settings found for it.
 
 from __future__ import annotations
 
-import os
 import random
-import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
+from benchmarks.contenders import TRL, lesson
 from benchmarks.measure import Contender, Go, Watch, known, main_by_workload, race, say, write
 from benchmarks.models import llama, tokenizer, words
-from sparring.core.chat import LEARNER, Message, Part, question
-from sparring.core.experience import Demonstration, Experience, Preference
-from sparring.core.objective import DPO, Likelihood
 from sparring.inference.model import LanguageModel
 from sparring.models.source import ModelSource
 from sparring.training.learner import Learner
-from sparring.training.settings import TrainerSettings
-from sparring.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -77,93 +71,35 @@ WORKLOADS = (
 
 def ours(workload: Workload) -> Callable[[int, Watch], Go]:
     """The product's own trainer."""
-    experience = [_piece(number, *texts, workload) for number, texts in enumerate(workload.texts())]
-    objective = DPO() if workload.kind == "dpo" else Likelihood()
 
     def ready(turn: int, watch: Watch) -> Go:
         network = llama(workload.hidden, workload.layers, workload.vocabulary, turn)
         learner = Learner(LanguageModel(network, tokenizer(workload.vocabulary), ModelSource("llama", device="cpu")))
-        trainer = Trainer(learner, TrainerSettings(batch_size=workload.batch))
-        training_set = trainer.training_set(experience, objective, workload.pieces, 1, (turn,))
+        learn = lesson(learner, workload.texts(), workload.batch, turn)
 
         def go() -> float:
-            for _ in trainer.learn(replace(training_set, reference=trainer.reference(training_set))):
-                pass
+            learn()
             return workload.amount()
 
         return go
 
     return ready
-
-
-def _piece(number: int, prompt: str, replies: list[str], workload: Workload) -> Experience:
-    asked = question(prompt)
-    said = [Message(LEARNER, (Part(reply, LEARNER, weight=1.0),)) for reply in replies]
-    if workload.kind == "dpo":
-        return Preference(str(number), asked, *said)
-    return Demonstration(str(number), asked.then(*said))
 
 
 def trl(workload: Workload, micro_batch: int | None = None, **settings: Any) -> Callable[[int, Watch], Go]:
     """TRL's trainer, a new one each turn; a step is made of micro-batches of so many pieces, or all at once."""
-    os.environ.update(TQDM_DISABLE="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1", WANDB_DISABLED="true")
-    from datasets import Dataset  # noqa: PLC0415 - only in this contender's process
-    from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer  # noqa: PLC0415
-
-    dpo = workload.kind == "dpo"
-    rows = Dataset.from_list([_row(prompt, replies) for prompt, replies in workload.texts()])
-    stopwatch = Watch()
-
-    class Referring(DPOTrainer):
-        """DPOTrainer makes its reference pass while it is made: its seconds count."""
-
-        def _precompute_ref_logps(self, *args: Any) -> Any:
-            with stopwatch:
-                return super()._precompute_ref_logps(*args)
+    settings["bf16"] = False
+    theirs = TRL(workload.texts(), workload.amount(), workload.batch, micro_batch or workload.batch, settings)
 
     def ready(turn: int, watch: Watch) -> Go:
-        nonlocal stopwatch
-        stopwatch = watch
-        common = dict(
-            output_dir=tempfile.mkdtemp(),
-            per_device_train_batch_size=micro_batch or workload.batch,
-            gradient_accumulation_steps=workload.batch // (micro_batch or workload.batch),
-            num_train_epochs=1,
-            max_length=None,
-            report_to="none",
-            save_strategy="no",
-            disable_tqdm=True,
-            use_cpu=True,
-            bf16=False,
-            seed=turn,
-            **settings,
-        )
-        made: Any
-        if dpo:
-            config, made = DPOConfig(precompute_ref_log_probs=True, **common), Referring
-        else:
-            config, made = SFTConfig(**common), SFTTrainer
         network = llama(workload.hidden, workload.layers, workload.vocabulary, turn)
-        trainer = made(network, args=config, train_dataset=rows, processing_class=tokenizer(workload.vocabulary))
-
-        def go() -> float:
-            trainer.train()
-            return workload.amount()
-
-        return go
+        return theirs.ready(turn, watch, network, tokenizer(workload.vocabulary))
 
     return ready
 
 
-def _row(prompt: str, replies: list[str]) -> dict[str, Any]:
-    asked = [{"role": "user", "content": prompt}]
-    said = [[{"role": "assistant", "content": reply}] for reply in replies]
-    names = ("chosen", "rejected") if len(said) == 2 else ("completion",)
-    return {"prompt": asked, **dict(zip(names, said, strict=True))}
-
-
 # Of those tried, the best for TRL: steps in micro-batches of four, and rows grouped by length where it can do that.
-BEST = {
+BEST: dict[str, dict[str, Any]] = {
     "dpo": {"micro_batch": 4, "precompute_ref_batch_size": 4},
     "sft": {"micro_batch": 4, "train_sampling_strategy": "group_by_length"},
 }

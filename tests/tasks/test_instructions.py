@@ -1,7 +1,6 @@
 """Open instructions as problems without answers."""
 
 import csv
-import json
 import os
 from pathlib import Path
 
@@ -17,16 +16,6 @@ from sparring.core.task import Task, offers
 from sparring.tasks.instructions import Instructions
 
 SPLITS = ("train", "development", "test")
-
-
-@pytest.fixture
-def rows(tmp_path):
-    def write(*found, name="rows.jsonl"):
-        path = tmp_path / name
-        path.write_text("".join(json.dumps(row) + "\n" for row in found))
-        return str(path)
-
-    return write
 
 
 @pytest.fixture
