@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import mmap
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,6 +58,24 @@ def test_a_step_writes_one_column_of_each_row_and_sees_those_before():
     seen, _ = cache.update(new, -new, 0)
     assert seen[:, 0, :, 0].tolist() == [[0, 1, 7], [8, 101, 102]]
     assert columns(cache)[2] == [200, 201, 202, 203]
+
+
+def resident_pages() -> int:
+    """Of this process's memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_large_cache_holds_zeros_and_takes_memory_only_where_it_is_written(dtype):
+    cache, before = KeyValueCache(), resident_pages()
+    cache.move([], (2**10, 2**9))  # keys of 128 MiB or more
+    cache.select(torch.tensor([0]), torch.tensor([2]), 3)
+    new = torch.ones(1, 1, 1, 128, dtype=dtype)
+    seen, _ = cache.update(new, new, 0)
+    assert (resident_pages() - before) * mmap.PAGESIZE < 2**25  # the record of ids among it
+    assert seen[0, 0, :, 0].tolist() == [0, 0, 1]
+    assert seen.dtype is dtype
 
 
 @given(st.lists(st.integers(0, 400), min_size=1, max_size=100))

@@ -19,6 +19,8 @@ Axes: B row, T token, H head, C column, D head dimension.
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
@@ -32,6 +34,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 Spans = list[tuple[int, int, int]]  # (first row, row after the last, columns)
 BAND = 16  # consecutive rows of similar length, in any order among themselves
+MIN_MAPPED_BYTES = 2**20  # of a tensor of the cache, from which its memory is mapped
 MAX_WASTED_KEYS = 512  # keys that a span may read needlessly before another matrix product is cheaper
 
 Item = TypeVar("Item")
@@ -80,7 +83,12 @@ class KeyValueCache(DynamicCache):  # type: ignore[misc]  # transformers is unty
 
     def _zeros(self, like_BHTD: Tensor) -> Tensor:
         # Zeros, not uninitialised memory: masked columns are multiplied by a weight of 0, and 0 × NaN is NaN.
-        return like_BHTD.new_zeros(self.size[0], like_BHTD.shape[1], self.size[1], like_BHTD.shape[3])
+        shape = self.size[0], like_BHTD.shape[1], self.size[1], like_BHTD.shape[3]
+        n_bytes = math.prod(shape) * like_BHTD.element_size()
+        if like_BHTD.device.type != "cpu" or n_bytes < MIN_MAPPED_BYTES:
+            return like_BHTD.new_zeros(shape)
+        # A cache has room to grow. The system hands out mapped memory as zeros, page by page, once it is written.
+        return torch.frombuffer(mmap.mmap(-1, n_bytes), dtype=like_BHTD.dtype).view(shape)
 
     def _write(self, cached_BHCD: Tensor, new_BHTD: Tensor) -> Tensor:
         if self.columns is None:
