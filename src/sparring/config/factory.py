@@ -273,6 +273,8 @@ def check_needs(thing: Any, task: Task, where: str) -> None:
 
 
 def _remedy(thing: Any, missing: Sequence[Offer]) -> str:
+    if isinstance(thing, EvaluationProtocol):
+        return "choose another protocol (`sparring list protocols`), or another task"
     if not isinstance(thing, Method):
         return "choose another task, or a speaker for this role"
     return "choose another task, or add the data (of a table: columns of a format in docs/your_data.md)"

@@ -55,6 +55,7 @@ class Method(Protocol):
     name: ClassVar[str]
     needs: ClassVar[frozenset[Offer]]
     schedule: ClassVar[Schedule]
+    offline: ClassVar[bool] = False  # its examples come from the task's rows alone: no partner, no sampled reply
 
     @property
     def objective(self) -> Objective:

@@ -31,6 +31,7 @@ class OfflineDPO(Method):
     name: ClassVar[str] = "dpo"
     needs: ClassVar[frozenset[Offer]] = frozenset({"question", "preference"})
     schedule: ClassVar[Schedule] = Schedule(problems=None, epochs=1, lifetime="round")
+    offline: ClassVar[bool] = True
 
     beta: Annotated[float, Gt(0)] = 0.1
     nll_weight: Annotated[float, Ge(0)] = 0.0

@@ -39,6 +39,7 @@ class SFT(Method):
     name: ClassVar[str] = "sft"
     needs: ClassVar[frozenset[Offer]] = frozenset({"worked"})
     schedule: ClassVar[Schedule] = Schedule(problems=None, epochs=1, lifetime="phase")
+    offline: ClassVar[bool] = True
 
     learn: Literal["rationale", "answer"] = "rationale"
     turns: Literal["all", "last"] = "all"

@@ -76,10 +76,9 @@ class Display:
         )
         measures = ("right", "edited_right", "leaked", "readable", "ranked")
         shown = "  ".join(f"{key} {line[key]:.2f}" for key in measures if key in line)
-        self.say(
-            f"{name}: {line['experience']} examples{dropped}, loss {line.get('loss', 0.0):.3f}  {shown}"
-            f"  {line['tokens_per_second']:.0f} tokens/s"
-        )
+        speed = f"{line['tokens_per_second']:.0f} tokens/s" if line["tokens_per_second"] else ""  # nothing was sampled
+        loss = f"loss {line.get('loss', 0.0):.3f}"
+        self.say("  ".join(filter(None, (f"{name}: {line['experience']} examples{dropped}, {loss}", shown, speed))))
 
     def say(self, text: str) -> None:
         """Print a line that stays."""

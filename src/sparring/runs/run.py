@@ -104,7 +104,7 @@ class Run:
         self.metrics = Metrics(folder / "metrics.jsonl")
         self.callbacks = callbacks
         self.metrics.listeners.append(callbacks.listener(folder))
-        self.selection = Selection(recipe, folder, self.learner, self.metrics, display)
+        self.selection = Selection(recipe, folder, self.trainer, self.metrics, display)
         self.position = Position()
         self.origin = Origin(1, name_of(recipe.phases[0].method), 1, 0, 0, self.learner.weights)
         self.memory = Memory(recipe.phases[0].replay)

@@ -1,9 +1,10 @@
 """Selects the best learner of a run: the first with the highest score on the development problems.
 
 The score is the accuracy. For a task without gold answers it comes from the judge of the last phase that has one: its
-mean score, or if it compares pairs, the win rate against the responses of the run's start (`start`). At the end the
-best learner and the final one are tested, once if they are the same. The results name the phase, round and step of
-each, and each phase that never beat its start.
+mean score, or if it compares pairs, the win rate against the responses of the run's start (`start`). Without a judge,
+it comes from the loss on held-out rows, if the last phase learns from rows (`held_out`). At the end the best learner
+and the final one are tested, once if they are the same. The results name the phase, round and step of each, and each
+phase that never beat its start.
 """
 
 from __future__ import annotations
@@ -34,12 +35,13 @@ from sparring.protocols.judge_score import JudgeScore
 from sparring.protocols.solo import Solo
 from sparring.protocols.win_rate import WinRate
 from sparring.runs.display import Display
+from sparring.runs.held_out import held_out_loss
 from sparring.runs.metrics import Key, Metrics
 from sparring.runs.recording import on_ledger
 from sparring.runs.start import START_FILE, read_start
 from sparring.training import checkpoint
 from sparring.training.checkpoint import Origin, Usage
-from sparring.training.learner import Learner
+from sparring.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -85,19 +87,33 @@ def protocol_of(recipe: Recipe) -> EvaluationProtocol | None:
 class Selection:
     """Evaluates a run's learner and saves the best one."""
 
-    def __init__(self, recipe: Recipe, folder: Path, learner: Learner, metrics: Metrics, display: Display) -> None:
-        self.recipe, self.folder, self.learner = recipe, folder, learner
+    def __init__(self, recipe: Recipe, folder: Path, trainer: Trainer, metrics: Metrics, display: Display) -> None:
+        self.recipe, self.folder, self.learner = recipe, folder, trainer.learner
         self.metrics, self.display = metrics, display
         self.best = folder / "checkpoints" / "best"
         self.protocol = protocol_of(recipe)
+        self.held_out = held_out_loss(recipe, trainer, folder) if self.protocol is None else None
         self.start = folder / START_FILE
 
     async def begin(self) -> None:
-        """Keep the responses of the run's start, if later ones are compared with them."""
-        if self.protocol is None or self.protocol.learners == (1, 1) or self.start.exists():
+        """Keep what is compared with later: responses of the run's start, or log-probabilities of held-out rows."""
+        if not self._compares_with_start:
             return
         problems = [*self._problems("development", self.recipe.run.evaluate_problems)]
         problems += self._problems("test", self.recipe.run.test_problems)
+        if self.held_out is not None:
+            await self.held_out.keep_start(problems)
+        elif not self.start.exists():
+            await self._keep_responses(problems)
+
+    @property
+    def _compares_with_start(self) -> bool:
+        if self.held_out is not None:
+            return self.held_out.compares_with_start
+        return self.protocol is not None and self.protocol.learners != (1, 1)
+
+    async def _keep_responses(self, problems: list[Problem]) -> None:
+        """Save the learner's single replies to `problems`."""
         self.display.stage("the start's responses", len(problems))
         with self._journal("start") as journal:
             answers = SingleReply(getattr(self.recipe.phases[0].method, "max_tokens", SingleReply.max_tokens))
@@ -225,15 +241,18 @@ class Selection:
 
     def _problems(self, split: Split, count: int | None) -> list[Problem]:
         """Return the first `count` problems of `split`; none if nothing can measure a learner."""
-        return list(self.recipe.task.problems(split)[:count]) if self.protocol is not None else []
+        is_measured = self.protocol is not None or self.held_out is not None
+        return list(self.recipe.task.problems(split)[:count]) if is_measured else []
 
     def _journal(self, name: str) -> Journal:
         return Journal(self.folder / f"evaluation-{name}.journal.jsonl")
 
     async def _evaluate(self, answerer: Answers, problems: list[Problem], journal: Journal) -> Evaluation:
         """Evaluate the learner in memory on `problems`; RunStopped if the judge fails too often."""
-        assert self.protocol is not None
         self.display.stage("evaluating", len(problems))
+        if self.held_out is not None:
+            return await self.held_out.evaluate(problems)
+        assert self.protocol is not None
         is_compared = self.protocol.learners != (1, 1)
         start = read_start(self.start, [problem.id for problem in problems]) if is_compared else {}
 

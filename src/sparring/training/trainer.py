@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -39,6 +39,7 @@ LOSSES: dict[type, Any] = {Likelihood: LikelihoodLoss, DPO: DPOLoss}
 
 PROBE = 16  # pieces for which the engine's log-probabilities are compared with the trainer's
 TOLERANCE = 1e-3  # nats per row by which they may differ if the engine's are to be used
+LogProbabilities = tuple[float, ...]  # of the rows of one piece: one, or those of a chosen and a rejected reply
 CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1_024, 16_384  # padded tokens of a micro-batch, unless set
 
 
@@ -50,7 +51,7 @@ class Reference:
     the trainer's in the probe, in nats per row (None: nothing to compare).
     """
 
-    sums: tuple[tuple[float, ...], ...]
+    sums: tuple[LogProbabilities, ...]
     sampled: float = 0.0
     gap: float | None = None
 
@@ -172,14 +173,10 @@ class Trainer:
         RunStopped if more than `max_dropped` of the pieces are dropped.
         """
         loss = LOSSES[type(objective)](objective)
-        longest = self.learner.model.max_length
-        pieces = []
-        for piece in experience:
-            rows = tuple(loss.rows(piece, self.learner.model.renderer))
-            if rows and all(any(row.weights) and len(row.ids) <= longest for row in rows):
-                pieces.append(rows)
+        pieces = [rows for _, rows in self._trainable(experience, loss)]
         dropped = len(experience) - len(pieces)
         if experience and dropped > self.settings.max_dropped * len(experience):
+            longest = self.learner.model.max_length
             raise RunStopped(
                 f"{dropped} of {len(experience)} pieces of experience cannot be trained on: they are longer than the "
                 f"model's {longest} tokens or have nothing to train; shorten them, or raise max_dropped under "
@@ -188,6 +185,14 @@ class Trainer:
         name = digest(*(digest(row.ids) for rows in pieces for row in rows))
         batch = self.settings.batch_size if updates == "batch" else max(1, math.ceil(len(pieces) * epochs / updates))
         return TrainingSet(name, tuple(pieces), problems, epochs, batch, seed, loss, dropped)
+
+    def _trainable(self, experience: Sequence[Experience], loss: Any) -> Iterator[tuple[str, tuple[TrainingRow, ...]]]:
+        """Yield the problem and the rows of each piece that fits the model and has something to train."""
+        longest = self.learner.model.max_length
+        for piece in experience:
+            rows = tuple(loss.rows(piece, self.learner.model.renderer))
+            if rows and all(any(row.weights) and len(row.ids) <= longest for row in rows):
+                yield piece.problem, rows
 
     def reference(self, training_set: TrainingSet) -> Reference | None:
         """Compute the log-probability of each row under the present weights; None if the loss needs no reference.
@@ -239,6 +244,60 @@ class Trainer:
         trained_BT = batch.weight_BT != 0
         logprob_BT = self.module(batch.ids_BT, batch.attention_BT, trained_BT, expected_BT, shared_P)
         return logprob_BT, batch.weight_BT
+
+    # ── held-out experience ─────────────────────────────────────────────────────────────────────────────────
+
+    def log_probabilities(self, experience: Sequence[Experience], objective: Objective) -> dict[str, LogProbabilities]:
+        """Return the log-probability of each row under the present weights, by problem; too long pieces have none."""
+        problems, held_out = self._held_out(experience, objective)
+        sums = self._log_probabilities(held_out, range(len(problems)))
+        return {problem: sums[index] for index, problem in enumerate(problems)}
+
+    def losses(
+        self,
+        experience: Sequence[Experience],
+        objective: Objective,
+        reference: Mapping[str, LogProbabilities] | None = None,
+    ) -> dict[str, tuple[float, dict[str, float]]]:
+        """Return the loss and its other measures on each piece, per trained token or pair, without learning from it.
+
+        Both are by problem. A piece that is too long, or has no `reference` where the loss needs one, has none.
+        """
+        known = [piece for piece in experience if reference is None or piece.problem in reference]
+        problems, held_out = self._held_out(known, objective)
+        if reference is not None:
+            held_out = replace(held_out, reference=Reference(tuple(reference[problem] for problem in problems)))
+        measured = {
+            problems[index]: result
+            for group in self._micro_batches(held_out, range(len(problems)))
+            for index, result in self._losses_of(held_out, group)
+        }
+        return {problem: measured[problem] for problem in problems}
+
+    def _held_out(self, experience: Sequence[Experience], objective: Objective) -> tuple[list[str], TrainingSet]:
+        """Return the pieces of `experience` that fit the model, and the problem of each."""
+        loss = LOSSES[type(objective)](objective)
+        fitting = dict(self._trainable(experience, loss))
+        return list(fitting), TrainingSet("", tuple(fitting.values()), 0, 1, 1, (), loss)
+
+    def _losses_of(
+        self, held_out: TrainingSet, indices: Sequence[int]
+    ) -> Iterator[tuple[int, tuple[float, dict[str, float]]]]:
+        """Yield each of `indices` with the loss of its piece and its other measures."""
+        self.learner.to_device()
+        self.module.eval()
+        with torch.no_grad():
+            logprob_BT, weight_BT = self._forward(held_out, indices)
+        begin = 0
+        for index in indices:
+            rows = held_out.pieces[index]
+            own = slice(begin, begin + len(rows))
+            begin += len(rows)
+            loss, measures = held_out.loss(logprob_BT[own], weight_BT[own], self._reference_of(held_out, [index]))
+            size = held_out.loss.size(rows)
+            yield index, (float(loss) / size, {name: float(value) / size for name, value in measures.items()})
+
+    # ── learning ────────────────────────────────────────────────────────────────────────────────────────────
 
     def learn(self, training_set: TrainingSet, done: int = 0) -> Iterator[StepResult]:
         """Take the steps after the first `done`, one per iteration."""
