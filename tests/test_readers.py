@@ -212,4 +212,4 @@ def test_a_reader_takes_time_in_proportion_up_to_a_million_characters(name):
 def test_an_arithmetic_answer_of_all_that_is_read_takes_no_long_time(unit):
     text = hostile(unit, multistep_arithmetic.MAX_ANSWER_CHARACTERS)
     for name in ("easy first", "paper first"):
-        assert seconds(READERS[name], text) < 1  # 0.2 to 0.45 s where this was written
+        assert seconds(READERS[name], text) < 3  # 0.2 to 0.45 s where this was written; 1.5 s when coverage counts

@@ -154,6 +154,28 @@ def test_a_run_that_may_not_go_on_says_so_in_one_line_and_in_its_folder(answer, 
     assert reason in _told(tmp_path / "run")["reason"]
 
 
+def test_a_run_that_stops_at_a_mistake_before_anything_is_paid_leaves_its_folder_to_the_mended_recipe(tmp_path):
+    def saie(url, **changes):
+        whole = recipe(url, tmp_path / "l.sqlite", run__evaluate_problems=0, **changes)
+        return replace(whole, phases=(replace(whole.phases[1], problems=32, rounds=1),))
+
+    with standing(status(401, "who are you")) as found, pytest.raises(ConfigError, match="rejects the key"):
+        train(saie(found.url), tmp_path / "run", display=QUIET)
+    assert _told(tmp_path / "run")["status"] == "stopped"
+    with server() as (url, heard):
+        train(saie(url, run__seed=5), tmp_path / "run", display=QUIET)
+        train(saie(url, run__seed=5), tmp_path / "fresh", display=QUIET)
+    assert heard
+    assert weights(tmp_path / "run") == weights(tmp_path / "fresh")
+
+
+def test_a_run_that_stops_at_a_mistake_after_its_first_round_stays_a_run(tmp_path):
+    with standing(status(401, "who are you")) as found, pytest.raises(ConfigError, match="rejects the key"):
+        train(recipe(found.url, tmp_path / "l.sqlite"), tmp_path / "run", display=QUIET)
+    with pytest.raises(ConfigError, match="already contains a run; add --resume"):
+        train(recipe(found.url, tmp_path / "l.sqlite"), tmp_path / "run", display=QUIET)
+
+
 def _told(folder: Path) -> dict:
     return json.loads((folder / "run.json").read_text())
 

@@ -16,9 +16,10 @@ from sparring.common.errors import ConfigError
 from sparring.common.files import write_json, write_whole, writing
 from sparring.common.schema import differences
 from sparring.config.recipe import Recipe, fixed
+from sparring.ledger import totals
 from sparring.runs.environment import environment
 from sparring.runs.lock import HOLDER, LOCK
-from sparring.runs.recording import STATUS, register_run
+from sparring.runs.recording import STATUS, ledger_of, register_run
 
 RECIPE = "recipe.toml"
 NOT_BRANCHED = (LOCK, HOLDER, "evaluation.json", "trackers.json", "tensorboard")  # what belongs to the one run only
@@ -54,6 +55,21 @@ def check_resumable(folder: Path, recipe: Settings, resume: bool) -> None:
             f"{folder} was started with another recipe ({'; '.join(changed[:5])}); "
             "resume with the same recipe, or choose another folder"
         )
+
+
+def withdraw(folder: Path, run: str) -> None:
+    """Take back the run with the id `run`, stopped at a mistake, so that its mended recipe may start in `folder`.
+
+    Does nothing once the run has saved anything or a call was answered. What its learner sampled so far is removed.
+    """
+    ledger = ledger_of(folder)
+    answered = any(total.calls > total.failed for total in totals(ledger, run)) if ledger else False
+    saved = [folder / "checkpoints", folder / "metrics.jsonl", *folder.glob("rounds/*/*/episodes.jsonl")]
+    if answered or any(path.exists() for path in saved):
+        return
+    shutil.rmtree(folder / "rounds", ignore_errors=True)
+    for path in (*folder.glob("start*.json"), *folder.glob("evaluation-*.journal.jsonl"), folder / RECIPE):
+        path.unlink(missing_ok=True)
 
 
 def write_status(folder: Path, run: str, status: str, seed: int, **more: Any) -> None:

@@ -32,7 +32,7 @@ from sparring.core.experience import Memory
 from sparring.models.source import TINY, USAGE
 from sparring.runs.callbacks import SILENT, Callbacks, Given, separated
 from sparring.runs.display import Display
-from sparring.runs.folder import RECIPE, check_resumable, write_status
+from sparring.runs.folder import RECIPE, check_resumable, withdraw, write_status
 from sparring.runs.lock import locked
 from sparring.runs.metrics import Key, Metrics
 from sparring.runs.own_rows import with_own_rows
@@ -144,6 +144,8 @@ class Run:
         except (SparringError, KeyboardInterrupt, asyncio.CancelledError) as error:
             with suppress(RunStopped):  # a full disk must not hide the error that stopped the run
                 self._write_status("stopped", reason=str(error) or "interrupted")
+            if isinstance(error, ConfigError):
+                withdraw(self.folder, self.id)
             raise
         self._write_status("finished", seconds=round(time.monotonic() - start_time, 1))
         return result
