@@ -67,11 +67,11 @@ def test_pairs_are_measured_against_the_start_of_the_run(tmp_path):
     folder = tmp_path / "run"
     result = train(recipe(PAIRS, "dpo"), folder, display=QUIET)
     first, *_, last = developed(folder)
-    assert first.keys() == {"log_likelihood", "ranked", "margin"}
+    assert first.keys() == {"log_likelihood", "ranked"}
     assert math.log(0.5) < first["log_likelihood"]["value"] < last["log_likelihood"]["value"] < 0
     assert last["ranked"]["value"] == 1
     assert len(json.loads((folder / START_LOGPROBS).read_text())) == 6 + 5
-    assert result.test["measures"]["margin"]["value"] > 0
+    assert result.test["measures"]["ranked"]["value"] == 1
 
 
 def test_a_resumed_run_compares_with_the_same_start(tmp_path, monkeypatch):

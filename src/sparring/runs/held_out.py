@@ -25,6 +25,7 @@ from sparring.training.trainer import LogProbabilities, Trainer, needs_reference
 
 START_LOGPROBS = "start_logprobs.json"
 PRIMARY = "log_likelihood"
+SHARES = {"ranked"}  # of the loss's other measures, those that are shares; the margin is in the metrics of each step
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ class HeldOutLoss:
         outcomes = []
         for problem in (problem for problem in problems if problem.id in measured):
             loss, others = measured[problem.id]
-            outcomes.append(Outcome(problem.id, problem.bin, {PRIMARY: -loss, **others}))
+            shares = {name: value for name, value in others.items() if name in SHARES}
+            outcomes.append(Outcome(problem.id, problem.bin, {PRIMARY: -loss, **shares}))
         return Evaluation(tuple(outcomes), PRIMARY)
 
     async def _experience(self, problems: Sequence[Problem]) -> list[Experience]:
