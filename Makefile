@@ -12,7 +12,7 @@ RUN ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 help:           ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-demo: $(VENV)/installed ## Train a tiny model by every method, side by side, on this machine's CPU (minutes).
+demo: $(VENV)/installed ## Train a tiny model by five methods, side by side, on this machine's CPU (minutes).
 	$(BIN)/sparring demo --run $(RUN)
 
 test: check     ## Everything that guards main: check, then the tests.

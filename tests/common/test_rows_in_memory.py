@@ -64,8 +64,19 @@ def test_a_mapping_of_splits_fills_them():
     )
     task = Table(train=whole)
     assert [len(task.problems(split)) for split in ("train", "development", "test")] == [8, 2, 2]
+    task = Table(train=whole, test=data.select([11]).to_list())
+    assert [len(task.problems(split)) for split in ("train", "development", "test")] == [8, 2, 1]
     with pytest.raises(ConfigError, match="train has the splits main; name one of them train"):
         Table(train=datasets.DatasetDict(main=data))
+
+
+def test_a_user_without_a_name_can_have_rows(monkeypatch, tmp_path):
+    def nameless():
+        raise KeyError("getpwuid(): uid not found: 1234")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert len(Table(train=ROWS, development_size=0, test_size=0).problems("train")) == len(ROWS)
 
 
 def test_an_endless_stream_needs_a_number_of_rows(monkeypatch):

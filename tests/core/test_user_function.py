@@ -185,6 +185,21 @@ def test_a_mistake_in_a_function_is_one_line_with_its_place_and_the_problem(tmp_
         assert "\n" not in said
 
 
+def test_an_iterator_that_is_at_its_end_is_a_mistake_too():
+    def score(gold):
+        return next(iter(()))
+
+    for threads in (0, 1):
+        with pytest.raises(
+            ConfigError, match=r"failed on the problem 'p1' \(.*test_user_function\.py, line \d+\): StopIteration"
+        ):
+            asyncio.run(
+                asyncio.wait_for(
+                    UserFunction.load(GivenFunction(score), "the judge").ask(PROBLEM, {"gold": "4"}, threads), 5
+                )
+            )
+
+
 def test_an_expected_failure_passes_as_it_is():
     def score(gold):
         raise Unavailable("the server is down")

@@ -23,6 +23,7 @@ from sparring.models.source import USAGE
 from sparring.runs.display import Display
 from sparring.runs.export import push
 from sparring.runs.load import load_learner
+from sparring.runs.model_card import model_card
 from sparring.runs.run import train
 from tests.cli.program import sparring_
 
@@ -82,6 +83,23 @@ def test_the_card_states_the_figures_of_this_learner_with_their_intervals(run, e
     assert card.data.model_name == "small-sums"
     assert card.data.base_model is None  # tiny is no model of the hub
     assert {"sparring", "sft"} <= set(card.data.tags)
+
+
+def test_the_card_names_data_sets_by_their_ids(run, tmp_path):
+    recipe = run / "recipe.toml"
+    before = recipe.read_text()
+    rows = """[task]
+kind = "table"
+train = "hub:openai/gsm8k/main:train"
+test = "hub:openai/gsm8k/main:test@abc"
+development = "hub:tatsu-lab/alpaca"
+"""
+    recipe.write_text(rows + before.partition("[[phase]]")[1] + before.partition("[[phase]]")[2])
+    try:
+        card = ModelCard(model_card(run / "checkpoints" / "best", "x"))
+    finally:
+        recipe.write_text(before)
+    assert card.data.datasets == ["openai/gsm8k", "tatsu-lab/alpaca"]
 
 
 def test_a_learner_that_was_not_tested_has_no_figures(run, tmp_path):

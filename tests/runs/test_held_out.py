@@ -111,8 +111,18 @@ def test_rows_too_long_for_the_model_are_left_out_and_all_too_long_are_one_line(
 
     trained("some")
     assert [measures["log_likelihood"]["count"] for measures in developed(tmp_path / "some")] == [1]
-    with pytest.raises(RunStopped, match="none of 3 held-out rows can be measured: they are longer than"):
+    with pytest.raises(RunStopped, match="none of 3 held-out rows can be measured: they have no reply, or are longer"):
         trained("all")
+
+
+def test_held_out_rows_without_a_reply_are_left_out(tmp_path):
+    files = {"train": REPLIES, "development": [{"prompt": "Count."}, {"prompt": "Say it.", "completion": "1 2 3"}]}
+    table = {"task": {"kind": "table", "test_size": 0, **files}, "phase": [{"method": "sft"}]}
+    result = train(Recipe.read({"learner": {"model": "tiny"}, **table}), tmp_path / "run", display=QUIET)
+    [measures] = developed(tmp_path / "run")
+    assert measures["log_likelihood"]["count"] == 1
+    expected = log_likelihood(result.best, "Say it.", "1 2 3")
+    assert measures["log_likelihood"]["value"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_without_evaluations_the_last_learner_is_the_best(tmp_path):

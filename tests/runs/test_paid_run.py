@@ -163,17 +163,30 @@ def test_a_run_that_stops_at_a_mistake_before_anything_is_paid_leaves_its_folder
         train(saie(found.url), tmp_path / "run", display=QUIET)
     assert _told(tmp_path / "run")["status"] == "stopped"
     with server() as (url, heard):
+        with pytest.raises(ConfigError, match="already contains a run; add --resume"):
+            train(saie(found.url), tmp_path / "run", display=QUIET)  # not mended
         train(saie(url, run__seed=5), tmp_path / "run", display=QUIET)
         train(saie(url, run__seed=5), tmp_path / "fresh", display=QUIET)
     assert heard
+    assert (tmp_path / "run" / "earlier" / "1" / "recipe.toml").exists()
+    assert list((tmp_path / "run" / "earlier" / "1").rglob("journal.jsonl"))  # what was sampled is kept
     assert weights(tmp_path / "run") == weights(tmp_path / "fresh")
+
+
+def test_a_run_that_stops_at_a_mistake_resumes_with_what_it_sampled(tmp_path):
+    with standing(status(401, "who are you")) as found, pytest.raises(ConfigError, match="rejects the key"):
+        train(recipe(found.url, tmp_path / "l.sqlite", run__evaluate_problems=0), tmp_path / "run", display=QUIET)
+    assert not (tmp_path / "run" / "earlier").exists()
+    other = recipe("http://localhost:1/v1", tmp_path / "l.sqlite", run__evaluate_problems=0)
+    with pytest.raises(ConfigError, match="was started with another recipe"):
+        train(other, tmp_path / "run", resume=True, display=QUIET)
 
 
 def test_a_run_that_stops_at_a_mistake_after_its_first_round_stays_a_run(tmp_path):
     with standing(status(401, "who are you")) as found, pytest.raises(ConfigError, match="rejects the key"):
         train(recipe(found.url, tmp_path / "l.sqlite"), tmp_path / "run", display=QUIET)
     with pytest.raises(ConfigError, match="already contains a run; add --resume"):
-        train(recipe(found.url, tmp_path / "l.sqlite"), tmp_path / "run", display=QUIET)
+        train(recipe(found.url, tmp_path / "l.sqlite", run__seed=1), tmp_path / "run", display=QUIET)
 
 
 def _told(folder: Path) -> dict:

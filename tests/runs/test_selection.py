@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from sparring.common.errors import RunStopped
+from sparring.common.errors import ConfigError, RunStopped
 from sparring.config.recipe import Recipe
 from sparring.core.evaluation import Evaluation, Outcome, score
 from sparring.inference.journal import Journal
@@ -102,6 +102,24 @@ def test_a_phase_that_never_beat_its_start_is_said_in_a_line(asked, tmp_path):
     assert told(tmp_path / "run")["development"] == [
         {"phase": 2, "method": "saie", "start": 0.625, "highest": 0.625, "beat_its_start": False}
     ]
+
+
+def test_a_listener_that_stops_the_run_at_an_evaluation_does_so_with_its_best_learner(tmp_path):
+    def stop(result):
+        raise RunStopped("good enough")
+
+    with pytest.raises(RunStopped, match="good enough"):
+        train(Recipe.of(RECIPE), tmp_path / "run", display=Display(quiet=True), on_evaluation=stop)
+    [line] = of(tmp_path / "run", "development")
+    assert checkpoint.read_usage(tmp_path / "run" / "checkpoints" / "best").origin.problems == line["at"]
+
+
+def test_test_problems_without_an_answer_are_refused_before_training(tmp_path):
+    rows = [{"prompt": f"{n}?", "answer": str(n)} for n in range(8)]
+    task = {"kind": "table", "train": rows, "development_size": 0, "test": [{"prompt": "nine?"}]}
+    with pytest.raises(ConfigError, match=r"1 of the test problems have no answer, .* set test_problems = 0"):
+        train(Recipe.read({"task": task, "phase": [{"method": "sft"}]}), tmp_path / "run", display=Display(quiet=True))
+    assert not (tmp_path / "run" / "recipe.toml").exists()
 
 
 def test_the_same_learner_is_asked_once(asked, tmp_path):

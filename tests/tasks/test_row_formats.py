@@ -225,6 +225,41 @@ def test_different_replies_to_one_question_are_all_kept_in_one_split():
     assert task.notes[1:] == ("train: 3 dropped (asked before)",)
 
 
+@pytest.mark.parametrize("reply", ["rationale", "solution", "response", "output"])
+@pytest.mark.parametrize("asked", ["prompt", "question"])
+def test_a_worked_answer_beside_a_final_one_is_taught_and_each_of_several_is_kept(asked, reply):
+    rows = [{asked: "2+3?", reply: f"{n} more: 2+3=5", "answer": "5"} for n in range(8)]
+    problems, task = read(*rows, rows[0], right="number")
+    assert [problem.rationale for problem in problems] == [row[reply] for row in rows]
+    assert {problem.gold for problem in problems} == {"5"}
+    assert task.notes[-1] == "train: 1 dropped (asked before)"
+
+
+def test_a_column_that_holds_the_final_answer_is_no_worked_one():
+    [problem], _ = read({"q": "2+3?", "output": "5"}, prompt_column="q", answer_column="output")
+    assert (problem.gold, problem.rationale) == ("5", None)
+
+
+def test_the_sides_of_a_pair_stay_as_they_are_whatever_the_answer():
+    row = {"prompt": "2+3?", "chosen": "Add them.", "rejected": "Subtract.", "answer": "5"}
+    [problem], _ = read(row, right="number", layout="numbered")
+    assert (problem.worked.last.text, problem.rejected.text) == ("Add them.", "Subtract.")
+
+
+def test_choices_stand_in_the_conversation_that_is_taught():
+    more = {"choices": ["oven", "fridge"], "answer": "B"}
+    talk = {"messages": [user("Hi"), assistant("Hi"), user("Milk?"), assistant("B")]}
+    for row in ({"prompt": "Milk?", "completion": "B"}, talk):
+        [problem], _ = read(row | more)
+        assert problem.worked.messages[-2].text == problem.chat.text == "Milk?\nA. oven\nB. fridge"
+
+
+def test_a_call_without_content_is_read():
+    call = {"type": "function", "function": {"name": "add", "arguments": {"a": 2}}}
+    [problem], _ = read({"messages": [user("a"), {"role": "assistant", "tool_calls": [call]}, assistant("b")]})
+    assert '"add"' in problem.worked.messages[1].tools
+
+
 def test_a_table_too_large_for_memory_has_the_same_problems(monkeypatch):
     rows = [{"prompt": f"q{n}", "completion": f"r{n}"} for n in range(50)] + [{"prompt": "q", "completion": ""}]
     held = Table(train=rows, seed=3)

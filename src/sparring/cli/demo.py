@@ -1,4 +1,4 @@
-"""`sparring demo`: trains a tiny model with every method, side by side."""
+"""`sparring demo`: trains a tiny model by five methods, side by side."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def demo(
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds; each takes as long as one.")] = 1,
     methods: Annotated[str, typer.Option(help="Comma-separated methods to run, or 'all'.")] = "all",
 ) -> None:
-    """Train a tiny model with every method on this machine's CPU and compare them; takes minutes, downloads nothing."""
+    """Train a tiny model by five methods on this machine's CPU and compare them; takes minutes, downloads nothing."""
     from sparring.runs.demo import ARMS, run_demo
 
     chosen = ARMS if methods == "all" else tuple(name.strip() for name in methods.split(",") if name.strip())

@@ -67,7 +67,9 @@ def is_ours(source: str) -> bool:
 
 
 def _path() -> Path:
-    return Path(tempfile.gettempdir()) / f"sparring-rows-{getpass.getuser()}"
+    # A container's user may have a number and no name; Windows has no numbers.
+    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
+    return Path(tempfile.gettempdir()) / f"sparring-rows-{user}"
 
 
 def _folder() -> Path:

@@ -27,6 +27,7 @@ ROLE_NAMES = {
     **dict.fromkeys(("assistant", "gpt", "model", "bot", "chatgpt", "function_call"), LEARNER),
     **dict.fromkeys(("tool", "function", "ipython", "observation", "function_response"), TOOL),
 }
+_KEYS = ({"role", "content"}, {"from", "value"}, {"role", "tool_calls"}, {"role", "function_call"})  # of a message
 _THOUGHT_KEYS = ("reasoning_content", "thinking", "reasoning")
 _WEIGHT_KEYS = ("weight", "train", "training")
 _INLINE = re.compile(r"\s*<think>(.*?)</think>\s*(?=\S)", re.DOTALL)
@@ -81,9 +82,9 @@ def _context(message: Message) -> Message:
 
 def _message(row: Record, where: str, turn: Any) -> Message:
     """Read one message: `role` and `content`, or `from` and `value`."""
-    if not isinstance(turn, Mapping) or not ({"role", "content"} <= set(turn) or {"from", "value"} <= set(turn)):
+    if not isinstance(turn, Mapping) or not any(keys <= set(turn) for keys in _KEYS):
         raise row.error(f"{where} is not an object with role and content (or from and value): {str(turn)[:60]}")
-    role, content = (turn["role"], turn["content"]) if "role" in turn else (turn["from"], turn["value"])
+    role, content = (turn["role"], turn.get("content")) if "role" in turn else (turn["from"], turn["value"])
     if not isinstance(role, str) or role.lower() not in ROLE_NAMES:
         raise row.error(f"{where}: {nearest('role', str(role), ROLE_NAMES)}")
     author = ROLE_NAMES[role.lower()]

@@ -2,7 +2,7 @@
 
 | format | columns |
 |---|---|
-| `prompt` | `prompt`; `answer` and `rationale` are optional |
+| `prompt` | `prompt`; `answer` and a worked answer (`rationale`, `solution`, `response`, `output`) are optional |
 | `prompt-completion` | `prompt`, `completion`: texts, or messages |
 | `messages` | `messages` or `conversation`: a list of `role` and `content` |
 | `sharegpt` | `conversations`: a list of `from` and `value` |
@@ -31,6 +31,7 @@ PROMPTS = ("prompt", "instruction", "question", "query", "messages", "conversati
 QUESTIONS = ("question", "problem", "query")
 REPLIES = ("answer", "solution", "response", "output")
 CONVERSATIONS = ("messages", "conversations", "conversation")
+WORKED = ("rationale", "solution", "response", "output")  # replies beside a final answer
 OUTPUTS = ("output", "response", "completion")
 
 

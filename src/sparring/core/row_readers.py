@@ -15,7 +15,7 @@ from typing import Any
 from sparring.common.records import Record, kind_of
 from sparring.core.chat import GOLD, LEARNER, PLAIN, SYSTEM, USER, Chat, Message, Part, message, question
 from sparring.core.conversation import question_in, read_conversation, worked_in
-from sparring.core.row_formats import CONVERSATIONS, OUTPUTS, PROMPTS, QUESTIONS, RowFormat, first_of
+from sparring.core.row_formats import CONVERSATIONS, OUTPUTS, PROMPTS, QUESTIONS, WORKED, RowFormat, first_of
 
 EMPTY, EQUAL = "rows without a reply", "rows whose chosen and rejected replies are equal"
 _HH = re.compile(r"\n\n(Human|Assistant):")  # Anthropic's HH-RLHF
@@ -70,18 +70,18 @@ def _prompt(row: Record, column: str | None) -> Reading:
     column = column or first_of(row, PROMPTS) or "prompt"
     if isinstance(row.cell(column), list):
         return _conversation(row, column)
-    return Reading(question(row.text(column)))
+    return Reading(question(row.text(column)), rationale=first_of(row, WORKED))
 
 
 def _question_answer(row: Record, column: str | None) -> Reading:
     chat = question(row.text(column or first_of(row, QUESTIONS) or "question"))
-    rationale = first_of(row, ("rationale", "solution"))
+    rationale = first_of(row, WORKED)
     if row.is_filled("answer"):
         marked = _MARKED.search(str(row.cell("answer"))) if rationale is None else None
         return Reading(
             chat, reply=str(row.cell("answer")).strip() if marked else None, gold="answer", rationale=rationale
         )
-    return _replied(chat, row.plain(rationale or first_of(row, ("response", "output")) or "answer"))
+    return _replied(chat, row.plain(rationale or "answer"))
 
 
 def marked_answer(gold: str) -> str:

@@ -151,7 +151,10 @@ class UserFunction:
         """
 
         def call() -> Any:
-            return self.call(**arguments)
+            try:
+                return self.call(**arguments)
+            except StopIteration as error:  # which no future can hold
+                raise self._failed(error, problem) from error
 
         try:
             if is_async(self.call) or threads == 0:

@@ -68,14 +68,14 @@ class SFT(Method):
     def harvest(
         self, episodes: Sequence[Episode], consulted: Sequence[Episode], layout: StepFormat, rng: random.Random
     ) -> list[Experience]:
-        """Return one demonstration per problem."""
-        return [Demonstration(episode.problem.id, self._taught(episode)) for episode in episodes]
+        """Return one demonstration for each problem that has something to teach."""
+        taught = [(episode.problem.id, self._taught(episode)) for episode in episodes]
+        return [Demonstration(problem, chat) for problem, chat in taught if chat.text or chat.last.tools]
 
     def _taught(self, episode: Episode) -> Chat:
         """Return the chat to imitate."""
         problem = episode.problem
-        wants_answer = self.learn == "answer" and problem.gold is not None
-        if problem.worked is None or wants_answer:
+        if problem.worked is None or self._wants_answer(problem):
             return episode.chat.then(message(LEARNER, self._gold(problem), GOLD, weight=1.0))
         if self.form.marker:
             return episode.chat.then(message(LEARNER, self._with_thought(problem), GOLD, weight=1.0))
@@ -88,7 +88,10 @@ class SFT(Method):
         answer, rationale = problem.gold or "", problem.rationale
         if self.form.marker and rationale is not None:
             return self.form.join(problem.reasoning, answer)
-        return rationale if rationale is not None and self.learn == "rationale" else answer
+        return answer if rationale is None or self._wants_answer(problem) else rationale
+
+    def _wants_answer(self, problem: Problem) -> bool:
+        return self.learn == "answer" and problem.gold is not None
 
     def _with_thought(self, problem: Problem) -> str:
         """Return the last reply of a conversation in the thought format; without a thought, its worked answer."""

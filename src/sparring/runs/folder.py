@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +14,7 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from sparring.common.errors import ConfigError
-from sparring.common.files import write_json, write_whole, writing
+from sparring.common.files import read_json, write_json, write_whole, writing
 from sparring.common.schema import differences
 from sparring.config.recipe import Recipe, fixed
 from sparring.ledger import totals
@@ -21,8 +22,15 @@ from sparring.runs.environment import environment
 from sparring.runs.lock import HOLDER, LOCK
 from sparring.runs.recording import STATUS, ledger_of, register_run
 
-RECIPE = "recipe.toml"
-NOT_BRANCHED = (LOCK, HOLDER, "evaluation.json", "trackers.json", "tensorboard")  # what belongs to the one run only
+RECIPE, EARLIER = "recipe.toml", "earlier"
+NOT_BRANCHED = (
+    LOCK,
+    HOLDER,
+    EARLIER,
+    "evaluation.json",
+    "trackers.json",
+    "tensorboard",
+)  # what belongs to the one run only
 
 
 def round_folder(run: Path, phase: int, method: str, round_: int) -> Path:
@@ -57,19 +65,26 @@ def check_resumable(folder: Path, recipe: Settings, resume: bool) -> None:
         )
 
 
-def withdraw(folder: Path, run: str) -> None:
-    """Take back the run with the id `run`, stopped at a mistake, so that its mended recipe may start in `folder`.
+def set_aside_failed_start(folder: Path, recipe: Settings) -> None:
+    """Make room in `folder` for a mended recipe if the run in it stopped before it had saved or paid for anything.
 
-    Does nothing once the run has saved anything or a call was answered. What its learner sampled so far is removed.
+    Its files move to `earlier/1` (2, …). A run of the same recipe stays, and so does one that may still be at work.
     """
-    ledger = ledger_of(folder)
-    answered = any(total.calls > total.failed for total in totals(ledger, run)) if ledger else False
-    saved = [folder / "checkpoints", folder / "metrics.jsonl", *folder.glob("rounds/*/*/episodes.jsonl")]
-    if answered or any(path.exists() for path in saved):
+    if not (folder / RECIPE).exists() or not differences(fixed(_original_recipe(folder)), fixed(recipe.table())):
         return
-    shutil.rmtree(folder / "rounds", ignore_errors=True)
-    for path in (*folder.glob("start*.json"), *folder.glob("evaluation-*.journal.jsonl"), folder / RECIPE):
-        path.unlink(missing_ok=True)
+    status = read_json(folder / STATUS) if (folder / STATUS).exists() else {}
+    ledger = ledger_of(folder)
+    answered = any(total.calls > total.failed for total in totals(ledger, status.get("id"))) if ledger else False
+    saved = [folder / "checkpoints", folder / "metrics.jsonl", *folder.glob("rounds/*/*/episodes.jsonl")]
+    if status.get("status") != "stopped" or answered or any(path.exists() for path in saved):
+        return
+    number = next(number for number in itertools.count(1) if not (folder / EARLIER / str(number)).exists())
+    (folder / EARLIER / str(number)).mkdir(parents=True)
+    names = ("rounds", "trackers.json", *(path.name for path in folder.glob("start*.json")), RECIPE)
+    journals = (path.name for path in folder.glob("evaluation-*.journal.jsonl"))
+    for name in (*journals, *names):  # the recipe last: until then the folder is what it was
+        if (folder / name).exists():
+            shutil.move(folder / name, folder / EARLIER / str(number) / name)
 
 
 def write_status(folder: Path, run: str, status: str, seed: int, **more: Any) -> None:

@@ -53,7 +53,7 @@ class HeldOutLoss:
             write_json(self._start, self.trainer.log_probabilities(experience, self.method.objective))
 
     async def evaluate(self, problems: Sequence[Problem]) -> Evaluation:
-        """Measure the learner on `problems`; a row that is longer than the model is left out.
+        """Measure the learner on `problems`; a row without a reply, or longer than the model, is left out.
 
         RunStopped if all are.
         """
@@ -61,8 +61,9 @@ class HeldOutLoss:
         measured = self.trainer.losses(experience, self.method.objective, self._reference(problems))
         if not measured:
             raise RunStopped(
-                f"none of {len(problems)} held-out rows can be measured: they are longer than the model's "
-                f"{self.trainer.learner.model.max_length} tokens; shorten them, or set evaluate_problems = 0"
+                f"none of {len(problems)} held-out rows can be measured: they have no reply, or are longer "
+                f"than the model's {self.trainer.learner.model.max_length} tokens; give others, or set "
+                "evaluate_problems and test_problems under [run] to 0"
             )
         outcomes = []
         for problem in (problem for problem in problems if problem.id in measured):

@@ -44,7 +44,7 @@ def model_card(folder: Path, name: str) -> str:
     data = ModelCardData(
         model_name=name,
         base_model=_base(folder, table),
-        datasets=[name.partition("@")[0] for key, name in from_hub(table).items() if key.startswith("task.")] or None,
+        datasets=_data_sets(table) or None,
         license=_license(folder, table),
         library_name="transformers",
         pipeline_tag="text-generation",
@@ -52,6 +52,13 @@ def model_card(folder: Path, name: str) -> str:
         eval_results=list(_results(tested, table)) if tested else None,
     )
     return f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(_sections(name, usage, table, tested)) + "\n"
+
+
+def _data_sets(table: Mapping[str, Any]) -> list[str]:
+    """Return the ids of the task's data sets on the hub, `owner/name`, without configuration, split and revision."""
+    sources = [source for key, source in from_hub(table).items() if key.startswith("task.")]
+    ids = ["/".join(re.split("[:@]", source)[0].split("/")[:2]) for source in sources]
+    return list(dict.fromkeys(ids))
 
 
 def _run_of(folder: Path) -> Path | None:

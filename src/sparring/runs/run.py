@@ -32,7 +32,7 @@ from sparring.core.experience import Memory
 from sparring.models.source import TINY, USAGE
 from sparring.runs.callbacks import SILENT, Callbacks, Given, separated
 from sparring.runs.display import Display
-from sparring.runs.folder import RECIPE, check_resumable, withdraw, write_status
+from sparring.runs.folder import RECIPE, check_resumable, set_aside_failed_start, write_status
 from sparring.runs.lock import locked
 from sparring.runs.metrics import Key, Metrics
 from sparring.runs.own_rows import with_own_rows
@@ -40,7 +40,7 @@ from sparring.runs.problem_order import ProblemOrder
 from sparring.runs.recording import check_partners, identity, ledger_path, may_ask_person, recorded
 from sparring.runs.result import Result
 from sparring.runs.round import Round
-from sparring.runs.selection import Selection
+from sparring.runs.selection import Selection, check_measurable
 from sparring.runs.trackers import check_trackers, tracking
 from sparring.training import checkpoint
 from sparring.training.checkpoint import Damaged, Origin, Position, State
@@ -90,7 +90,10 @@ class Run:
         self.recipe, self.folder, self.display, self.timing = recipe, folder, display, timing
         self.settings = recipe.run
         self.order = ProblemOrder(recipe)
+        if not resume:
+            set_aside_failed_start(folder, recipe)
         check_resumable(folder, recipe, resume)
+        check_measurable(recipe)
         self.id = identity(folder, ledger_path(recipe.ledger.path, folder))
         if not (folder / RECIPE).exists():  # a resumed run may need no further replies
             check_partners(recipe)
@@ -144,8 +147,6 @@ class Run:
         except (SparringError, KeyboardInterrupt, asyncio.CancelledError) as error:
             with suppress(RunStopped):  # a full disk must not hide the error that stopped the run
                 self._write_status("stopped", reason=str(error) or "interrupted")
-            if isinstance(error, ConfigError):
-                withdraw(self.folder, self.id)
             raise
         self._write_status("finished", seconds=round(time.monotonic() - start_time, 1))
         return result

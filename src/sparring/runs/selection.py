@@ -27,7 +27,7 @@ from sparring.core.match import is_pairwise
 from sparring.core.method import Method
 from sparring.core.partner import Judge
 from sparring.core.protocol import Answers, EvaluationProtocol, Participant, SingleReply
-from sparring.core.task import Problem, Split, offers
+from sparring.core.task import Problem, ReadOnDemand, Split, offers
 from sparring.inference.journal import Journal
 from sparring.ledger import Ledger
 from sparring.models.source import USAGE
@@ -82,6 +82,24 @@ def protocol_of(recipe: Recipe) -> EvaluationProtocol | None:
     if judge is None:
         return None
     return WinRate(judge) if is_pairwise(judge) else JudgeScore(judge)
+
+
+def check_measurable(recipe: Recipe) -> None:
+    """Raise ConfigError if problems on which the accuracy will be measured have no answer."""
+    if not isinstance(protocol_of(recipe), Solo):
+        return
+    counts: dict[Split, int | None] = {"development": recipe.run.evaluate_problems, "test": recipe.run.test_problems}
+    for split, count in counts.items():
+        problems = recipe.task.problems(split)
+        if isinstance(problems, ReadOnDemand):  # of rows that all offer the same
+            continue
+        lacking = [problem for problem in problems[:count] if problem.gold is None]
+        if lacking:
+            key = "evaluate_problems" if split == "development" else "test_problems"
+            raise ConfigError(
+                f"{len(lacking)} of the {split} problems have no answer, so the accuracy cannot be measured on them; "
+                f"add the answers, or set {key} = 0 under [run]"
+            )
 
 
 class Selection:
@@ -150,15 +168,17 @@ class Selection:
         if not problems:
             return
         key: Key = ("development", *position)
-        if (line := self.metrics.get(key)) is None:
+        figures = self.metrics.get(key)
+        if figures is None:
             with self._journal("-".join(map(str, position))) as journal:
                 evaluation = await self._evaluate(method, problems, journal)
                 journal.close(keep=False)
-            line = self.metrics.record(key, {"at": origin.problems, **evaluation.plain()})
-        self.display.evaluated(line)
-        earlier = [score(other) for other in self._development_lines() if other["at"] < line["at"]]
-        if all(score(line) > other for other in earlier):
+            figures = {"at": origin.problems, **evaluation.plain()}
+        earlier = [score(other) for other in self._development_lines() if other["at"] < figures["at"]]
+        # Before the line is recorded: a run that stops in between has no line without its learner.
+        if all(score(figures) > other for other in earlier):
             checkpoint.save(self.best, self.learner, self.usage(method, origin))
+        self.display.evaluated(self.metrics.record(key, figures))
 
     def has_evaluated(self, origin: Origin) -> bool:
         """Tell whether the learner of `origin` was evaluated; no two learners of a run saw equally many problems."""

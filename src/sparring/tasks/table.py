@@ -27,7 +27,7 @@ from sparring.common.rows_in_memory import SPLITS, as_source, splits_of
 from sparring.common.schema import RowSource, ScriptFunction
 from sparring.common.seeds import digest
 from sparring.common.splits import Size, Sources
-from sparring.core.chat import USER, Chat, Message, message
+from sparring.core.chat import USER, Chat, Message
 from sparring.core.multiple_choice import Options, read_options
 from sparring.core.right_function import RightFunction
 from sparring.core.row_formats import CONVERSATIONS, FORMATS, PROMPTS, RowFormat, row_format
@@ -59,8 +59,9 @@ class Table(RowTask):
     replies, in one split. `notes` says how many were dropped.
 
     `format` is the rows' format (None: recognised by their columns; `notes` says which). `prompt_column` names the
-    column of the question, the messages or the text. The others default to `answer`, `rationale`, `category` and
-    `choices`, if they exist. A column may be a path into nested cells (`question.stem`).
+    column of the question, the messages or the text. The others default to `answer`, `rationale` (else `solution`,
+    `response` or `output`), `category` and `choices`, if they exist. A column may be a path into nested cells
+    (`question.stem`).
     Choices are put below the question as lines `A. …`. They are a list of texts, a list of `{"label", "text"}`, or
     `{"label": […], "text": […]}`; an answer is a choice's letter, label, text, or index from 0. `system` is a system
     prompt for rows without one.
@@ -103,7 +104,8 @@ class Table(RowTask):
         """Write rows that are in memory to files, and hold their paths; a `DatasetDict` fills several splits."""
         given: dict[str, Any] = {split: getattr(self, split) for split in SPLITS}
         if isinstance(given["train"], Mapping):
-            given = given | splits_of(given["train"])
+            named = {split: rows for split, rows in given.items() if rows is not None and split != "train"}
+            given = {**given, **splits_of(given["train"]), **named}
         for split, rows in given.items():
             if rows is not None:
                 limit = self.train_rows if split == "train" else None
@@ -181,7 +183,7 @@ class Table(RowTask):
 
     def _complete(self, problem: Problem, counts: Counter[str]) -> Problem:
         """Write the rationale in the step format, and add the answer to it if it states none."""
-        if problem.rationale is None:
+        if problem.rationale is None or problem.rejected is not None:  # both sides of a pair stay as they are
             return problem
         rationale = self._in_step_format(problem.rationale)
         is_checkable = problem.gold is not None and self._function is None and self.right != "regex"
@@ -213,10 +215,13 @@ class Table(RowTask):
             return None, ""
         chat, options = reading.chat, self._options(row)
         if options is not None and chat.messages:
-            chat = Chat((*chat.messages[:-1], message(USER, f"{chat.text}\n{options.listed}")))
+            chat = _with_options(chat, options)
+            worked = reading.worked and _with_options(reading.worked, options)
+            reading = replace(reading, worked=worked)
         # The ids are made without `system`, so that rewording it does not change the splits.
         asked = [text for turn in chat.messages for text in (turn.author, turn.text)]
-        taught = [part.text for said in _taught(reading) for part in said.parts]
+        rationale = self._rationale(row, reading)
+        taught = [part.text for said in _taught(reading) for part in said.parts] or ([rationale] if rationale else [])
         group = digest("table", *asked, *(() if asked else taught))[:16]
         reading = replace(reading, chat=chat)
         reading = with_system(reading, self.system) if self.system else reading
@@ -225,7 +230,7 @@ class Table(RowTask):
             id=digest("table", *asked, *taught)[:16] if taught else group,
             chat=reading.chat,
             gold=self._gold(row, options, reading),
-            rationale=self._rationale(row, reading),
+            rationale=rationale,
             bin=(row.plain(category) if category else None) or "all",
             data=_cells(row) if options is None else {**_cells(row), "choices": list(options.texts)},
             worked=reading.worked,
@@ -244,6 +249,7 @@ class Table(RowTask):
 
     def _rationale(self, row: Record, reading: Reading) -> str | None:
         column = self.rationale_column or reading.rationale or _column(row, None, "rationale")
+        column = None if column == self.answer_column else column
         written = row.plain(column) if column else None
         if reading.reply is not None and written is not None:
             raise row.error(f"two rationales, in {column} and after the last question; remove one")
@@ -269,6 +275,14 @@ class _Entry(NamedTuple):
     source: str
     number: int
     problem: Problem | None
+
+
+def _with_options(chat: Chat, options: Options) -> Chat:
+    """Return `chat` with the options below its last question."""
+    last = max(index for index, said in enumerate(chat.messages) if said.author == USER)
+    asked = chat.messages[last]
+    listed = replace(asked, parts=(replace(asked.parts[-1], text=f"{asked.parts[-1].text}\n{options.listed}"),))
+    return Chat((*chat.messages[:last], listed, *chat.messages[last + 1 :]))
 
 
 def _taught(reading: Reading) -> tuple[Message, ...]:
