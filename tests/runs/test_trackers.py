@@ -12,7 +12,7 @@ import pytest
 from accelerate import tracking
 
 from sparring.common import extras
-from sparring.common.errors import ConfigError
+from sparring.common.errors import ConfigError, RunStopped
 from sparring.config.recipe import Recipe, may_change
 from sparring.runs.display import Display
 from sparring.runs.folder import branch
@@ -151,6 +151,16 @@ def test_a_resumed_run_sends_no_step_twice_and_a_new_tracker_gets_all_of_them(st
     assert all(after.count(values) == 2 for values in recorded if "step/loss" in values)  # once for each tracker
     assert len(after) == 2 * len(recorded)
     assert after[before : 2 * before] == recorded[:before]  # trackio catches up first
+
+
+def test_a_callback_that_stops_the_run_keeps_no_line_from_the_trackers(stand_in, tmp_path):
+    def stop(result):
+        raise RunStopped("good enough")
+
+    with pytest.raises(RunStopped, match="good enough"):
+        train(recipe("wandb"), tmp_path / "run", display=QUIET, on_evaluation=stop)
+    assert [values for _, values in stand_in.logged] == [figures(line) for line in lines(tmp_path / "run")]
+    assert "development/accuracy" in stand_in.logged[-1][1]
 
 
 def test_a_branch_of_a_run_is_a_run_of_its_own_to_its_trackers(stand_in, tmp_path):

@@ -71,7 +71,7 @@ def tracking(recipe: Recipe, folder: Path, run: str, metrics: Metrics, say: Call
                     feed.send(figures(line), step)
             known[name] = {"run_id": tracker.active_run.info.run_id} if name == "mlflow" else {}
             write_json(folder / STATE, known)
-        metrics.listeners.append(send)
+        metrics.listeners.insert(0, send)  # before callbacks, of which one may raise
         yield
     finally:
         if send in metrics.listeners:
