@@ -11,6 +11,7 @@ from sparring.common.statistics import (
     exact_binomial,
     holm,
     mean_of,
+    mean_over_seeds,
     sign_test,
     wilson,
 )
@@ -76,3 +77,12 @@ def test_holms_adjustment_by_hand():
     assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
     assert holm([0.6, 0.7]) == [1, 1]
     assert holm([]) == []
+
+
+def test_seeds_share_their_problems_so_copies_of_a_seed_narrow_nothing():
+    seed = {f"p{n}": float(n % 10 < 6) for n in range(1000)}
+    one, four = mean_over_seeds([seed]), mean_over_seeds([seed] * 4)
+    assert (four.value, four.count) == (pytest.approx(0.6), 1000)
+    assert four.high - four.low == pytest.approx(one.high - one.low, rel=0.1)
+    some = {name: value for name, value in seed.items() if name < "p5"}
+    assert mean_over_seeds([seed, some]).value == pytest.approx((0.6 + sum(some.values()) / len(some)) / 2)

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from sparring.common.errors import Unreadable
+from sparring.common.errors import Unavailable, Unreadable
 from sparring.core.partner import Scores
+from sparring.runs.examination import EXAMS
 from tests.contracts.test_partners import TASKS
-from tests.exams.grading import figures
+from tests.exams.grading import figures, grade
 
 
 @dataclass
@@ -37,6 +38,15 @@ class Scalar:
 
     async def score(self, problem, answers, rng):
         return Scores(tuple(float(self.sign * len(answer.text)) for answer in answers))
+
+
+class Mute:
+    """Never gives a verdict."""
+
+    mode = "pairwise"
+
+    async def compare(self, problem, first, second, rng):
+        raise Unavailable("no reply")
 
 
 @dataclass
@@ -77,6 +87,15 @@ def test_a_scalar_judge_of_brevity_has_no_orders_to_contradict():
     found = figures("judge", Scalar(-1))
     assert (found["padding preferred"], found["right over longer wrong"]) == (0.0, 1.0)
     assert "orders contradictory" not in found
+
+
+def test_a_padded_pair_without_a_verdict_is_not_in_the_score():
+    exam, task = EXAMS["judge"](), TASKS["arithmetic-paper"]
+    probes = exam.probes(task, task.problems("train"), 30, 0)
+    padded = [probe for probe in probes if probe.kind == "right and padded"]
+    [score, *_] = exam.measures([*grade(exam, Mute(), padded, task), *grade(exam, Scalar(-1), probes, task)])
+    assert score.n == len(probes) - len(padded)
+    assert score.value == figures("judge", Scalar(-1), count=30)["score"]
 
 
 def test_a_verdict_that_cannot_be_used_scores_nothing_and_the_other_one_its_half():

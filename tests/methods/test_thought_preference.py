@@ -151,6 +151,17 @@ def test_unreadable_replies_are_rejected_sides_in_a_bounded_share(seed, problem,
     assert harvest(replace(method, unreadable_share=0.0), tied) == []
 
 
+def test_an_only_readable_reply_is_preferred_to_an_unreadable_one(problem, arithmetic, script):
+    method = thinking(TaskJudge(arithmetic), unreadable_share=0.5)
+    mixed = copies(play(method, replace(problem, id="mixed"), arithmetic, script(REPLIES)), 4)
+    alone = copies(
+        play(method, replace(problem, id="alone"), arithmetic, script(["no marker", REPLIES[1]] + ["no"] * 2)), 4
+    )
+    taught = [preference for preference in harvest(method, [*mixed, *alone]) if preference.problem.startswith("alone")]
+    assert len(taught) == 4
+    assert {(p.chosen.text, p.rejected.text) for p in taught} == {(REPLIES[1], "no marker")}
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_where_all_have_a_pair_unreadable_replies_replace_the_rejected_side(seed, problem, arithmetic, script):
     method = thinking(TaskJudge(arithmetic), unreadable_share=0.1)

@@ -49,9 +49,11 @@ def test_a_learner_that_was_never_trained_to_think_is_prompted_to():
 def test_a_learner_thinks_as_it_was_trained_to(trained):
     learner = participant("<think>ten</think>15", "15", "15", answers=trained)
     found = measure(ThoughtComparison(thought_format="generic"), learner)
-    assert heard(learner) == [THINK.prompt + QUESTION, "<think></think>", ONLY]
+    assert heard(learner) == [THINK.prompt + QUESTION, "<think></think>", "<think></think>"]  # it may think unasked
     assert found.measures["thought_characters"] == 3
-    with_thought, without, _ = texts(found.transcripts)
+    assert found.measures["response_characters_answer_only"] == 2
+    with_thought, without, answer_only = texts(found.transcripts)
+    assert answer_only == [("user", THINK.prompt + ONLY), (LEARNER, "<think></think>15")]
     assert with_thought[-1] == (LEARNER, "<think>ten</think>15")
     assert without == [("user", THINK.prompt + QUESTION), (LEARNER, "<think></think>15")]
 

@@ -116,6 +116,13 @@ def test_the_summary_is_length_controlled_and_knows_difficulties():
     assert found.measures["difficulty"] == 2.0
 
 
+def test_problems_without_an_answer_are_lost_with_length_control_too():
+    answered = [{"win_rate": float(n % 5 < 3), "characters": 90, "characters_baseline": 90} for n in range(60)]
+    lost = [{"win_rate": 0.0, "characters_baseline": 90}] * 40
+    assert WinRate(Nobody()).summarize(answered)["length_controlled"] == pytest.approx(0.6, abs=0.01)
+    assert WinRate(Nobody()).summarize([*answered, *lost])["length_controlled"] == pytest.approx(0.36, abs=0.01)
+
+
 def test_a_recipe_names_two_learners_and_a_judge():
     table = {
         "learner": [{"by": "scripted", "replies": ["15"]}, {"by": "scripted", "replies": ["16"]}],

@@ -12,10 +12,15 @@ from sparring.runs.comparison import compare
 from tests.cli.program import refused, sparring_
 
 
-def evaluation(folder: Path, right: str, seed: int = 0, kind: str = "solo", first: int = 0) -> Path:
+def evaluation(folder: Path, right: str, seed: int = 0, kind: str = "solo", first: int = 0, **more) -> Path:
     """Write an evaluation whose problems are right where `right` has a 1; `-` leaves the measure out."""
     folder.mkdir(parents=True)
-    results = {"evaluation": {"seed": seed}, "protocol": {"kind": kind}, "primary": "accuracy"}
+    results = {
+        "evaluation": {"seed": seed},
+        "protocol": {"kind": kind, **more},
+        "primary": "accuracy",
+        "learner": [{}, {}],
+    }
     (folder / "results.json").write_text(json.dumps(results))
     rows = [
         {"problem": f"p{n}", "measures": {"length": n, **({} if mark == "-" else {"accuracy": mark == "1"})}}
@@ -106,6 +111,31 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path):
         assert words in said.out
     [figures] = json.loads((tmp_path / "c.json").read_text())
     assert (figures["difference"], figures["problems"]) == (pytest.approx(0.6), 10)
+
+
+def test_means_over_seeds_that_differ_by_rounding_are_equal(tmp_path):
+    for seed, ours, theirs in ((0, 0.1, 0.3), (1, 0.2, 0.0)):
+        for name, share in (("ours", ours), ("theirs", theirs)):
+            folder = evaluation(tmp_path / f"{name}-{seed}", "1" * 10, seed)
+            rows = [{"problem": f"p{n}", "measures": {"accuracy": share}} for n in range(10)]
+            (folder / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    [comparison] = compare([str(tmp_path / "ours-*"), str(tmp_path / "theirs-*")])
+    assert (comparison.better, comparison.worse, comparison.sign_test) == (0, 0, 1.0)
+
+
+def test_figures_of_another_judge_baseline_or_objective_are_not_compared(tmp_path):
+    one = evaluation(tmp_path / "a", "11", kind="judge_score", judge={"by": "endpoint", "model": "m"}, samples=1)
+    two = evaluation(tmp_path / "b", "10", kind="judge_score", judge={"by": "endpoint", "model": "n"})
+    refused("compare", one, two, says=("measured by different judge;",))
+    same = evaluation(tmp_path / "c", "10", kind="judge_score", judge={"by": "endpoint", "model": "m"}, samples=4)
+    assert compare([str(one), str(same)])
+    refused("compare", one, same, "--final", says=("has no final learner; leave out --final",))
+    for name, objective in (("sft", {"kind": "Likelihood"}), ("dpo", {"kind": "DPO", "beta": 0.1})):
+        folder = run(tmp_path / name, "11", "10")
+        figures = json.loads((folder / "evaluation.json").read_text())
+        figures["protocol"] = {"kind": "held_out_loss", "objective": objective}
+        (folder / "evaluation.json").write_text(json.dumps(figures))
+    refused("compare", tmp_path / "sft", tmp_path / "dpo", says=("measured by different objective;",))
 
 
 def test_what_cannot_be_compared_is_refused_in_one_line(tmp_path):

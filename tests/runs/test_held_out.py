@@ -48,6 +48,8 @@ def test_the_score_is_the_log_probability_of_a_held_out_token(tmp_path):
     by_hand = [log_likelihood(result.best, p.chat.text, p.worked.last.text) for p in run.task.problems("test")]
     assert len(by_hand) == 5
     assert result.test["primary"] == "log_likelihood"
+    measured = json.loads((tmp_path / "run" / "evaluation.json").read_text())["protocol"]
+    assert measured == {"kind": "held_out_loss", "objective": {"kind": "Likelihood"}}
     assert result.score.value == pytest.approx(sum(by_hand) / 5, abs=1e-4)
     scores = [measures["log_likelihood"]["value"] for measures in developed(tmp_path / "run")]
     assert len(scores) == 3  # after 6 and 12 problems, and at the end

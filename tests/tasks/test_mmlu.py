@@ -69,6 +69,19 @@ def test_each_published_split_has_its_own_use(folder):
     assert first.chat.text == "0?\nA. no\nB. yes\nC. both\nD. never\nAnswer:"
 
 
+def test_a_training_row_is_no_copy_of_a_test_row_though_it_has_no_subject(folder):
+    turned = {**row(7, ""), "choices": ["never", "both", "yes", "no"], "answer": 1}
+    path = folder(
+        dev=[row(n) for n in range(5)],
+        test=[row(7)],
+        validation=[row(8)],
+        auxiliary_train=[turned, row(8, ""), row(9, "")],
+    )
+    task = MMLU(path)
+    assert [len(task.problems(split)) for split in SPLITS] == [1, 1, 1]
+    assert task.problems("train")[0].chat.text.startswith("9?")
+
+
 def test_a_limit_is_shared_equally_by_the_subjects(folder):
     tested = [row(n, subject) for subject, count in (("a", 5), ("b", 1), ("c", 5)) for n in range(count)]
     task = MMLU(folder(test=tested), shots=0, train=0, development=0, test=7)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -35,21 +35,23 @@ def mean_of(values: Sequence[float]) -> Mean:
     return Mean(math.fsum(values) / len(values), *bootstrap(values), len(values))
 
 
-def mean_over_groups(groups: Sequence[Sequence[float]]) -> Mean:
-    """Return the mean of the groups' means. Groups are seeds, for example, and need not have the same size.
+def mean_over_seeds(seeds: Sequence[Mapping[str, float]]) -> Mean:
+    """Return the mean of the seeds' means. Each seed has values by problem, and may lack some of the problems.
 
-    Its bootstrap interval resamples groups, and values within each. One group is treated as `mean_of` does.
+    Its bootstrap interval resamples seeds and, once for all of them, problems: the same problems are hard for each
+    seed. `count` is the number of problems. One seed is treated as `mean_of` does.
     """
-    if len(groups) == 1:
-        return mean_of(groups[0])
-    rng, arrays = np.random.default_rng(0), [np.asarray(group, dtype=np.float64) for group in groups]
-    means = []
+    if len(seeds) == 1:
+        return mean_of(list(seeds[0].values()))
+    problems = list(dict.fromkeys(problem for seed in seeds for problem in seed))
+    values = np.array([[seed.get(problem, np.nan) for problem in problems] for seed in seeds])
+    rng, means = np.random.default_rng(0), []
     for _ in range(RESAMPLES):
-        drawn = [arrays[index] for index in rng.integers(len(arrays), size=len(arrays))]
-        means.append(np.mean([group[rng.integers(len(group), size=len(group))].mean() for group in drawn]))
+        rows, columns = rng.integers(len(seeds), size=len(seeds)), rng.integers(len(problems), size=len(problems))
+        drawn = values[rows][:, columns]
+        means.append(np.mean([row[~np.isnan(row)].mean() for row in drawn if not np.isnan(row).all()]))
     low, high = np.quantile(means, (0.025, 0.975))
-    value = float(np.mean([group.mean() for group in arrays]))
-    return Mean(value, float(low), float(high), sum(map(len, groups)))
+    return Mean(float(np.nanmean(values, axis=1).mean()), float(low), float(high), len(problems))
 
 
 def wilson(right: float, total: int, z: float = 1.959963984540054) -> tuple[float, float]:

@@ -51,9 +51,9 @@ class Graded:
     failure: Failure | None = None
 
     @classmethod
-    def failed(cls, probe: Probe, failure: Failure) -> Graded:
-        """Grade a probe that got no usable reply."""
-        return cls(probe, "", {SCORE: 0.0, UNUSABLE: 1.0}, failure)
+    def failed(cls, probe: Probe, failure: Failure, scored: bool = True) -> Graded:
+        """Grade a probe that got no usable reply; one of a kind that is not `scored` costs nothing."""
+        return cls(probe, "", {**({SCORE: 0.0} if scored else {}), UNUSABLE: 1.0}, failure)
 
     @property
     def verdict(self) -> str:

@@ -5,7 +5,7 @@
 and never the gold answer.
 
 A method is a frozen dataclass. Its fields are its hyperparameters; a recipe fills the fields typed as a role of
-`partner`.
+`partner`. With `offline = True`, its examples come from the task's rows alone: no partner, no sampled reply.
 """
 
 from __future__ import annotations
@@ -55,7 +55,6 @@ class Method(Protocol):
     name: ClassVar[str]
     needs: ClassVar[frozenset[Offer]]
     schedule: ClassVar[Schedule]
-    offline: ClassVar[bool] = False  # its examples come from the task's rows alone: no partner, no sampled reply
 
     @property
     def objective(self) -> Objective:

@@ -21,6 +21,7 @@ from sparring.core.speaker import PARTNER, Reply, Sampling, Speaker
 from sparring.core.task import Offer, Problem, Task
 from sparring.parsing.steps import StepFormat
 from sparring.parsing.thought import NONE, ThoughtFormat
+from sparring.parsing.votes import ballots
 
 Measures = Mapping[str, bool | float]
 
@@ -157,6 +158,11 @@ class Measured:
     response: str = ""
     transcripts: tuple[Chat, ...] = ()
     failures: tuple[Failure, ...] = ()
+
+
+def ballots_of(problem: Problem, responses: Sequence[str], right: Sequence[bool]) -> list[str]:
+    """Return a key for each response to `problem`; two responses give the same answer if their keys are equal."""
+    return ballots(responses, right, problem.gold, problem.data.get("choices", ()))
 
 
 def revision_measures(problem: Problem, task: Task, answered: Answered) -> dict[str, bool]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from sparring.common.errors import ConversationError, Failure
 from sparring.core.exam import SCORE, UNUSABLE, Graded, Measure, Probe, draw_probes, measures
 from sparring.core.judging import ORDER_MEASURES, judge_pair
 from sparring.core.partner import JUDGE, Judge
@@ -51,7 +52,10 @@ class JudgeExam:
     async def grade(self, partner: Judge, task: Task, probe: Probe, rng: random.Random) -> Graded:
         """Ask about the pair, in both orders if the judge compares."""
         one, other = probe.given
-        verdict = await judge_pair(partner, probe.problem, one, other, rng)
+        try:
+            verdict = await judge_pair(partner, probe.problem, one, other, rng)
+        except ConversationError as error:
+            return Graded.failed(probe, Failure.of(error, JUDGE), scored=probe.kind != _PADDED)
         marks: dict[str, float | None] = {UNUSABLE: verdict.unusable}
         if probe.kind == _PADDED:
             marks[_PADDING_PREFERRED] = float(verdict.preferred < 0.5) if not verdict.unusable else None

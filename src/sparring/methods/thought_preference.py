@@ -236,10 +236,14 @@ def _ranked(episode: Episode, penalty: float) -> list[Candidate]:
 
 
 def _best_and_unreadable(episode: Episode, penalty: float) -> Pair | None:
-    """Return the best candidate and the first unreadable one; None unless both exist."""
+    """Return the best candidate and the first unreadable one; None unless both exist.
+
+    An only readable candidate is the best one, without a judge.
+    """
     unreadable = [candidate for candidate in episode.candidates if _is_unreadable(candidate)]
-    ranked = _ranked(episode, penalty)
-    return Pair(ranked[0], unreadable[0]) if ranked and unreadable else None
+    readable = [candidate for candidate in episode.candidates if candidate.answer is not None]
+    best = readable if len(readable) == 1 else _ranked(episode, penalty)
+    return Pair(best[0], unreadable[0]) if best and unreadable else None
 
 
 def _best_and_worst(episode: Episode, penalty: float) -> Pair | None:

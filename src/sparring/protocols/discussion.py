@@ -24,9 +24,9 @@ from annotated_types import Ge, Gt, Interval
 from sparring.common.errors import Failure
 from sparring.core.chat import LEARNER, USER, Chat
 from sparring.core.prompt import check_placeholders, fill
-from sparring.core.protocol import ACCURACY, EvaluationProtocol, Measured, NoAnswer, Participant
+from sparring.core.protocol import ACCURACY, EvaluationProtocol, Measured, NoAnswer, Participant, ballots_of
 from sparring.core.task import Offer, Problem, Task
-from sparring.parsing.votes import ballots, majority
+from sparring.parsing.votes import majority
 
 COPIES = 3  # of a single learner
 TEMPERATURE = 0.8  # of copies
@@ -137,8 +137,8 @@ class _Turn:
         of_all = tuple(speaker.response is not None and next(verdicts) for speaker in speakers)
         if not texts:
             return cls(of_all, None, False, None)
-        voted = majority(texts, right)
-        pairs = list(combinations(ballots(texts, right), 2))
+        votes = ballots_of(problem, texts, right)
+        voted, pairs = majority(votes), list(combinations(votes, 2))
         agreement = fmean(one == other for one, other in pairs) if pairs else None
         return cls(of_all, texts[voted], right[voted], agreement)
 

@@ -22,9 +22,17 @@ from sparring.core.chat import LEARNER, Chat
 from sparring.core.leakage import states_gold
 from sparring.core.method import Answered
 from sparring.core.partner import DISCUSSANT, Discussant, Stance
-from sparring.core.protocol import ACCURACY, EvaluationProtocol, Measured, Measures, NoAnswer, Participant, SingleReply
+from sparring.core.protocol import (
+    ACCURACY,
+    EvaluationProtocol,
+    Measured,
+    Measures,
+    NoAnswer,
+    Participant,
+    SingleReply,
+    ballots_of,
+)
 from sparring.core.task import Offer, Problem, Task
-from sparring.parsing.votes import ballots
 
 STANCES: tuple[Stance, ...] = ("supportive", "adversarial")
 PLACEBO = "placebo"
@@ -113,7 +121,7 @@ class _Branch:
         right_first, right = task.is_right(problem, first.response), task.is_right(problem, self.response)
         measures = {"right": right, "held" if right_first else "repaired": right}
         if self.failure is None:
-            before, after = ballots([first.response, self.response], [right_first, right])
+            before, after = ballots_of(problem, [first.response, self.response], [right_first, right])
             measures["flipped"] = before != after
         if self.leaked is not None:
             measures["leaked"] = self.leaked

@@ -17,7 +17,15 @@ from annotated_types import Ge, Gt, Interval
 
 from sparring.common.errors import ConfigError
 from sparring.core.method import Answered
-from sparring.core.protocol import ACCURACY, EvaluationProtocol, Measured, NoAnswer, Participant, revision_measures
+from sparring.core.protocol import (
+    ACCURACY,
+    EvaluationProtocol,
+    Measured,
+    NoAnswer,
+    Participant,
+    ballots_of,
+    revision_measures,
+)
 from sparring.core.task import Offer, Problem, Task
 from sparring.parsing.votes import majority
 
@@ -58,7 +66,7 @@ class Solo(EvaluationProtocol):
         results = await asyncio.gather(*(draw.try_answer(problem.chat) for draw in draws))
         given = [result for result in results if isinstance(result, Answered)]
         right = [task.is_right(problem, answered.response) for answered in given]
-        voted = majority([answered.response for answered in given], right) if given else None
+        voted = majority(ballots_of(problem, [answered.response for answered in given], right)) if given else None
         count = sum(right)
         return Measured(
             {

@@ -56,10 +56,11 @@ class ThoughtComparison(EvaluationProtocol):
         [learner] = learners
         thinker, plain = self._thinker(learner), learner.plain(self.max_tokens)
         speaker = _Counting(learner.speaker)
-        without_thought = replace(learner, speaker=_EmptyThought(learner.speaker, learner.form))
+        if learner.form.marker:  # it may think unasked
+            plain = replace(learner, speaker=_EmptyThought(learner.speaker, learner.form))
         with_thought, without, answer_only = given = await asyncio.gather(
             replace(thinker, speaker=speaker).try_answer(problem.chat),
-            (without_thought if learner.form.marker else plain).try_answer(problem.chat),
+            plain.try_answer(problem.chat),
             plain.try_answer(self._answer_only(problem.chat)),
         )
         measures: dict[str, bool | float] = {self.primary: isinstance(with_thought, Answered) and speaker.replies == 1}

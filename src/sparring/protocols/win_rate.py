@@ -98,13 +98,16 @@ class WinRate(EvaluationProtocol):
 
 
 def _length_controlled(measures: Sequence[Measures]) -> dict[str, float]:
-    rows = [row for row in measures if {"win_rate", "characters", "characters_baseline"} <= row.keys()]
+    """Return the win rate without the influence of length; where one learner gave no answer, the other wins."""
+    games = [row for row in measures if "win_rate" in row]
+    rows = [row for row in games if {"characters", "characters_baseline"} <= row.keys()]
     if len(rows) < 2:
         return {}
     difficulties = [row.get("difficulty", 0.0) for row in rows]
     differences = [row["characters_baseline"] - row["characters"] for row in rows]
     model = fit([row["win_rate"] for row in rows], differences, difficulties)
-    return {"length_controlled": model.win_rate(difficulties)}
+    decided = sum(row["win_rate"] for row in games) - sum(row["win_rate"] for row in rows)
+    return {"length_controlled": (model.win_rate(difficulties) * len(rows) + decided) / len(games)}
 
 
 def _arena_hard(measures: Sequence[Measures]) -> dict[str, float]:

@@ -21,6 +21,10 @@ from sparring.common.errors import ConfigError, nearest
 from sparring.common.files import json_lines, read_json
 from sparring.common.html import table
 from sparring.common.statistics import difference_interval, exact_binomial, holm, sign_test
+from sparring.protocols.solo import Solo
+from sparring.protocols.win_rate import WinRate
+
+ROUNDING = 1e-9  # below it, means over seeds are equal
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Measurement:
     folder: Path
     seed: int
     primary: str
-    protocol: str
+    protocol: Mapping[str, Any]  # its `kind`, judge and baseline
     problems: Mapping[str, Mapping[str, float]]
 
 
@@ -112,6 +116,7 @@ def _compare(arm: str, other: str, measure: str, measured: Mapping[str, Sequence
     problems = _problems_with(measure, [*one, *two])
     values, other_values = _values(one, measure, problems), _values(two, measure, problems)
     by_problem = values.mean(axis=0) - other_values.mean(axis=0)
+    by_problem[np.abs(by_problem) < ROUNDING] = 0.0
     low, high = difference_interval(values, other_values, paired)
     is_yes_or_no = bool(np.isin(values, (0, 1)).all() and np.isin(other_values, (0, 1)).all())
     pairs = list(zip(one, two, values, other_values, strict=True)) if paired else []
@@ -168,10 +173,16 @@ def _check_same_problems(measurements: Sequence[Measurement]) -> None:
                 f"{len(other.problems)}, {common} of them the same); evaluate both on the same task, split and number"
             )
         if first.protocol != other.protocol:
-            raise ConfigError(
-                f"{first.folder} and {other.folder} were measured by different protocols ({first.protocol} and "
-                f"{other.protocol}); evaluate both by the same one"
-            )
+            raise ConfigError(_other_protocol(first, other))
+
+
+def _other_protocol(first: Measurement, other: Measurement) -> str:
+    """Return how the protocols of the two differ."""
+    one, two = first.protocol, other.protocol
+    differing = sorted(name for name in one.keys() | two.keys() if one.get(name) != two.get(name))
+    kinds = f"different protocols ({one['kind']} and {two['kind']})"
+    how = f"different {' and '.join(differing)}" if one["kind"] == two["kind"] else kinds
+    return f"{first.folder} and {other.folder} were measured by {how}; evaluate both in the same way"
 
 
 # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -196,10 +207,15 @@ def _read(folder: Path, final: bool) -> Measurement:
     try:
         if (folder / "results.json").exists():
             results, rows = read_json(folder / "results.json"), _lines(folder / "problems.jsonl")
-            seed, protocol = results["evaluation"]["seed"], results["protocol"]["kind"]
+            if final:
+                raise ConfigError(f"{folder} is an evaluation, which has no final learner; leave out --final")
+            seed, protocol = results["evaluation"]["seed"], _without_settings(results["protocol"])
+            if protocol["kind"] == WinRate.name:
+                protocol["baseline"] = results["learner"][1:]
         elif (folder / "evaluation.json").exists():
             results = read_json(folder / "evaluation.json")
-            results, protocol = results["final"] if final else results, "solo"
+            protocol = results.get("protocol", {"kind": Solo.name})
+            results = results["final"] if final else results
             rows = results["outcomes"]
             seed = tomllib.loads((folder / "recipe.toml").read_text(encoding="utf-8"))["run"]["seed"]
         else:
@@ -208,6 +224,11 @@ def _read(folder: Path, final: bool) -> Measurement:
         return Measurement(folder, seed, results["primary"], protocol, problems)
     except (OSError, KeyError, TypeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"the results in {folder} are damaged ({error!r}); evaluate again") from error
+
+
+def _without_settings(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the kind and the roles of a protocol, without how often and how it asks."""
+    return {name: value for name, value in protocol.items() if name == "kind" or isinstance(value, Mapping)}
 
 
 def _lines(path: Path) -> list[Any]:

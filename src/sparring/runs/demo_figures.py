@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table as Columns
 
 from sparring.common.files import json_lines, read_json
-from sparring.common.statistics import Mean, mean_over_groups
+from sparring.common.statistics import Mean, mean_over_seeds
 from sparring.core.evaluation import score
 
 # What is measured besides accuracy. Pressure shows what a discussion teaches, beside methods without one.
@@ -62,25 +62,29 @@ def figures_of(name: str, runs: Sequence[tuple[Path, Path, float]]) -> ArmFigure
     """Read the figures of an arm from its runs, one for each seed: the folder of its warm-up, its own, its seconds."""
     starts = [read_json(warm_up / "evaluation.json") for warm_up, _, _ in runs]
     ends = [read_json(folder / "evaluation.json") for _, folder, _ in runs]
-    right = [[float(outcome["measures"]["accuracy"]) for outcome in end["outcomes"]] for end in ends]
+    right = [_by_problem(end["outcomes"], "accuracy") for end in ends]
     further = {}
     for protocol in FURTHER.get(name, ()):
         rows = [[row.value for row in json_lines(folder / protocol / "problems.jsonl")] for _, folder, _ in runs]
         for measure in [measure for row, measure, _ in ROWS if row == protocol]:
-            groups = [[float(o["measures"][measure]) for o in outcomes if o and measure in o["measures"]]
-                      for outcomes in rows]  # fmt: skip
-            if any(groups):
-                further[protocol, measure] = mean_over_groups([group for group in groups if group])
+            seeds = [_by_problem(outcomes, measure) for outcomes in rows]
+            if any(seeds):
+                further[protocol, measure] = mean_over_seeds([seed for seed in seeds if seed])
     return ArmFigures(
         name,
-        start=_mean([score(start) for start in starts]),
-        best=mean_over_groups(right),
+        start=_mean([score(start["final"]) for start in starts]),
+        best=mean_over_seeds(right),
         final=_mean([score(end["final"]) for end in ends]),
         seconds=round(_mean([seconds for _, _, seconds in runs]), 1),
         gradient_tokens=round(_mean([_gradient_tokens(folder) for _, folder, _ in runs])),
         origins=tuple(end["origin"] for end in ends),
         further=further,
     )
+
+
+def _by_problem(outcomes: Sequence[Any], measure: str) -> dict[str, float]:
+    """Return the measure of each problem that has it."""
+    return {o["problem"]: float(o["measures"][measure]) for o in outcomes if o and measure in o["measures"]}
 
 
 def _mean(values: Sequence[float]) -> float:

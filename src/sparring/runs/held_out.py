@@ -98,4 +98,4 @@ class HeldOutLoss:
 def held_out_loss(recipe: Recipe, trainer: Trainer, folder: Path) -> HeldOutLoss | None:
     """Return how a learner is measured whose last phase learns from rows alone; None if it does not."""
     method = recipe.phases[-1].method
-    return HeldOutLoss(method, recipe, trainer, folder) if method.offline else None
+    return HeldOutLoss(method, recipe, trainer, folder) if getattr(method, "offline", False) else None

@@ -57,7 +57,7 @@ def model_card(folder: Path, name: str) -> str:
 def _data_sets(table: Mapping[str, Any]) -> list[str]:
     """Return the ids of the task's data sets on the hub, `owner/name`, without configuration, split and revision."""
     sources = [source for key, source in from_hub(table).items() if key.startswith("task.")]
-    ids = ["/".join(re.split("[:@]", source)[0].split("/")[:2]) for source in sources]
+    ids = ["/".join(source.partition("@")[0].partition(":")[0].split("/")[:2]) for source in sources]
     return list(dict.fromkeys(ids))
 
 

@@ -19,7 +19,8 @@ from sparring.common.concurrency import bounded_gather
 from sparring.common.errors import ConfigError, ConversationError, RunStopped
 from sparring.common.files import read_json, write_json
 from sparring.common.schema import keys, plain
-from sparring.config.factory import for_use, name_of, role_fields
+from sparring.common.seeds import digest
+from sparring.config.factory import for_use, name_of, partner_table, role_fields
 from sparring.config.recipe import Recipe
 from sparring.core.chat import LEARNER
 from sparring.core.evaluation import Evaluation, Outcome, in_words, measure_problems, score
@@ -238,6 +239,7 @@ class Selection:
                 of_best = await self._evaluate(_answerer(best), problems, best_journal)
             results = {
                 "origin": best.origin.plain(),
+                "protocol": self._measured_by(),
                 **_figures(of_best),
                 "final": {"origin": final.origin.plain(), **_figures(of_final)},
                 "development": [{**asdict(phase), "beat_its_start": phase.beat_its_start} for phase in self.progress()],
@@ -246,6 +248,17 @@ class Selection:
             for journal in (final_journal, best_journal):
                 journal.close(keep=False)
         return results
+
+    def _measured_by(self) -> dict[str, Any]:
+        """Return what figures must share to be compared: the protocol with its judge and baseline, or the objective."""
+        protocol = protocol_of(self.recipe)  # its judge without the ledger
+        if protocol is None:
+            assert self.held_out is not None
+            objective = self.held_out.method.objective
+            return {"kind": "held_out_loss", "objective": {"kind": type(objective).__name__, **vars(objective)}}
+        roles = {role: partner_table(getattr(protocol, role)) for role in role_fields(type(protocol))}
+        start = {"baseline": digest(self.start.read_text(encoding="utf-8"))} if self._compares_with_start else {}
+        return {"kind": name_of(protocol), **roles, **start}
 
     def _saved_results(self, best: Origin, final: Origin) -> dict[str, Any] | None:
         """Load the results of these two learners from `evaluation.json`; None if they are missing or damaged."""

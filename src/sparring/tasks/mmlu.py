@@ -112,7 +112,7 @@ def _problem(row: Record) -> Problem:
     if gold is None:
         raise row.error("answer is empty; give the index of the right choice, from 0")
     return Problem(
-        id=digest("mmlu", subject, asked, *options.texts)[:16],
+        id=digest("mmlu", asked, *sorted(options.texts))[:16],  # auxiliary rows have no subject
         chat=question(f"{asked}\n{options.listed}\nAnswer:"),
         gold=options.letter(row, "answer", gold),
         bin=subject or AUXILIARY,

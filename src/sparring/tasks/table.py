@@ -145,10 +145,12 @@ class Table(RowTask):
         is_small = is_small and sum(map(len, opened.values())) <= HELD_ROWS
         entries: dict[str, list[_Entry]] = {split: [] for split in opened}
         offered: list[frozenset[Offer]] = []  # by every row so far
+        worked: dict[str, str] = {}  # the first worked answer to each question
         for split, rows in opened.items():
             for index, row in enumerate(rows):
                 problem, group = self._read(row, counts)
                 if problem is not None:
+                    problem = _distinct(problem, worked)
                     offered = [offers_of([problem]).intersection(*offered)]
                     held = problem if is_small else None
                     entries[split].append(_Entry(problem.id, group, split, index, held))
@@ -176,8 +178,9 @@ class Table(RowTask):
             problem, _ = self._read(rows[indices[index]], Counter())
             if problem is None:
                 raise ConfigError(f"{rows.source} was changed while it was read; start again")
-            return problem
+            return replace(problem, id=ids[index])
 
+        ids = [entry.id for entry in entries]
         sources, indices = [entry.source for entry in entries], array("Q", (entry.number for entry in entries))
         return ReadOnDemand(read, range(len(entries)), offered)
 
@@ -220,8 +223,7 @@ class Table(RowTask):
             reading = replace(reading, worked=worked)
         # The ids are made without `system`, so that rewording it does not change the splits.
         asked = [text for turn in chat.messages for text in (turn.author, turn.text)]
-        rationale = self._rationale(row, reading)
-        taught = [part.text for said in _taught(reading) for part in said.parts] or ([rationale] if rationale else [])
+        taught = [part.text for said in _taught(reading) for part in said.parts]
         group = digest("table", *asked, *(() if asked else taught))[:16]
         reading = replace(reading, chat=chat)
         reading = with_system(reading, self.system) if self.system else reading
@@ -230,7 +232,7 @@ class Table(RowTask):
             id=digest("table", *asked, *taught)[:16] if taught else group,
             chat=reading.chat,
             gold=self._gold(row, options, reading),
-            rationale=rationale,
+            rationale=self._rationale(row, reading),
             bin=(row.plain(category) if category else None) or "all",
             data=_cells(row) if options is None else {**_cells(row), "choices": list(options.texts)},
             worked=reading.worked,
@@ -283,6 +285,15 @@ def _with_options(chat: Chat, options: Options) -> Chat:
     asked = chat.messages[last]
     listed = replace(asked, parts=(replace(asked.parts[-1], text=f"{asked.parts[-1].text}\n{options.listed}"),))
     return Chat((*chat.messages[:last], listed, *chat.messages[last + 1 :]))
+
+
+def _distinct(problem: Problem, worked: dict[str, str]) -> Problem:
+    """Give `problem` another id if its worked answer differs from the first one in `worked` to the same question."""
+    if problem.rationale is None:
+        return problem
+    written = digest(problem.rationale)
+    is_first = worked.setdefault(problem.id, written) == written
+    return problem if is_first else replace(problem, id=digest(problem.id, written)[:16])
 
 
 def _taught(reading: Reading) -> tuple[Message, ...]:

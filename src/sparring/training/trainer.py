@@ -38,8 +38,8 @@ from sparring.training.settings import TrainerSettings
 LOSSES: dict[type, Any] = {Likelihood: LikelihoodLoss, DPO: DPOLoss}
 
 PROBE = 16  # pieces for which the engine's log-probabilities are compared with the trainer's
-# Nats per row by which they may differ if the engine's are to be used. A pretrained model of 135 M parameters differs by
-# 1e-3 in a hundred tokens in float32, and by far more in bfloat16.
+# Nats per row by which they may differ if the engine's are to be used. A pretrained model of 135 M parameters differs
+# by 1e-3 in a hundred tokens in float32, and by far more in bfloat16.
 TOLERANCE = 5e-3
 LogProbabilities = tuple[float, ...]  # of the rows of one piece: one, or those of a chosen and a rejected reply
 CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1_024, 16_384  # padded tokens of a micro-batch, unless set
