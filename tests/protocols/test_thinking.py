@@ -107,7 +107,9 @@ def test_the_prompt_for_the_answer_only_can_be_replaced_and_keeps_earlier_messag
     system = Chat((message("system", "Be brief."), *SUM.chat.messages))
     learner = participant("<think>a</think>15", "15", "15", answers=TRAINED)
     measure(ThoughtComparison(answer_prompt="{question} Number only:"), learner, problem=replace(SUM, chat=system))
-    assert [m.text for m in learner.speaker.heard[2].messages] == ["Be brief.", f"{QUESTION} Number only:"]
+    system_prompt, asked, empty_thought = (m.text for m in learner.speaker.heard[2].messages)
+    assert (system_prompt, empty_thought) == ("Be brief.", "<think></think>")
+    assert asked == THINK.prompt + f"{QUESTION} Number only:"
 
 
 @pytest.mark.parametrize("settings", [{"answer_prompt": "{q}"}, {"thought_format": "loud"}])

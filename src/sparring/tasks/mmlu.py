@@ -72,7 +72,11 @@ class MMLU(MultipleChoice):
         wanted = {split: words for split, words in _SPLITS.items() if sizes[split] != 0}
         sources = split_sources(self.source, wanted, {split: f"{split} = 0" for split in wanted}, "all")
         rows = {split: [_problem(row) for s in sources.get(split, ()) for row in read_records(s)] for split in _SPLITS}
+        held_out = {_content(problem) for split in rows if split != "train" for problem in rows[split]}
+        auxiliary, rows["train"] = rows["train"], [p for p in rows["train"] if _content(p) not in held_out]
+        dropped = len(auxiliary) - len(rows["train"])
         unique, notes = without_duplicates(rows)
+        notes += (f"train: {dropped} dropped (asked in another split, too)",) if dropped else ()
         examples = self._examples(rows["shots"])  # repeated ones, too: a subject of the original has one
         splits = {
             split: [self._ask(problem, examples) for problem in _evenly(unique[split], sizes[split])]
@@ -105,6 +109,11 @@ class MMLU(MultipleChoice):
         return replace(problem, chat=question("".join((heading, *examples.get(subject, ()), problem.chat.text))))
 
 
+def _content(problem: Problem) -> tuple[str, ...]:
+    """Return the question and its options in any order: auxiliary rows have no subject to be told by."""
+    return problem.chat.text.partition("\nA. ")[0], *sorted(problem.data["choices"])
+
+
 def _problem(row: Record) -> Problem:
     asked, subject = row.text("question").strip(), row.plain("subject") or ""
     options = read_options(row, "choices")
@@ -112,7 +121,7 @@ def _problem(row: Record) -> Problem:
     if gold is None:
         raise row.error("answer is empty; give the index of the right choice, from 0")
     return Problem(
-        id=digest("mmlu", asked, *sorted(options.texts))[:16],  # auxiliary rows have no subject
+        id=digest("mmlu", subject, asked, *options.texts)[:16],
         chat=question(f"{asked}\n{options.listed}\nAnswer:"),
         gold=options.letter(row, "answer", gold),
         bin=subject or AUXILIARY,
