@@ -14,7 +14,7 @@ from sparring.common.errors import ConfigError, RunStopped
 from sparring.common.schema import differences, flat
 from sparring.config.recipe import Recipe, fixed, may_change, shipped_recipes
 from sparring.runs.display import Display
-from sparring.runs.folder import check_resumable
+from sparring.runs.folder import check_resumable, set_aside_failed_start
 from sparring.runs.run import train
 
 QUIET = Display(quiet=True)
@@ -75,6 +75,14 @@ def test_no_key_of_a_shipped_recipe_may_change_that_is_not_listed(text, hub_rows
     keys = flat(Recipe.of(tomlkit.parse(text).unwrap()).table())
     names = {re.sub(r"^phase\.\d+\.trainer", "phase.1.trainer", key) for key in keys if may_change(key)}
     assert names <= MAY_CHANGE
+
+
+@pytest.mark.parametrize("status", ["[]", '{"status": "running"}'])
+def test_a_run_that_may_be_at_work_is_not_set_aside(tmp_path, status):
+    (tmp_path / "recipe.toml").write_text(Recipe.of(RECIPE).toml())
+    (tmp_path / "run.json").write_text(status)
+    assert set_aside_failed_start(tmp_path, Recipe.of({**RECIPE, "run": {"seed": 5}})) is None
+    assert (tmp_path / "recipe.toml").exists()
 
 
 def test_a_changed_key_is_named_unless_it_may_change(tmp_path):

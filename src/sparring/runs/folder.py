@@ -65,26 +65,30 @@ def check_resumable(folder: Path, recipe: Settings, resume: bool) -> None:
         )
 
 
-def set_aside_failed_start(folder: Path, recipe: Settings) -> None:
+def set_aside_failed_start(folder: Path, recipe: Settings) -> Path | None:
     """Make room in `folder` for a mended recipe if the run in it stopped before it had saved or paid for anything.
 
-    Its files move to `earlier/1` (2, …). A run of the same recipe stays, and so does one that may still be at work.
+    Its files move to `earlier/1` (2, …), which is returned. A run of the same recipe stays, and so does one that may
+    still be at work; then None is returned.
     """
     if not (folder / RECIPE).exists() or not differences(fixed(_original_recipe(folder)), fixed(recipe.table())):
-        return
-    status = read_json(folder / STATUS) if (folder / STATUS).exists() else {}
+        return None
+    status = read_json(folder / STATUS) if (folder / STATUS).exists() else None
+    if not isinstance(status, dict) or status.get("status") != "stopped":
+        return None
     ledger = ledger_of(folder)
     answered = any(total.calls > total.failed for total in totals(ledger, status.get("id"))) if ledger else False
     saved = [folder / "checkpoints", folder / "metrics.jsonl", *folder.glob("rounds/*/*/episodes.jsonl")]
-    if status.get("status") != "stopped" or answered or any(path.exists() for path in saved):
-        return
-    number = next(number for number in itertools.count(1) if not (folder / EARLIER / str(number)).exists())
-    (folder / EARLIER / str(number)).mkdir(parents=True)
+    if answered or any(path.exists() for path in saved):
+        return None
+    aside = next(path for number in itertools.count(1) if not (path := folder / EARLIER / str(number)).exists())
+    aside.mkdir(parents=True)
     names = ("rounds", "trackers.json", *(path.name for path in folder.glob("start*.json")), RECIPE)
     journals = (path.name for path in folder.glob("evaluation-*.journal.jsonl"))
     for name in (*journals, *names):  # the recipe last: until then the folder is what it was
         if (folder / name).exists():
-            shutil.move(folder / name, folder / EARLIER / str(number) / name)
+            shutil.move(folder / name, aside / name)
+    return aside
 
 
 def write_status(folder: Path, run: str, status: str, seed: int, **more: Any) -> None:

@@ -90,8 +90,8 @@ class Run:
         self.recipe, self.folder, self.display, self.timing = recipe, folder, display, timing
         self.settings = recipe.run
         self.order = ProblemOrder(recipe)
-        if not resume:
-            set_aside_failed_start(folder, recipe)
+        if not resume and (aside := set_aside_failed_start(folder, recipe)):
+            display.say(f"a start with another recipe, which stopped before anything was saved, is now in {aside}")
         check_resumable(folder, recipe, resume)
         check_measurable(recipe)
         self.id = identity(folder, ledger_path(recipe.ledger.path, folder))
