@@ -17,6 +17,7 @@ from transformers import (
 from sparring.common.errors import ConfigError, RunStopped
 from sparring.core.speaker import Sampling
 from sparring.inference import engine as module
+from sparring.inference import kv_cache
 from sparring.inference.engine import Engine
 from sparring.inference.sequence import Completion, Request
 from sparring.models.introspection import cache_bytes, forkable
@@ -227,13 +228,15 @@ def test_a_state_space_model_falls_back_and_says_why_once_in_one_line(caplog):
         )
 
 
+@pytest.mark.parametrize("compute", [kv_cache.by_products, kv_cache.fused])
 @pytest.mark.parametrize("name", ["llama", "gpt2", "mistral"])
-def test_attention_by_span_or_of_all_rows_at_once_is_the_same(name, monkeypatch):
+def test_attention_by_span_or_of_all_rows_at_once_is_the_same(name, compute, monkeypatch):
     model = exact(name)
     requests = [Request(ids, Sampling(max_tokens=3 * i), i) for i, ids in enumerate(prompts(40), start=1)]
-    expected = replies(model, requests, stop_ids=())
-    monkeypatch.setattr(module, "SPAN_ATTENTION", ("cpu", torch.float64, "sdpa"))
-    assert [s.ids for s in replies(model, requests, stop_ids=())] == [s.ids for s in expected]
+    monkeypatch.setattr(kv_cache, "fused", compute)  # what float64 takes
+    by_span = replies(model, requests, stop_ids=())
+    monkeypatch.setattr(module, "SPAN_ATTENTION", None)
+    assert [s.ids for s in by_span] == [s.ids for s in replies(model, requests, stop_ids=())]
 
 
 def test_adapters_change_the_replies():

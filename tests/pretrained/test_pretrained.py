@@ -18,7 +18,7 @@ from sparring.core.objective import Likelihood
 from sparring.core.speaker import Sampling
 from sparring.inference.model import LanguageModel, load_model
 from sparring.inference.model_speaker import ModelSpeaker
-from sparring.inference.packed import PackedLinear
+from sparring.inference.packed_linear import PackedLinear
 from sparring.models.source import Lora, ModelSource
 from sparring.runs.display import Display
 from sparring.runs.metrics import Metrics

@@ -37,7 +37,7 @@ from sparring.models.introspection import arguments, cache_bytes, evaluating, fr
 
 MAX_PREFILL_WAIT = 8  # steps that a request waits, at most, to be prefilled together with others
 COMPACTION_SHARE = 6  # the batch is rebuilt once one row in this many changes
-SPAN_ATTENTION = ("cpu", torch.float32, "sdpa")  # device, dtype, attention for which attention by span is faster
+SPAN_ATTENTION = ("cpu", "sdpa")  # device and attention for which attention by span is faster
 MAX_PADDING = 32  # padding tokens that cost as much as another forward pass on a CPU
 GPU_PADDING_FACTOR = 32  # times as many on a GPU
 MAX_PREFILL_TOKENS = 8192  # tokens in one prefill, to bound its memory
@@ -103,7 +103,7 @@ class Engine:
         self._weight_sums: list[float] = []
         self._windows = list(dict.fromkeys(windows(self._config)))
         self._dtype, self._device = model.dtype, model.device
-        self._uses_spans = (self._device.type, self._dtype, self._config._attn_implementation) == SPAN_ATTENTION
+        self._uses_spans = (self._device.type, self._config._attn_implementation) == SPAN_ATTENTION
         self.fallback = obstacle(model)
         if self.fallback:
             warn_slow(self.fallback)

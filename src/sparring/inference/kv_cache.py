@@ -255,17 +255,28 @@ def attend(
     rows, heads, _, size = query.shape
     key_heads = key.shape[1]
     # Grouped-query attention: heads / key_heads query heads read the same keys and become the rows of one product.
+    query = query.reshape(rows, key_heads, heads // key_heads, size)
     scale = size**-0.5 if scaling is None else scaling
-    query = (query * scale).reshape(rows * key_heads, heads // key_heads, size)
-    result = query.new_empty(*query.shape[:2], value.shape[3])
+    compute = by_products if query.dtype is torch.float32 else fused
+    outputs = []
     for begin, end, width in spans:
-        span = slice(begin * key_heads, end * key_heads)
-        scores = query[span] @ key[begin:end, :, :width].flatten(0, 1).mT
-        # The mask is the same for all heads of a row; the view adds it in place.
-        scores.view(end - begin, key_heads, -1, width).add_(attention_mask[begin:end, :, :, :width])
-        # Without names, weights and values of one span are freed before the next span needs memory.
-        torch.bmm(scores.softmax(-1), value[begin:end, :, :width].flatten(0, 1), out=result[span])
+        seen, mask = (slice(begin, end), slice(None), slice(width)), attention_mask[begin:end, :, :, :width]
+        outputs.append(compute(query[begin:end], key[seen], value[seen], mask, scale))
+    result = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
     return result.view(rows, 1, heads, -1), None
+
+
+def by_products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """Attention of one span by batched products, which in float32 are as fast as PyTorch's attention or faster."""
+    scores = (query * scale).flatten(0, 1) @ key.flatten(0, 1).mT
+    # The mask is the same for all heads of a row; the view adds it in place.
+    scores.view(*query.shape[:3], -1).add_(mask)
+    return torch.bmm(scores.softmax(-1), value.flatten(0, 1)).view(*query.shape[:3], -1)
+
+
+def fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """Attention of one span in one operation, which in bfloat16 takes half the time of batched products."""
+    return torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
 
 
 AttentionInterface.register("sparring", attend)
