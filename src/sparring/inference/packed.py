@@ -20,7 +20,7 @@ MAX_BYTES = 2**31  # of all linear layers; larger models are not copied
 
 
 def packed(network: Any) -> Any:
-    """Return a packed copy of `network`; `network` itself where that does not help."""
+    """Return a packed copy of `network`, ready for evaluation; `network` itself where that does not help."""
     layers = [linear.base for linear in _linear_layers(network).values()]
     n_bytes = sum(layer.weight.nbytes for layer in layers)
     if not _is_supported(network) or sum(layer.weight.numel() for layer in layers) < MIN_WEIGHTS or n_bytes > MAX_BYTES:
@@ -36,17 +36,17 @@ def packed(network: Any) -> Any:
                 copied.set_submodule(name, PackedLinear(copied.get_submodule(name), linear))
         for name, layer in whole.items():
             copied.set_submodule(name, layer)
-    return copied
+    return copied.eval()
 
 
 def _linear_layers(network: nn.Module) -> dict[str, Linear]:
     """Return the layers that can be packed, by name."""
     found: dict[str, Linear] = {}
-    for name, layer in network.named_modules():
-        linear = as_linear(layer)
-        is_inside_another = name.rpartition(".")[0] in found or name.startswith(tuple(f"{outer}." for outer in found))
-        if linear is not None and not is_inside_another:
-            found[name] = linear
+    last = None
+    for name, layer in network.named_modules():  # what is inside a layer follows it
+        linear = None if last and name.startswith(f"{last}.") else as_linear(layer)
+        if linear is not None:
+            found[name], last = linear, name
     return found
 
 
