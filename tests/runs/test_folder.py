@@ -85,6 +85,15 @@ def test_a_run_that_may_be_at_work_is_not_set_aside(tmp_path, status):
     assert (tmp_path / "recipe.toml").exists()
 
 
+def test_a_run_of_a_version_that_did_not_know_a_key_resumes_with_its_default(tmp_path):
+    lines = Recipe.of(RECIPE).toml().splitlines()
+    (tmp_path / "recipe.toml").write_text("\n".join(line for line in lines if not line.startswith("weight_decay")))
+    assert len((tmp_path / "recipe.toml").read_text().splitlines()) < len(lines)
+    check_resumable(tmp_path, Recipe.of(RECIPE), resume=True)
+    with pytest.raises(ConfigError, match="weight_decay: 0.0 → 0.1"):
+        check_resumable(tmp_path, Recipe.of({**RECIPE, "trainer": {"weight_decay": 0.1}}), resume=True)
+
+
 def test_a_changed_key_is_named_unless_it_may_change(tmp_path):
     (tmp_path / "recipe.toml").write_text(Recipe.of(RECIPE).toml())
     check_resumable(tmp_path, Recipe.of({**RECIPE, "budget": {}, "run": {"threads": 1, "save_every": 3}}), resume=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -57,7 +58,7 @@ def check_resumable(folder: Path, recipe: Settings, resume: bool) -> None:
         return
     if not resume:
         raise ConfigError(f"{folder} already contains a run; add --resume to continue it, or choose another folder")
-    changed = differences(fixed(_original_recipe(folder)), fixed(recipe.table()))
+    changed = _changes(folder, recipe)
     if changed:
         raise ConfigError(
             f"{folder} was started with another recipe ({'; '.join(changed[:5])}); "
@@ -71,7 +72,7 @@ def set_aside_failed_start(folder: Path, recipe: Settings) -> Path | None:
     Its files move to `earlier/1` (2, …), which is returned. A run of the same recipe stays, and so does one that may
     still be at work; then None is returned.
     """
-    if not (folder / RECIPE).exists() or not differences(fixed(_original_recipe(folder)), fixed(recipe.table())):
+    if not (folder / RECIPE).exists() or not _changes(folder, recipe):
         return None
     status = read_json(folder / STATUS) if (folder / STATUS).exists() else None
     if not isinstance(status, dict) or status.get("status") != "stopped":
@@ -111,6 +112,19 @@ def branch(source: Path, folder: Path, recipe: Recipe) -> None:
         shutil.copytree(source, folder, ignore=shutil.ignore_patterns(*NOT_BRANCHED))
     register_run(folder)
     write_whole(folder / RECIPE, recipe.toml())
+
+
+def _changes(folder: Path, recipe: Settings) -> list[str]:
+    """Return the fixed settings in which `recipe` differs from that of the run in `folder`, one line each.
+
+    A key that an earlier version did not know counts as having its default.
+    """
+    original, now = _original_recipe(folder), fixed(recipe.table())
+    changed = differences(fixed(original), now)
+    if changed and isinstance(recipe, Recipe):
+        with suppress(ConfigError):  # this version may lack a key of the earlier one
+            changed = differences(fixed(Recipe.of(original).table()), now)
+    return changed
 
 
 def _original_recipe(folder: Path) -> dict[str, Any]:
