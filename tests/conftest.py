@@ -51,6 +51,7 @@ def hub_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hub data sets have the rows of `tests/hub_rows.py`; nothing is downloaded."""
     import datasets
 
+    monkeypatch.setattr("sparring.common.row_files.hub_problem", lambda name, kind: None)
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
 
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from sparring.common import row_files
 from sparring.common.errors import ConfigError
 from sparring.common.records import Record
 from sparring.common.row_files import read_records
@@ -182,9 +183,32 @@ def test_a_hub_source_names_configuration_split_and_revision(monkeypatch, source
         calls.append((name, configuration, more))
         return [{"n": 1}]
 
+    monkeypatch.setattr(row_files, "hub_problem", lambda name, kind: None)
     monkeypatch.setattr(datasets, "load_dataset", load)
     assert [row.where for row in read_records(source)] == [f"{source}, row 1"]
     assert calls == [asked]
+
+
+@pytest.mark.parametrize("is_cached", [True, False])
+def test_without_an_answer_from_the_hub_only_cached_rows_are_read_and_at_once(is_cached, tmp_path, monkeypatch):
+    if is_cached:
+        (tmp_path / "owner___name").mkdir()
+    asked = []
+
+    def load(*args, **more):
+        asked.append(datasets.config.HF_HUB_OFFLINE)  # offline, the library does not retry for half a minute
+        return [{"n": 1}]
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
+    monkeypatch.setattr(row_files, "hub_problem", lambda name, kind: "it is dead")
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    if is_cached:
+        assert len(read_records("hub:owner/name")) == 1
+    else:
+        with pytest.raises(ConfigError, match=r"cannot load hub:owner/name: it is dead; write hub:owner/name\["):
+            read_records("hub:owner/name")
+    assert asked == [True] * is_cached
+    assert not datasets.config.HF_HUB_OFFLINE
 
 
 @pytest.mark.usefixtures("hub")

@@ -13,6 +13,7 @@ import pytest
 from huggingface_hub.errors import EntryNotFoundError
 
 from sparring.common.errors import ConfigError
+from sparring.common.hub_status import HUB_TIMEOUT
 from sparring.core.protocol import SingleReply
 from sparring.models import hub
 from sparring.runs import load
@@ -93,7 +94,7 @@ def test_a_hub_that_does_not_answer_costs_one_short_timeout(tmp_path):
     *lines, seconds = done.stdout.splitlines()
     assert len(lines) == 3
     assert all("no copy is cached here" in line for line in lines)
-    assert float(seconds) < 2 * hub.HUB_TIMEOUT  # one wait for three questions; the machine may be busy
+    assert float(seconds) < 2 * HUB_TIMEOUT  # one wait for three questions; the machine may be busy
 
 
 def test_a_missing_run_is_an_error_before_anything_is_loaded(tmp_path):

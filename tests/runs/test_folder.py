@@ -90,7 +90,7 @@ def test_a_run_of_a_version_that_did_not_know_a_key_resumes_with_its_default(tmp
     (tmp_path / "recipe.toml").write_text("\n".join(line for line in lines if not line.startswith("weight_decay")))
     assert len((tmp_path / "recipe.toml").read_text().splitlines()) < len(lines)
     check_resumable(tmp_path, Recipe.of(RECIPE), resume=True)
-    with pytest.raises(ConfigError, match="weight_decay: 0.0 → 0.1"):
+    with pytest.raises(ConfigError, match=r"weight_decay: 0\.0 → 0\.1"):
         check_resumable(tmp_path, Recipe.of({**RECIPE, "trainer": {"weight_decay": 0.1}}), resume=True)
 
 

@@ -246,7 +246,7 @@ def test_code_is_trusted_only_where_the_partner_says_so_and_all_of_it_is_pinned(
         raise OSError("not today\nnor tomorrow")
 
     monkeypatch.setattr("transformers.AutoConfig.from_pretrained", loading)
-    monkeypatch.setattr("sparring.models.hub._hub_problem", lambda model: None)  # the hub has it
+    monkeypatch.setattr("sparring.models.hub.hub_problem", lambda model, kind: None)  # the hub has it
     with pytest.raises(ConfigError, match="model = 'owner/model' cannot be loaded: not today; give"):
         Reward("owner/model", COMMIT, trust_remote_code=trusted).scorer  # noqa: B018 (loads)
     assert calls == [{"trust_remote_code": trusted, "revision": COMMIT, "code_revision": COMMIT}]

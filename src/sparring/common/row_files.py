@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from array import array
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from sparring.common.errors import ConfigError
+from sparring.common.hub_status import hub_problem
 from sparring.common.records import Record, kind_of
 
 HUB = "hub:"
@@ -250,14 +252,21 @@ def _hub(source: str) -> Cells:
         raise ConfigError(f"{source!r} names no data set; write {HUB_FORM}")
     import datasets  # noqa: PLC0415 (takes a second to import)
 
+    name = match["name"]
+    problem = None if os.path.exists(name) else hub_problem(name, "data set")
+    is_cached = (Path(datasets.config.HF_DATASETS_CACHE) / name.replace("/", "___")).exists()
+    if problem and not is_cached:
+        raise ConfigError(f"cannot load {source}: {problem}; write {HUB_FORM}")
     chosen = {"revision": match["revision"]} if match["revision"] else {}
+    was_offline = datasets.config.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = was_offline or problem is not None  # otherwise it retries for half a minute
     try:
-        rows: Cells = datasets.load_dataset(
-            match["name"], match["configuration"], split=match["split"] or "train", **chosen
-        )
+        rows: Cells = datasets.load_dataset(name, match["configuration"], split=match["split"] or "train", **chosen)
     except Exception as error:  # the library raises many kinds
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConfigError(f"cannot load {source}: {reason}; write {HUB_FORM}") from error
+    finally:
+        datasets.config.HF_HUB_OFFLINE = was_offline
     return rows
 
 
