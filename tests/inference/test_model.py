@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import weakref
 from pathlib import Path
 from unittest.mock import Mock
@@ -264,3 +266,12 @@ def test_local_partners_of_one_model_share_its_weights(folder):
     assert asyncio.run(first.reply(ASKED, Sampling(max_tokens=5))).completion_tokens <= 5
     with pytest.raises(ConfigError, match="untrained"):
         Local("tiny")
+
+
+def test_adapters_are_made_without_a_word_of_the_libraries():
+    program = (
+        "from sparring.inference.model import load_model; from sparring.models.source import Lora, ModelSource; "
+        "load_model(ModelSource('tiny', lora=Lora(rank=2)), trained=True)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout + done.stderr == ""

@@ -9,6 +9,7 @@ same batches.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -42,6 +43,8 @@ from sparring.models.source import (
 from sparring.models.tiny import tiny_model, tiny_tokenizer
 
 disable_progress_bar()  # the run shows its own
+# PEFT imports bitsandbytes where it is installed, which then misses a kernel for 4 bits, whatever the model has.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 
 def device_of(source: ModelSource) -> torch.device:
