@@ -268,10 +268,8 @@ def test_local_partners_of_one_model_share_its_weights(folder):
         Local("tiny")
 
 
-def test_adapters_are_made_without_a_word_of_the_libraries():
-    program = (
-        "from sparring.inference.model import load_model; from sparring.models.source import Lora, ModelSource; "
-        "load_model(ModelSource('tiny', lora=Lora(rank=2)), trained=True)"
-    )
+def test_a_library_that_adapters_import_does_not_complain_of_a_kernel_that_nobody_needs():
+    pytest.importorskip("bitsandbytes")
+    program = "import sparring.inference.model, bitsandbytes"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout + done.stderr == ""
