@@ -18,7 +18,9 @@ from sparring.core.speaker import Reply, Sampling
 from tests.hub_rows import load_dataset
 from tests.processes import spare
 
+# Workers and the programs they start share few cores; threads of one operation would wait for each other.
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("sparring", deadline=None)  # the machine may be busy
 settings.load_profile("sparring")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job in the background; programs would inherit it

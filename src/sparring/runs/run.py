@@ -32,6 +32,7 @@ from sparring.core.experience import Memory
 from sparring.models.source import TINY, USAGE
 from sparring.runs.callbacks import SILENT, Callbacks, Given, separated
 from sparring.runs.display import Display
+from sparring.runs.environment import crowding
 from sparring.runs.folder import RECIPE, check_resumable, set_aside_failed_start, write_status
 from sparring.runs.lock import locked
 from sparring.runs.metrics import Key, Metrics
@@ -131,6 +132,8 @@ class Run:
             ):
                 self.display.run(self.order.total() if self.order.is_limited else None, self.position.problems)
                 self.selection.use(ledger)
+                if self.learner.model.device.type == "cpu" and (warning := crowding()):
+                    self.display.say(warning)
                 if self.recipe.learner.model == "tiny":
                     self.display.say(f"learner: tiny, {TINY}; name another model under [learner]")
                 for note in getattr(self.recipe.task, "notes", ()):
