@@ -10,7 +10,7 @@ import pytest
 
 import sparring
 from sparring.cli.talk import _turn
-from sparring.common.errors import CutOff, Unreadable
+from sparring.common.errors import ConfigError, CutOff, RunStopped, Unavailable, Unreadable
 from sparring.common.terminal import Terminal
 from sparring.core.chat import LEARNER, USER, Chat, Part
 from sparring.core.speaker import Reply, prefill
@@ -147,6 +147,20 @@ def test_an_attempt_that_is_revised_is_followed_by_the_final_one_without_the_fee
     out, last = shown(TriPosT(critic=None, editor=None), *growing, response="1+1=2")
     assert out == "learner: 1+1=3 …\nlearner: 1+1=2\n"
     assert last == "1+1=2"
+
+
+@pytest.mark.parametrize("error", [RunStopped("a cap"), ConfigError("no key"), Unavailable("no server")])
+def test_a_chat_that_ends_at_its_first_message_leaves_no_note(error):
+    async def reply(chat, watch):
+        raise error
+
+    console = Terminal()
+    console.file = io.StringIO()
+    console._force_terminal = True
+    with pytest.raises(type(error)):
+        _turn(console, SimpleNamespace(answerer=SFT(), reply=reply), Chat().say(USER, "Q"), False)
+    assert "learner: …" in console.file.getvalue()
+    assert console.file.getvalue().endswith("\r\x1b[2K")
 
 
 def test_half_a_character_is_not_shown_and_an_interrupt_keeps_the_words_so_far():

@@ -13,6 +13,8 @@ import sparring
 from sparring.common.errors import ConfigError, ConversationError, Failure, Unreadable
 from sparring.config.factory import ROLES, make_partner
 from sparring.core.chat import LEARNER
+from sparring.core.judging import judge_pair
+from sparring.core.match import play_match
 from sparring.core.partner import Scores
 from sparring.parsing.steps import Fault
 from sparring.parsing.thought import NONE
@@ -183,7 +185,9 @@ def test_a_conversation_error_is_a_counted_failure_of_that_answer_alone():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: 1, "takes neither answer, answers nor completions"),
+        (lambda: 1, "takes neither answer, answers, completions nor both first and second; name its parameters so"),
+        (lambda first: 1, "nor both first and second"),
+        (lambda first, second, response: 1, "unknown parameter 'response'"),
         (lambda text: 1, "takes neither answer"),
         (lambda answer, golds: 1, "unknown parameter 'golds' .did you mean 'gold'"),
         (lambda answer, choices: 1, "takes choices, which the problems of the task do not have"),
@@ -206,6 +210,113 @@ def test_a_decorated_function_keeps_its_settings_and_is_checked_where_it_stands(
     assert partner("judge", score).threads is None
     with pytest.raises(ConfigError, match=r"the judge <.*text.*> takes neither|takes neither answer"):
         sparring.judge(lambda text: 1)
+
+
+# ── a judge of pairs ────────────────────────────────────────────────────────────────────────────────────────
+
+SHORTER = """
+def better(problem, first, second, gold):
+    assert problem.gold == gold
+    return "tie" if len(first) == len(second) else "first" if len(first) < len(second) else "second"
+"""
+
+
+def match(by, one: str, other: str, task=ARITHMETIC):
+    judge, (ours, theirs) = partner("judge", by, task), (NONE.split(text).answer for text in (one, other))
+    return asyncio.run(play_match(judge, task.problems("train")[0], ours, theirs, random.Random(0)))
+
+
+def test_a_function_of_two_answers_ranks_all_of_them(tmp_path):
+    (tmp_path / "mine.py").write_text(SHORTER)
+    found = scores(f"{tmp_path}/mine.py:better", ("aaa", "a", "aa", "b", "aaa"))
+    longest, shortest, middle, equal, again = found.values
+    assert shortest == pytest.approx(equal)
+    assert shortest > middle > longest == again
+    assert not found.failures
+
+
+def test_a_pair_is_put_to_a_function_in_both_orders_and_equal_answers_only_once():
+    asked = []
+
+    async def better(first, second):
+        asked.append((first, second))
+        return "first"
+
+    values = scores(better, ("a", "b", "a")).values
+    assert sorted(asked) == [("a", "b"), ("b", "a")]
+    assert values == pytest.approx([values[0]] * 3)  # it always says "first", so it prefers nothing
+
+
+def test_each_comparison_has_its_own_stream_whichever_ends_first():
+    def drawn(slow: str) -> dict[tuple[str, str], list[float]]:
+        found = {}
+
+        async def better(first, second, rng):
+            before = rng.random()
+            await asyncio.sleep(0.02 * (first == slow))
+            found[first, second] = [before, rng.random()]
+            return "tie"
+
+        scores(better, ("a", "b", "c"))
+        return found
+
+    assert drawn("a") == drawn("c")
+    assert len({number for numbers in drawn("a").values() for number in numbers}) == 12
+
+
+def test_two_answers_meet_before_a_function_in_a_match_and_in_an_exam(tmp_path):
+    (tmp_path / "mine.py").write_text(SHORTER)
+    name = f"{tmp_path}/mine.py:better"
+    assert [match(name, *pair).points for pair in (("a", "aa"), ("aa", "a"), ("a", "b"))] == [1.0, 0.0, 0.5]
+    judge, problem = partner("judge", name), ARITHMETIC.problems("train")[0]
+    verdict = asyncio.run(judge_pair(judge, problem, "a", "aa", random.Random(0)))
+    assert (verdict.preferred, verdict.words) == (1.0, "first, in the other order second")
+    stubborn = match(lambda first, second: "first by far", "a", "b")
+    assert (stubborn.is_contradiction, [game.by_far for game in stubborn.games]) == (True, [True, True])
+
+
+def test_a_column_beside_two_answers_keeps_its_own_value(rows):
+    def better(first, second, answer, level, columns):
+        assert answer == columns["answer"]
+        return "first" if first == answer and level == columns["level"] else "second"
+
+    gold = rows.problems("train")[0].gold
+    assert match(better, gold, "no", rows).points == 1.0
+
+
+@pytest.mark.parametrize("returned", [1, 0, -1, True, None, "First", "A", 0.5, ["first"], np.array(["first"])])
+def test_a_verdict_is_one_of_five_words(returned):
+    message = (
+        r"the judge <better> \(.*line \d+\) returned .* for the problem .*; "
+        r"it must return one of 'first', 'second', 'tie', 'first by far', 'second by far'"
+    )
+
+    def better(first, second):
+        return returned
+
+    with pytest.raises(ConfigError, match=message):
+        scores(better)
+
+
+def test_a_conversation_error_spoils_one_comparison_alone():
+    def better(first, second):
+        if (first, second) == ("5", "4"):
+            raise sparring.ConversationError("cannot be judged")
+        return "first" if first < second else "second"
+
+    found = scores(better, ("4", "5", "6"))
+    assert found.values[0] > found.values[1] > found.values[2]
+    assert found.failures == (Failure("ConversationError", "judge", "cannot be judged"),)
+
+
+def test_a_decorated_function_compares_too():
+    @sparring.judge(threads=2)
+    def better(first, second):
+        return "second" if second > first else "first"
+
+    assert better("a", "b") == "second"
+    found = scores(better, ("a", "b")).values
+    assert found[1] > found[0]
 
 
 # ── the other roles ─────────────────────────────────────────────────────────────────────────────────────────

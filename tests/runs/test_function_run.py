@@ -13,10 +13,12 @@ import pytest
 import sparring
 from sparring.common.errors import ConfigError
 from sparring.common.functions import load_function
+from sparring.config.evaluation import EvaluationRecipe
 from sparring.models.source import ModelSource
 from sparring.runs.bundle import bundle
 from sparring.runs.display import Display
 from sparring.runs.estimate import estimate
+from sparring.runs.evaluation import run_evaluation
 from sparring.runs.load import load_learner
 from sparring.runs.replay import replay
 
@@ -28,6 +30,11 @@ CALLS = []
 def score(answer, level):
     CALLS.append(answer)
     return len(answer) + level
+
+
+def better(first, second, level):
+    CALLS.append((first, second))
+    return "first" if len(first) > len(second) else "second" if len(second) > len(first) else "tie"
 
 
 def right(response, gold, level):
@@ -128,6 +135,38 @@ def test_functions_stand_for_names_in_a_table_and_for_partners_in_a_recipe(place
     assert sparring.Recipe.of(table) == sparring.Recipe.read("recipe.toml")
     table["phase"][2]["judge"] = score
     assert sparring.Recipe.of(table).table()["phase"][2]["judge"] == {"by": "function", "function": "mine.py:score"}
+
+
+def test_a_function_that_compares_teaches_its_preference_and_measures_win_rates(place):
+    table = tomllib.loads(RECIPE)
+    table["phase"] = [table["phase"][0], table["phase"][2] | {"judge": {"by": "mine.py:better"}}]
+    sparring.train(table, "run", display=QUIET)
+    folder = place / "run/rounds/2-response_preference/0001"
+    pairs = [json.loads(line) for line in (folder / "experience.jsonl").read_text().splitlines()]
+    assert pairs
+    lengths = [
+        [sum(len(part["text"]) for part in pair[side]["parts"]) for side in ("chosen", "rejected")] for pair in pairs
+    ]
+    assert all(chosen > rejected for chosen, rejected in lengths)
+    calls = load_function("mine.py:better").__globals__["CALLS"]
+    assert {(second, first) for first, second in calls} == set(calls)
+
+    saved = tomllib.loads((place / "run" / "recipe.toml").read_text())
+    assert saved["phase"][1]["judge"] == {"by": "function", "function": "mine.py:better"}
+    sparring.train(table, "again", judge=load_function("mine.py:better"), display=QUIET)
+    again = place / "again/rounds/2-response_preference/0001"
+    assert (again / "experience.jsonl").read_text() == (folder / "experience.jsonl").read_text()
+
+
+def test_a_function_that_compares_measures_a_win_rate(place):
+    def better(first, second):
+        return "first by far" if len(first) > len(second) else "second"
+
+    learners = [{"by": "scripted", "replies": [reply]} for reply in ("a long one", "short")]
+    protocol = {"kind": "win_rate", "judge": better}
+    recipe = EvaluationRecipe.of({"learner": learners, "task": {"kind": "mine.py:rows"}, "protocol": protocol})
+    found = run_evaluation(recipe).measures()
+    assert [found[name].value for name in ("win_rate", "won_by_far", "contradiction")] == [1.0, 0.5, 0.0]
 
 
 def test_an_estimate_calls_no_function(place):

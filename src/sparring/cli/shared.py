@@ -12,9 +12,6 @@ RecipeArgument = Annotated[
     str,
     typer.Argument(help="A TOML file, or a name from `sparring list recipes`."),
 ]
-ModelArgument = Annotated[
-    str, typer.Argument(metavar="MODEL_OR_RUN", help="A run, a checkpoint, a model folder or a hub id.")
-]
 PlainOption = Annotated[
     bool, typer.Option("--plain", help="Ask for a single reply, without the procedure that the method adds at use.")
 ]

@@ -1,4 +1,7 @@
-"""`sparring talk`: chats with a learner in the terminal. A reply is shown as it grows; a hidden thought never is."""
+"""`sparring talk`: chats with a learner in the terminal. A hidden thought is never shown.
+
+A saved learner's reply is shown as it grows, a reply from an endpoint when it is complete (`runs.talk`).
+"""
 
 from __future__ import annotations
 
@@ -10,39 +13,72 @@ import typer
 from rich.control import Control
 from rich.segment import ControlType
 
-from sparring.cli.shared import ModelArgument, PlainOption
+from sparring.cli.shared import PlainOption
 
 if TYPE_CHECKING:
     from sparring.common.terminal import Terminal
     from sparring.core.chat import Chat
     from sparring.core.speaker import Reply
+    from sparring.ledger import Ledger
     from sparring.parsing.thought import ThoughtFormat
     from sparring.runs.load import SavedLearner
+    from sparring.runs.talk import AskedLearner
 
 
 def talk(
-    model: ModelArgument,
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL_OR_RUN",
+            help="A run, a checkpoint, a model folder, a hub id, or a model's name at an endpoint.",
+        ),
+    ] = None,
     plain: PlainOption = False,
     show_all: Annotated[bool, typer.Option("--whole", help="Also show thoughts, attempts and feedback.")] = False,
     max_tokens: Annotated[
         int | None, typer.Option(min=1, help="Limit of a reply in tokens; default: that of the training, or 512.")
     ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Set a key: learner.by=endpoint, learner.base_url=…, ledger.path=…, budget.prices=auto, …",
+        ),
+    ] = None,
 ) -> None:
-    """Chat with a learner in the terminal; an empty line or end of input ends the chat, Ctrl-C stops a reply."""
-    from sparring.models.source import check_learner
+    """Chat with a learner in the terminal; an empty line or end of input ends the chat, Ctrl-C stops a reply.
 
-    check_learner(model)
+    A model behind an OpenAI-compatible endpoint: sparring talk MODEL --set learner.by=endpoint --set
+    learner.base_url=http://localhost:8000/v1. Its key is in OPENAI_API_KEY, or in the variable learner.key_variable.
+    """
+    from sparring.config.talk import TalkRecipe
+
+    recipe = TalkRecipe.read(model, settings or [])
     from sparring.common.terminal import Terminal
-    from sparring.core.chat import USER, Chat
-    from sparring.core.protocol import SingleReply
-    from sparring.runs.load import load_learner  # slow (torch): imported only after the arguments are checked
+    from sparring.runs.talk import talking  # slow (torch): imported only after the arguments are checked
 
     console = Terminal()
-    learner = load_learner(model, plain=SingleReply() if plain else None, max_tokens=max_tokens)
-    console.print("enter an empty line to end the chat", style="dim")
+    with talking(recipe, plain=plain, max_tokens=max_tokens) as (learner, ledger):
+        console.print("enter an empty line to end the chat", style="dim")
+        try:
+            _chat(console, learner, show_all)
+        finally:
+            _say_cost(console, ledger)
+
+
+def _chat(console: Terminal, learner: SavedLearner | AskedLearner, show_all: bool) -> None:
+    """Answer each message until there is none."""
+    from sparring.core.chat import USER, Chat
+
     chat, read = Chat(), _line_reader(console)
     while line := _next_message(read):
         chat = _turn(console, learner, chat.say(USER, line), show_all)
+
+
+def _say_cost(console: Terminal, ledger: Ledger | None) -> None:
+    """Say what the chat has spent, if the price of the model is known."""
+    if ledger is not None and ledger.meter.run.money:
+        console.print(f"spent in this chat: {ledger.meter.run}", style="dim")
 
 
 def _line_reader(console: Terminal) -> Callable[[], str]:
@@ -71,10 +107,14 @@ def _next_message(read: Callable[[], str]) -> str:
         return ""
 
 
-def _turn(console: Terminal, learner: SavedLearner, chat: Chat, show_all: bool) -> Chat:
-    """Show one reply and return the extended chat. The chat keeps only the response, without thoughts."""
+def _turn(console: Terminal, learner: SavedLearner | AskedLearner, chat: Chat, show_all: bool) -> Chat:
+    """Show one reply and return the extended chat. The chat keeps only the response, without thoughts.
+
+    A learner that cannot be asked from the start ends the chat, and so does a cap. Later the words so far are worth
+    keeping, so a failure takes the place of the answer.
+    """
     from sparring.common.concurrency import run_sync
-    from sparring.common.errors import ConversationError, CutOff
+    from sparring.common.errors import ConfigError, CutOff, RunStopped, SparringError, Unavailable
     from sparring.core.chat import LEARNER, Chat
     from sparring.core.protocol import form_of
 
@@ -85,9 +125,13 @@ def _turn(console: Terminal, learner: SavedLearner, chat: Chat, show_all: bool) 
         shown.end(shown.text, "stopped")
         response = shown.text
     except CutOff as error:
-        shown.end(shown.text if show_all else error.words, str(error).partition(";")[0])
+        shown.end((show_all and shown.text) or error.words, str(error).partition(";")[0])
         response = error.words
-    except ConversationError as error:
+    except SparringError as error:
+        from_the_start = isinstance(error, ConfigError | Unavailable) and len(chat.messages) == 1
+        if from_the_start or isinstance(error, RunStopped):
+            shown.clear_note()
+            raise
         shown.end("", str(error))
         response = ""
     else:
@@ -125,7 +169,7 @@ class _ShownReply:
             self._console.print(" …", style="dim")
             self.text = ""
         self._print_growth(text)
-        self._clear_note()
+        self.clear_note()
         mark = f" … [{trouble}]" if self.text else f"no answer: {trouble}"
         self._console.print(mark if trouble else "", style="red", soft_wrap=True)
 
@@ -134,18 +178,19 @@ class _ShownReply:
         if len(text) <= len(self.text) or not text.startswith(self.text):
             return
         if not self.text:
-            self._clear_note()
+            self.clear_note()
             self._console.print("learner: ", style="bold", end="")
         self._console.print(text[len(self.text) :], end="", soft_wrap=True)
         self.text = text
 
     def _note(self, note: str) -> None:
         if self._console.is_terminal:
-            self._clear_note()
+            self.clear_note()
             self._console.print(f"learner: {note}", style="dim", end="", soft_wrap=True)
             self._has_note = True
 
-    def _clear_note(self) -> None:
+    def clear_note(self) -> None:
+        """Wipe away the note that a reply is on its way."""
         if self._has_note:
             self._console.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)))
             self._has_note = False

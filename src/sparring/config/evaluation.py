@@ -104,7 +104,7 @@ class EvaluationRecipe:
             raise ConfigError("the evaluation names no learner; give a run, a model folder or a hub id")
         task = make_task(_task_table(table))
         protocol = _protocol(table.get("protocol", {}), task)
-        learners = tuple(_learner(row, number) for number, row in enumerate(table["learner"], start=1))
+        learners = tuple(make_learner(row, f"learner {number}") for number, row in enumerate(table["learner"], start=1))
         fewest, most = protocol.learners
         if not fewest <= len(learners) <= (most or len(learners)):
             wanted = str(fewest) if most == fewest else f"{fewest} or more" if most is None else f"{fewest} to {most}"
@@ -181,8 +181,8 @@ def _task_table(table: TomlTable) -> dict[str, Any]:
     return {**table_of_task(recipe), **given}
 
 
-def _learner(row: TomlTable, number: int) -> ModelSource | Speaker:
-    where = f"learner {number}"
+def make_learner(row: TomlTable, where: str) -> ModelSource | Speaker:
+    """Make the learner of the table `row`: a speaker if it has the key `by`, else a run or a model."""
     if "by" not in row:
         source: ModelSource = build(ModelSource, row, where)
         check_learner(source.model)

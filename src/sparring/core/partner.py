@@ -133,6 +133,14 @@ async def one_by_one(score: Callable[[Answer], Awaitable[float]], answers: Seque
     return Scores(tuple(values), failures)
 
 
+async def distinct_once(score: Callable[[Sequence[Answer]], Awaitable[Scores]], answers: Sequence[Answer]) -> Scores:
+    """Score the different ones of `answers` together; equal answers share a score."""
+    distinct = list(dict.fromkeys(answers))
+    scores = await score(distinct)
+    by_answer = dict(zip(distinct, scores.values, strict=True))
+    return Scores(tuple(by_answer[answer] for answer in answers), scores.failures)
+
+
 async def by_pairs(compare: Compare, answers: Sequence[Answer], prior: float = 0.5) -> Scores:
     """Score by Bradley-Terry from verdicts on all pairs in both orders ("Thinking LLMs", section 2.3).
 

@@ -26,19 +26,23 @@ from sparring.core.task import Problem, Split, Task
 COLUMNS = "columns"  # the key of `Problem.data` that holds the cells of the problem's row, by column
 SAID = ("answer", "response", "completion", "attempt")  # what a function may call the learner's words
 ANSWERS = ("answers", "responses")  # what it may call all answers to a problem
+PAIR = ("first", "second")  # what it must call two answers that it compares
 REWARD = ("prompts", "completions")  # what reward functions of TRL call them
 SETTINGS = "__sparring__"  # the attribute with what a decorator says of a function
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 def scored_names(function: UserFunction) -> tuple[str, ...]:
-    """Return what a judge calls the answers, which decides how it is asked: SAID, ANSWERS or REWARD."""
+    """Return what a judge calls the answers, which decides how it is asked: SAID, ANSWERS, PAIR or REWARD."""
     if function.names("completions"):
         return REWARD
+    if all(map(function.names, PAIR)):
+        return PAIR
     names = next((names for names in (ANSWERS, SAID) if function.names(*names)), None)
     if names is None:
         raise ConfigError(
-            f"{function.title} takes neither answer, answers nor completions; name one of its parameters so"
+            f"{function.title} takes neither answer, answers, completions nor both first and second; "
+            "name its parameters so"
         )
     return names
 

@@ -1,8 +1,11 @@
-"""A judge that is a function: it scores one answer, or all answers to a problem at once.
+"""A judge that is a function: it scores one answer or all answers to a problem at once, or compares two.
 
 Its parameters decide. With `answer` (or `response`) it is called for each answer, with `answers` (or
-`responses`) once for all. A function with `completions` is a reward function as TRL calls them: `prompts`,
-`completions` and every other value are lists with one item for each answer.
+`responses`) once for all, and with both `first` and `second` for each pair in both orders. A function with
+`completions` is a reward function as TRL calls them: `prompts`, `completions` and every other value are lists with one
+item for each answer.
+
+A verdict is a word, not a number: 0 is the first answer to a pairwise judge of TRL, and a tie to a comparison.
 """
 
 from __future__ import annotations
@@ -11,21 +14,24 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from numbers import Real
 from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 from sparring.common.errors import ConversationError, Failure, Skipped
 from sparring.core.chat import LEARNER, Chat
 from sparring.core.function_partner import FUNCTION, FunctionPartner
-from sparring.core.partner import JUDGE, Scores, one_by_one
+from sparring.core.partner import JUDGE, Scores, Verdict, by_pairs, distinct_once, one_by_one
 from sparring.core.task import Problem
-from sparring.core.user_function import ANSWERS, REWARD, SAID, about, row_of, scored_names
+from sparring.core.user_function import ANSWERS, PAIR, REWARD, SAID, about, row_of, scored_names
 from sparring.parsing.thought import Answer
+
+_VERDICTS: dict[str, Verdict] = {verdict: verdict for verdict in get_args(Verdict)}
 
 
 @dataclass(frozen=True)
 class FunctionJudge(FunctionPartner):
-    """Scores by your function: one answer, all answers, or as a reward function of TRL.
+    """Judges by your function: one answer, all answers, two against each other, or as a reward function of TRL.
 
     `messages` says whether a reward function gets prompts and completions as lists of messages. None: as its decorator
     says, else as `completions` is annotated, else as the prompt of the problem's row is.
@@ -42,13 +48,36 @@ class FunctionJudge(FunctionPartner):
         golden = ("answer", "ground_truth", "solution") if self._names is REWARD else ()
         self._function.check(self.task, (*self._names, *golden, "rng"))
 
+    @property
+    def mode(self) -> str:
+        """Return "pairwise" if the function compares two answers, else "pointwise"."""
+        return "pairwise" if self._names is PAIR else "pointwise"
+
     async def score(self, problem: Problem, answers: Sequence[Answer], rng: random.Random) -> Scores:
-        """Return a score for each answer; a function that scores one is asked once for equal answers."""
-        if self._names is not SAID:
-            try:
-                return await self._score_all(problem, answers, rng)
-            except ConversationError as error:
-                return Scores((None,) * len(answers), (Failure.of(error, JUDGE),))
+        """Return a score for each answer; a function of one or two answers is asked once about equal ones."""
+        if self._names is SAID:
+            return await self._score_each(problem, answers, rng)
+        if self._names is PAIR:
+            return await distinct_once(partial(self._score_pairs, problem, rng), answers)
+        try:
+            return await self._score_all(problem, answers, rng)
+        except ConversationError as error:
+            return Scores((None,) * len(answers), (Failure.of(error, JUDGE),))
+
+    async def compare(self, problem: Problem, first: Answer, second: Answer, rng: random.Random) -> Verdict:
+        """Return which of two answers the function prefers; `mode` must be "pairwise"."""
+        value = await self._ask(problem, rng, first=first.text, second=second.text)
+        if not isinstance(value, str) or value not in _VERDICTS:
+            raise self._function.returned(value, f"one of {', '.join(map(repr, _VERDICTS))}", problem)
+        return _VERDICTS[value]
+
+    async def _score_pairs(self, problem: Problem, rng: random.Random, answers: Sequence[Answer]) -> Scores:
+        async def compare(first: Answer, second: Answer) -> Verdict:
+            return await self.compare(problem, first, second, random.Random(rng.getrandbits(64)))
+
+        return await by_pairs(compare, answers)
+
+    async def _score_each(self, problem: Problem, answers: Sequence[Answer], rng: random.Random) -> Scores:
         streams = {answer: random.Random(rng.getrandbits(64)) for answer in answers}
 
         async def score(answer: Answer) -> float:

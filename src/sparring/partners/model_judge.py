@@ -6,13 +6,24 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt
 
 from sparring.common.errors import ConfigError, Unreadable
 from sparring.core.judge_presets import PRESETS
-from sparring.core.partner import Scores, Verdict, ask, by_pairs, by_swiss, conversation, one_by_one, read_score
+from sparring.core.partner import (
+    Scores,
+    Verdict,
+    ask,
+    by_pairs,
+    by_swiss,
+    conversation,
+    distinct_once,
+    one_by_one,
+    read_score,
+)
 from sparring.core.prompt import check_placeholders, fill
 from sparring.core.speaker import Sampling, Speaker
 from sparring.core.task import Offer, Problem
@@ -80,10 +91,7 @@ class ModelJudge:
         """Return a score for each answer; equal answers are judged once and share a score."""
         if self.mode == "pointwise":
             return await self._score_each(problem, answers)
-        distinct = list(dict.fromkeys(answers))
-        scores = await self._score_pairs(problem, distinct, rng)
-        by_answer = dict(zip(distinct, scores.values, strict=True))
-        return Scores(tuple(by_answer[answer] for answer in answers), scores.failures)
+        return await distinct_once(partial(self._score_pairs, problem, rng), answers)
 
     async def _score_each(self, problem: Problem, answers: Sequence[Answer]) -> Scores:
         async def score(answer: Answer) -> float:
@@ -92,7 +100,7 @@ class ModelJudge:
 
         return await one_by_one(score, answers)
 
-    async def _score_pairs(self, problem: Problem, answers: Sequence[Answer], rng: random.Random) -> Scores:
+    async def _score_pairs(self, problem: Problem, rng: random.Random, answers: Sequence[Answer]) -> Scores:
         async def compare(first: Answer, second: Answer) -> Verdict:
             return await self.compare(problem, first, second, rng)
 

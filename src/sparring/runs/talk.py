@@ -1,0 +1,71 @@
+"""Prepares a chat: with a saved learner, or with a speaker in its place, whose calls go through a ledger.
+
+A speaker's reply is there at once and not token by token: the ledger records whole replies, with the tokens that the
+server bills. Not here: what the terminal shows (`cli.talk`).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sparring.config.talk import TalkRecipe
+from sparring.core.attempts import Recordable
+from sparring.core.chat import LEARNER, Chat
+from sparring.core.method import Answered
+from sparring.core.protocol import AsLearner, SingleReply
+from sparring.core.speaker import Speaker
+from sparring.inference.model_speaker import Watch
+from sparring.ledger import Ledger, Recorded
+from sparring.models.source import ModelSource
+from sparring.parsing.steps import LINES
+from sparring.runs.load import SavedLearner, load_learner
+from sparring.runs.recording import FILE, Prepared, check_price
+
+NAME = "talk"  # of a chat in a ledger that runs share
+
+
+@dataclass(frozen=True)
+class AskedLearner:
+    """A speaker in the learner's place, which gives single replies."""
+
+    speaker: Speaker
+    answerer: SingleReply
+
+    async def reply(self, chat: Chat, watch: Watch | None = None) -> Answered:
+        """Answer the last message of `chat`. `watch` sees nothing; ConversationError without an answer."""
+        return await self.answerer.answer(chat, AsLearner(self.speaker), LINES)
+
+
+@contextmanager
+def talking(
+    recipe: TalkRecipe, *, plain: bool, max_tokens: int | None
+) -> Iterator[tuple[SavedLearner | AskedLearner, Ledger | None]]:
+    """Yield the learner of a chat, and the ledger that counts its calls; None if it makes none.
+
+    `plain` leaves out what a saved learner's method adds at use; `max_tokens` is as in `load_learner`.
+    """
+    learner = recipe.learner
+    if isinstance(learner, ModelSource):
+        single = SingleReply() if plain else None
+        yield load_learner(learner.model, source=learner, plain=single, max_tokens=max_tokens), None
+        return
+    if isinstance(learner, Prepared) and recipe.ledger.mode != "replay":
+        learner.ready()
+    answerer = SingleReply() if max_tokens is None else SingleReply(max_tokens)
+    if not isinstance(learner, Recordable):
+        yield AskedLearner(learner, answerer), None
+        return
+    check_price(learner, recipe.budget)
+    with _open_ledger(recipe) as ledger:
+        yield AskedLearner(Recorded(learner, ledger, LEARNER), answerer), ledger
+
+
+def _open_ledger(recipe: TalkRecipe) -> Ledger:
+    """Open the ledger at `ledger.path`; without a path, calls are counted and held to the budget, but not recorded."""
+    path = recipe.ledger.path
+    mode = recipe.ledger.mode if path is not None else "off"
+    return Ledger(Path(path or FILE), secrets.token_hex(8), mode, recipe.budget, name=NAME)
