@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from sparring.common.errors import ConfigError
 from sparring.core.chat import LEARNER
 from sparring.core.evaluation import Evaluation, Outcome
 from sparring.partners.model_judge import ModelJudge
@@ -33,3 +36,8 @@ def test_a_failure_of_the_judge_is_never_a_score():
     assert [failure.who for failure in found.failures] == ["judge"]
     figures = Evaluation((Outcome("poem", "all", found.measures),), "score").plain()
     assert figures["measures"]["score"]["count"] == 0
+
+
+def test_a_judge_that_only_compares_is_refused():
+    with pytest.raises(ConfigError, match=r"judge_score wants a score of one; .* or use the protocol win_rate"):
+        JudgeScore(ModelJudge(Scripted(("[[A]]",)), mode="pairwise"))

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sparring.common.errors import Failure
+from sparring.common.errors import ConfigError, Failure
 from sparring.core.exports import for_other_tools
-from sparring.core.match import response_of
+from sparring.core.match import is_pairwise, response_of
 from sparring.core.partner import Judge
 from sparring.core.protocol import EvaluationProtocol, Measured, Participant
 from sparring.core.task import Offer, Problem, Task
@@ -29,6 +29,13 @@ class JudgeScore(EvaluationProtocol):
     learners: ClassVar[tuple[int, int | None]] = (1, 1)
 
     judge: Judge
+
+    def __post_init__(self) -> None:
+        if is_pairwise(self.judge):
+            raise ConfigError(
+                "the judge only compares responses, and judge_score wants a score of one; "
+                "give a judge that scores (mode = 'pointwise'), or use the protocol win_rate"
+            )
 
     async def measure(
         self, problem: Problem, task: Task, learners: Sequence[Participant], rng: random.Random
