@@ -226,6 +226,11 @@ def test_evaluate_measures_a_model_that_no_run_has_trained(tmp_path):
     ("words", "says"),
     [
         ((), ("names no learner", "give a run")),
+        (("--task", "word_sorting", "--set", "learner.device=cpu"), ("names no learner", "give a run")),
+        (
+            ("--task", "word_sorting", "--set", "learner.by=endpoint", "--set", "learner.model=m"),
+            ("in learner 1: the key base_url is missing",),
+        ),
         (("tiny",), ("tiny is not a run", "--task")),
         (("nowhere", "--task", "word_sorting"), ("nowhere",)),
         (("tiny", "--task", "word_sorting", "--protocol", "sola"), ("unknown protocol 'sola'", "'solo'")),

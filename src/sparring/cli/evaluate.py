@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def evaluate(
     models: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[MODEL_OR_RUN]...", help="Runs, checkpoints, model folders or hub ids."),
+        typer.Argument(metavar="MODEL_OR_RUN", help="Runs, checkpoints, model folders or hub ids."),
     ] = None,
     protocol: Annotated[
         str | None, typer.Option(help="How to measure: a name from `sparring list protocols`; default: solo.")

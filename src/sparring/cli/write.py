@@ -17,7 +17,7 @@ def write(
     ],
     run: Annotated[Path, typer.Option(help="Folder for the data and the ledger.")],
     order: Annotated[
-        str | None, typer.Argument(metavar="[FILE]", help="A TOML file; without one, give all keys with --set.")
+        str | None, typer.Argument(metavar="FILE", help="A TOML file; without one, give all keys with --set.")
     ] = None,
     settings: Annotated[
         list[str] | None,

@@ -87,6 +87,7 @@ class EvaluationRecipe:
             shared = rows[0] if len(rows) == 1 else {}
             rows = [{**shared, "model": name} for name in learners]
         changes = [setting.strip().removeprefix("learner.") for setting in common]
+        rows = rows or [{}] * bool(changes)  # the settings alone may name a learner
         return cls.of({**table, "learner": [with_settings(row, changes) for row in rows]})
 
     @classmethod
@@ -100,7 +101,7 @@ class EvaluationRecipe:
                 raise nearest("table of an evaluation", name, TABLES)
             if name != "learner" and not isinstance(inner, Mapping):
                 raise ConfigError(f"{name} = {inner!r} is not a table; give its keys under [{name}]")
-        if not table.get("learner"):
+        if not table.get("learner") or not all(row.keys() & {"model", "by"} for row in table["learner"]):
             raise ConfigError("the evaluation names no learner; give a run, a model folder or a hub id")
         task = make_task(_task_table(table))
         protocol = _protocol(table.get("protocol", {}), task)
