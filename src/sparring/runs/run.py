@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -140,7 +141,7 @@ class Run:
                     self.display.say(f"task: {note}")
                 try:
                     if self.position == Position():
-                        await self.selection.begin()
+                        await self.selection.begin(self.origin)
                     for number, phase in list(enumerate(phases))[self.position.phase :]:
                         await self._phase(number, phase)
                     result = await self._finish()
@@ -203,13 +204,11 @@ class Run:
             await self._round(number, phase, round_)
             self.position = replace(self.position, round=round_ + 1, step=0)
             self._check_progress(number, phase)
-            try:
+            with self._saved_if_stopped(phase):  # the caller of `rounds` may have left its loop
                 await self.callbacks.between_rounds()
-            except asyncio.CancelledError:  # the caller of `rounds` has left its loop
-                self._save(phase)
-                raise
         if not self.selection.has_evaluated(self.origin):  # it may have, after the last step or before a resume
-            await self.selection.develop(phase.method, (number + 1, self.position.round, 0), self.origin)
+            with self._saved_if_stopped(phase):
+                await self.selection.develop(phase.method, (number + 1, self.position.round, 0), self.origin)
         self.display.say(f"phase {number + 1} ({method}) is finished")
         drawn = self.position.first + self.position.round * self.order.count(phase)
         self.position = Position(number + 1, 0, 0, self.position.problems, drawn)
@@ -253,7 +252,8 @@ class Run:
             self.recipe, self.folder, phase, number, round_, self.position, self.learner, self.order, self.display,
             self.callbacks.episode,
         )  # fmt: skip
-        fresh, measures = await this.experience()
+        with self._saved_if_stopped(phase):
+            fresh, measures = await this.experience()
         experience = self.memory.replay(fresh)
         seconds_playing = time.monotonic() - start_time
         training_set = self.trainer.training_set(
@@ -315,6 +315,8 @@ class Run:
                     await self.selection.develop(phase.method, key, self.origin)
                 if self._due(before, problems, self.settings.save_every):
                     self._save(phase)
+                with self._saved_if_stopped(phase):
+                    await asyncio.sleep(0)  # here Ctrl-C arrives
                 self.lap_start = time.monotonic()  # evaluating and saving are no training
                 if self._is_spent(phase):
                     return
@@ -361,6 +363,16 @@ class Run:
         return bool(every) and int(now / every + 1e-9) > int(before / every + 1e-9)
 
     # ── saving ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    @contextmanager
+    def _saved_if_stopped(self, phase: Phase) -> Iterator[None]:
+        """Save what the phase has learnt if Ctrl-C or an error stops the run inside the block."""
+        try:
+            yield
+        except (SparringError, asyncio.CancelledError):
+            if self.position.round or self.position.step:
+                self._save(phase)
+            raise
 
     def _save(self, phase: Phase) -> None:
         """Save a checkpoint and remove old ones."""

@@ -114,16 +114,16 @@ class Selection:
         self.held_out = held_out_loss(recipe, trainer, folder) if self.protocol is None else None
         self.start = folder / START_FILE
 
-    async def begin(self) -> None:
-        """Keep what is compared with later: responses of the run's start, or log-probabilities of held-out rows."""
-        if not self._compares_with_start:
-            return
+    async def begin(self, origin: Origin) -> None:
+        """Keep what is compared with later, at the run's `origin`: its responses, or its loss on held-out rows."""
         problems = [*self._problems("development", self.recipe.run.evaluate_problems)]
         problems += self._problems("test", self.recipe.run.test_problems)
-        if self.held_out is not None:
-            await self.held_out.keep_start(problems)
-        elif not self.start.exists():
+        if self._compares_with_start and self.held_out is None and not self.start.exists():
             await self._keep_responses(problems)
+        if self.held_out is not None:
+            if self._compares_with_start:
+                await self.held_out.keep_start(problems)
+            await self.develop(self.recipe.phases[0].method, (1, 0, 0), origin)
 
     @property
     def _compares_with_start(self) -> bool:
@@ -197,8 +197,8 @@ class Selection:
         """Yield the progress of each phase whose start was evaluated."""
         lines = self._development_lines()
         for number, phase in enumerate(self.recipe.phases, start=1):
-            before = [score(line) for line in lines if line["phase"] < number]
-            since = [score(line) for line in lines if line["phase"] == number]
+            before = [score(line) for line in lines if line["phase"] < number or line["at"] == 0]
+            since = [score(line) for line in lines if line["phase"] == number and line["at"] > 0]
             if before and since:
                 yield Progress(number, name_of(phase.method), before[-1], max(since))
 
