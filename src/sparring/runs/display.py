@@ -61,7 +61,7 @@ class Display:
 
     def evaluated(self, line: dict[str, Any]) -> None:
         """Print the score of an evaluation."""
-        self._score = f"  {line['primary']} {in_words(score(line))}"
+        self._score = f"  {line['primary']} {in_words(line['primary'], score(line))}"
         self.say(f"  {line['kind']} {describe_score(line)}")
 
     def round(self, name: str, line: dict[str, Any]) -> None:
