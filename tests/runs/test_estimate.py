@@ -14,6 +14,8 @@ import pytest
 from sparring.cli.main import main
 from sparring.common.errors import ConfigError
 from sparring.config.recipe import Recipe
+from sparring.core.chat import LEARNER
+from sparring.core.speaker import text_reply
 from sparring.ledger import Price, totals
 from sparring.ledger.schema import Entry
 from sparring.ledger.store import Store
@@ -21,6 +23,7 @@ from sparring.runs.estimate import EstimateRow, caps, estimate, print_estimate
 from sparring.runs.run import train
 from sparring.speakers.command import Command
 from sparring.speakers.endpoint import Endpoint
+from sparring.training.learner import Learner
 from tests.runs.test_paid_run import QUIET, recipe, server
 
 NOWHERE = "http://127.0.0.1:9/v1"
@@ -121,6 +124,28 @@ def test_samples_that_are_alike_now_are_taken_to_differ_later():
     method = replace(recipe_.phases[0].method, temperature=1e-4)  # as good as greedy: all samples are one
     alike = replace(recipe_, phases=(replace(recipe_.phases[0], method=method),))
     assert estimate(alike, 2).lines[0].calls == 48
+
+
+class TwoLines:
+    """A learner that does not number its lines."""
+
+    def __init__(self, *scope, **options) -> None:
+        pass
+
+    async def reply(self, chat, sampling, sample=0):
+        return text_reply("1 + 1 = 2\nSo it is 2.", LEARNER)
+
+
+def test_a_learner_that_cannot_number_its_steps_yet_is_taken_to_learn_it(monkeypatch):
+    """Its updates would be refused, and an episode would end with the first."""
+    monkeypatch.setattr(Learner, "speaker", TwoLines)
+    endpoint = {"by": "endpoint", "model": "m", "base_url": NOWHERE}
+    phase = {"method": "tripost", "problems": 4, "max_tokens": 8, "critic": endpoint, "editor": endpoint}
+    for layout in ({"range": "paper"}, {"range": "easy"}):
+        task = {"kind": "multistep_arithmetic", "train": 16, **layout}
+        found = estimate(Recipe.read({"task": task, "phase": [phase]}), 2)
+        assert {line.role: line.calls for line in found.lines} == {"critic": 4 * (1 + 2 * 5), "editor": 4 * 5}
+        assert not [note for note in found.notes if "retries" in note]
 
 
 def test_programs_of_the_task_cost_nothing():

@@ -2,8 +2,9 @@
 
 A stand-in takes the place of each speaker. It gives the reply that leads to the most further calls: a fault, an update
 that is still wrong, a verdict. The learner replies as it is, but each of its replies counts as complete and none as
-right. So a simulated episode has at least as many calls as a real one, apart from retries after a failed call or an
-unreadable reply.
+right. An attempt without the step labels of its layout gets them: the learner will have learnt them in later rounds,
+and without them an update is refused and the episode ends early. So a simulated episode has at least as many calls as a
+real one, apart from retries after a failed call or an unreadable reply.
 """
 
 from __future__ import annotations
@@ -204,6 +205,8 @@ class _DryLearner:
             return text_reply(self._continuation([part.text for part in chat.last.parts]), LEARNER)
         text = (await self.speaker.reply(chat, sampling, sample)).text
         text = (text if text.strip() else "1") + (f" [{sample}]" if sample else "")
+        if self.layout.numbered and self.layout.feedback in sampling.stop:  # feedback on its steps will follow
+            text = self.layout.write(step.text for step in self.layout.split(text))
         return text_reply(text if self.form is None else _formatted(self.form, text), LEARNER)
 
     def _continuation(self, parts: list[str]) -> str:
