@@ -242,6 +242,7 @@ def test_the_verb_shows_a_table_with_what_is_a_bound_and_what_a_guess(tmp_path, 
     assert "calls ≤: an upper bound" in out
     assert "tokens in ≈: an estimate from 2 simulated episodes" in out
     assert "budget.run.calls = 40 may be reached in phase 1-response_preference, round 1" in out
+    assert out.index("budget.run.calls") < out.index("time ≈ ")  # what needs no training comes first
 
 
 def test_a_mistaken_recipe_is_refused_before_anything_is_played():
