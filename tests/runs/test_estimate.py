@@ -148,6 +148,15 @@ def test_a_learner_that_cannot_number_its_steps_yet_is_taken_to_learn_it(monkeyp
         assert not [note for note in found.notes if "retries" in note]
 
 
+def test_a_program_that_finds_the_same_fault_again_gets_another_update(monkeypatch):
+    """An update that says the same as the attempt would be refused, and the episode would end."""
+    monkeypatch.setattr(Learner, "speaker", TwoLines)
+    editor = {"by": "endpoint", "model": "m", "base_url": NOWHERE}
+    phase = {"method": "tripost", "problems": 4, "max_tokens": 8, "critic": {"by": "task"}, "editor": editor}
+    found = estimate(Recipe.read({"task": {"kind": "word_sorting", "train": 16}, "phase": [phase]}), 2)
+    assert [line.calls for line in found.lines] == [4 * 5]
+
+
 def test_programs_of_the_task_cost_nothing():
     found = estimate(Recipe.read("tripost"))
     assert found.lines == ()

@@ -100,7 +100,8 @@ class DryPartner:
 
     async def improve(self, problem: Problem, attempt: str, fault: Fault, rng: random.Random) -> str:
         """Return an update of `attempt` that is still wrong."""
-        editor = self._replying(lambda prompt: _wrong_step(self.layout, fault.step, prompt))
+        # Not by the prompt: with a program as the critic it may be the same for two attempts, and so would the update.
+        editor = self._replying(lambda _: _wrong_step(self.layout, fault.step, f"editor {attempt}"))
         return str(await editor.improve(problem, attempt, fault, rng))
 
     async def score(self, problem: Problem, answers: Sequence[Answer], rng: random.Random) -> Scores:
