@@ -11,7 +11,15 @@ import pytest
 
 from sparring.common.errors import Failure, Unreadable
 from sparring.core.chat import LEARNER, Part, question
-from sparring.core.evaluation import Evaluation, Outcome, describe_score, in_words, measure_problems, score
+from sparring.core.evaluation import (
+    Evaluation,
+    Outcome,
+    describe_score,
+    in_words,
+    interval_in_words,
+    measure_problems,
+    score,
+)
 from sparring.core.method import Answered
 from sparring.core.protocol import EvaluationProtocol, Measured, Participant, SingleReply
 from sparring.core.speaker import Reply
@@ -137,8 +145,26 @@ def test_a_measure_is_averaged_over_the_problems_that_have_it():
     assert describe_score(evaluation.plain()).startswith("length 7.5 [")
 
 
-def test_shares_are_written_as_percentages_and_other_numbers_are_not():
-    assert (in_words(0.5), in_words(0), in_words(1), in_words(12.345)) == ("50.0%", "0.0%", "100.0%", "12.3")
+def test_shares_are_written_as_percentages_and_other_numbers_are_not_whatever_their_size():
+    assert [in_words("accuracy", value) for value in (0.5, 0, 1)] == ["50.0%", "0.0%", "100.0%"]
+    assert [in_words("score", value) for value in (0.833, 0, 1, 12.345)] == ["0.833", "0", "1", "12.3"]
+    assert [in_words(name, -0.05, sign=True) for name in ("win_rate", "log_likelihood")] == ["-5.0%", "-0.05"]
+    assert in_words("score", 0.25, sign=True) == "+0.25"
+
+
+def test_the_words_of_a_name_decide():
+    numbers = "score rouge_l characters_baseline response_characters_plain difficulty log_likelihood length"
+    shares = "pass@4 turn_0 majority_1 right_supportive won_by_far accuracy_answer_only readable sound_if_right ranked"
+    assert [in_words(name, 0.5) for name in numbers.split()] == ["0.5"] * 7
+    assert [in_words(name, 0.5) for name in shares.split()] == ["50.0%"] * 9
+
+
+def test_a_mean_score_is_the_same_text_wherever_it_is_shown():
+    outcomes = tuple(Outcome(n, "bin", {"score": value, "answered": True}) for n, value in (("a", 0.8), ("b", 0.86)))
+    evaluation = Evaluation(outcomes, "score")
+    assert describe_score(evaluation.plain()) == "score 0.83 [0.8, 0.86] on 2 problems"
+    shown = re.findall(r">([^<>]+)</td>", evaluation._repr_html_())
+    assert shown == ["score", "0.83", "0.8 – 0.86", "2", "answered", "100.0%", "34.2% – 100.0%", "2"]
 
 
 def test_a_notebook_shows_measures_bins_and_failures_as_tables():
@@ -150,7 +176,7 @@ def test_a_notebook_shows_measures_bins_and_failures_as_tables():
     shown = Evaluation(tuple(outcomes))._repr_html_()
     rows = [re.findall(r">([^<>]+)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", shown)]
     accuracy = Evaluation(tuple(outcomes)).score
-    interval = f"{in_words(accuracy.low)} – {in_words(accuracy.high)}"
+    interval = interval_in_words("accuracy", accuracy.low, accuracy.high)
     assert ["accuracy", "50.0%", interval, "2"] in rows
     assert [row[:2] for row in rows if row] == [
         ["accuracy", "50.0%"], ["length", "4"], ["&lt;easy&gt;", "100.0%"], ["hard", "0.0%"],

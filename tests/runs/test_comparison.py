@@ -56,6 +56,14 @@ def test_one_seed_by_hand(tmp_path):
     assert all(f">{cell}</td>" in shown for cell in (str(one), "70.0%", "10.0%", "+60.0%", "6 / 0", "0.031"))
 
 
+def test_the_measure_decides_whether_a_difference_is_a_percentage(tmp_path):
+    """The means of both measures are 1 and 0, or 0 and 0."""
+    one, two = evaluation(tmp_path / "a", "1"), evaluation(tmp_path / "b", "0")
+    [right], [length] = compare([str(one), str(two)]), compare([str(one), str(two)], "length")
+    assert (right.shown(right.mean), right.shown(right.difference, sign=True)) == ("100.0%", "+100.0%")
+    assert (length.shown(length.mean), length.shown(length.difference, sign=True)) == ("0", "+0")
+
+
 def test_seeds_are_paired_by_their_number_whatever_the_folders_order(tmp_path):
     for seed, ours, theirs in ((7, "1100", "1000"), (3, "0110", "0100")):
         evaluation(tmp_path / f"ours-{9 - seed}", ours, seed)

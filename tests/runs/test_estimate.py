@@ -14,6 +14,8 @@ import pytest
 from sparring.cli.main import main
 from sparring.common.errors import ConfigError
 from sparring.config.recipe import Recipe
+from sparring.core.chat import LEARNER
+from sparring.core.speaker import text_reply
 from sparring.ledger import Price, totals
 from sparring.ledger.schema import Entry
 from sparring.ledger.store import Store
@@ -21,6 +23,7 @@ from sparring.runs.estimate import EstimateRow, caps, estimate, print_estimate
 from sparring.runs.run import train
 from sparring.speakers.command import Command
 from sparring.speakers.endpoint import Endpoint
+from sparring.training.learner import Learner
 from tests.runs.test_paid_run import QUIET, recipe, server
 
 NOWHERE = "http://127.0.0.1:9/v1"
@@ -123,6 +126,37 @@ def test_samples_that_are_alike_now_are_taken_to_differ_later():
     assert estimate(alike, 2).lines[0].calls == 48
 
 
+class TwoLines:
+    """A learner that does not number its lines."""
+
+    def __init__(self, *scope, **options) -> None:
+        pass
+
+    async def reply(self, chat, sampling, sample=0):
+        return text_reply("1 + 1 = 2\nSo it is 2.", LEARNER)
+
+
+def test_a_learner_that_cannot_number_its_steps_yet_is_taken_to_learn_it(monkeypatch):
+    """Its updates would be refused, and an episode would end with the first."""
+    monkeypatch.setattr(Learner, "speaker", TwoLines)
+    endpoint = {"by": "endpoint", "model": "m", "base_url": NOWHERE}
+    phase = {"method": "tripost", "problems": 4, "max_tokens": 8, "critic": endpoint, "editor": endpoint}
+    for layout in ({"range": "paper"}, {"range": "easy"}):
+        task = {"kind": "multistep_arithmetic", "train": 16, **layout}
+        found = estimate(Recipe.read({"task": task, "phase": [phase]}), 2)
+        assert {line.role: line.calls for line in found.lines} == {"critic": 4 * (1 + 2 * 5), "editor": 4 * 5}
+        assert not [note for note in found.notes if "retries" in note]
+
+
+def test_a_program_that_finds_the_same_fault_again_gets_another_update(monkeypatch):
+    """An update that says the same as the attempt would be refused, and the episode would end."""
+    monkeypatch.setattr(Learner, "speaker", TwoLines)
+    editor = {"by": "endpoint", "model": "m", "base_url": NOWHERE}
+    phase = {"method": "tripost", "problems": 4, "max_tokens": 8, "critic": {"by": "task"}, "editor": editor}
+    found = estimate(Recipe.read({"task": {"kind": "word_sorting", "train": 16}, "phase": [phase]}), 2)
+    assert [line.calls for line in found.lines] == [4 * 5]
+
+
 def test_programs_of_the_task_cost_nothing():
     found = estimate(Recipe.read("tripost"))
     assert found.lines == ()
@@ -217,6 +251,7 @@ def test_the_verb_shows_a_table_with_what_is_a_bound_and_what_a_guess(tmp_path, 
     assert "calls ≤: an upper bound" in out
     assert "tokens in ≈: an estimate from 2 simulated episodes" in out
     assert "budget.run.calls = 40 may be reached in phase 1-response_preference, round 1" in out
+    assert out.index("budget.run.calls") < out.index("time ≈ ")  # what needs no training comes first
 
 
 def test_a_mistaken_recipe_is_refused_before_anything_is_played():

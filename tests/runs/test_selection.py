@@ -100,7 +100,7 @@ def test_a_phase_that_never_beat_its_start_is_said_in_a_line(asked, tmp_path):
     line = "phase 2 (saie) never beat its start on the development problems: 62.5% at the start, at most 62.5% since"
     assert said.count(line) == 1
     assert told(tmp_path / "run")["development"] == [
-        {"phase": 2, "method": "saie", "start": 0.625, "highest": 0.625, "beat_its_start": False}
+        {"phase": 2, "method": "saie", "measure": "accuracy", "start": 0.625, "highest": 0.625, "beat_its_start": False}
     ]
 
 

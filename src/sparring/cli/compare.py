@@ -48,6 +48,7 @@ def _print(comparisons: list[Comparison]) -> None:
     from rich.table import Table
 
     from sparring.common.terminal import Terminal
+    from sparring.core.evaluation import interval_in_words
 
     first = comparisons[0]
     columns = ("mean", "difference", "95 % interval", "better / worse", "sign test", "Holm", "McNemar")
@@ -56,7 +57,7 @@ def _print(comparisons: list[Comparison]) -> None:
     for c in comparisons:
         tests = [_shown(p) for p in (c.sign_test, c.holm)]
         mcnemar = ", ".join(map(_shown, c.mcnemar.values()))
-        interval = f"{c.shown(c.low, sign=True)} – {c.shown(c.high, sign=True)}"
+        interval = interval_in_words(c.measure, c.low, c.high, sign=True)
         difference = c.shown(c.difference, sign=True)
         table.add_row(c.other, c.shown(c.other_mean), difference, interval, f"{c.better} / {c.worse}", *tests, mcnemar)
     console = Terminal()

@@ -1,4 +1,4 @@
-"""`sparring estimate`: prints the most that a run may cost."""
+"""`sparring estimate`: prints the most that a run may cost, and about how long it takes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ def estimate(
     ] = None,
     episodes: Annotated[int, typer.Option(min=1, help="Simulated episodes per phase.")] = 8,
 ) -> None:
-    """Estimate the most that a run may cost in calls, tokens and money, without sending anything."""
+    """Estimate the most that a run may cost in calls, tokens and money, and its time, without sending anything.
+
+    The time is measured on this machine with a few problems of each phase.
+    """
     from sparring.config.recipe import Recipe
 
     parsed = Recipe.read(recipe, settings or [])

@@ -71,23 +71,23 @@ def _print(evaluation: Evaluation, summary: dict[str, Any]) -> None:
     if len(bins) > 1:
         table = Table("bin", evaluation.primary, "95 % interval", "problems", box=None)
         for name, means in bins.items():
-            table.add_row(name, *_cells(means.get(evaluation.primary)))
-        table.add_row("macro average", in_words(evaluation.macro()), "", "")
+            table.add_row(name, *_cells(evaluation.primary, means.get(evaluation.primary)))
+        table.add_row("macro average", in_words(evaluation.primary, evaluation.macro()), "", "")
         console.print(table)
         console.print()
     table = Table("measure", "mean", "95 % interval", "problems", box=None)
     for name, mean in evaluation.measures().items():
-        table.add_row(name, *_cells(mean))
+        table.add_row(name, *_cells(name, mean))
     for name, value in summary.items():
-        table.add_row(name, in_words(value) if isinstance(value, int | float) else str(value), "", "")
+        table.add_row(name, in_words(name, value) if isinstance(value, int | float) else str(value), "", "")
     console.print(table)
     failures = ", ".join(f"{count} × {kind}" for kind, count in evaluation.plain()["failures"].items())
     console.print(f"failures: {failures or 'none'}")
 
 
-def _cells(mean: Mean | None) -> tuple[str, str, str]:
-    from sparring.core.evaluation import in_words
+def _cells(measure: str, mean: Mean | None) -> tuple[str, str, str]:
+    from sparring.core.evaluation import in_words, interval_in_words
 
     if mean is None:
         return "", "", "0"
-    return in_words(mean.value), f"{in_words(mean.low)} – {in_words(mean.high)}", str(mean.count)
+    return in_words(measure, mean.value), interval_in_words(measure, mean.low, mean.high), str(mean.count)

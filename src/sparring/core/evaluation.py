@@ -25,6 +25,11 @@ from sparring.core.protocol import EvaluationProtocol, Heard, Measured, Measures
 from sparring.core.task import Problem, Task
 
 HEADINGS = ("value", "95 % interval", "problems")  # of `mean_rows`, after the name
+# A measure with one of these words in its name is a number with a scale of its own; every other one is a share.
+SCALES = frozenset({
+    "characters", "difficulty", "length", "likelihood", "loss", "points", "rating", "reward", "rouge", "score",
+    "seconds", "tokens", "words",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,7 @@ def _plain(means: Mapping[str, Mean]) -> dict[str, dict[str, float]]:
 def mean_rows(means: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
     """Return a row of texts for each of `means` (`Mean.plain`): its name, value, interval and count."""
     return [
-        [name, in_words(mean["value"]), f"{in_words(mean['low'])} – {in_words(mean['high'])}", f"{mean['count']:,}"]
+        [name, in_words(name, mean["value"]), interval_in_words(name, mean["low"], mean["high"]), f"{mean['count']:,}"]
         for name, mean in means.items()
     ]
 
@@ -131,14 +136,24 @@ def score(figures: Mapping[str, Any]) -> float:
 
 def describe_score(figures: Mapping[str, Any]) -> str:
     """Return the primary measure from `Evaluation.plain` in words, with its interval."""
-    mean = figures["measures"][figures["primary"]]
-    interval = f"[{in_words(mean['low'])}, {in_words(mean['high'])}]"
-    return f"{figures['primary']} {in_words(mean['value'])} {interval} on {figures['problems']} problems"
+    name = figures["primary"]
+    mean = figures["measures"][name]
+    value, low, high = (in_words(name, mean[key]) for key in ("value", "low", "high"))
+    return f"{name} {value} [{low}, {high}] on {figures['problems']} problems"
 
 
-def in_words(value: float) -> str:
-    """Return a share as a percentage, and any other number with three digits."""
-    return f"{value:.1%}" if 0 <= value <= 1 else f"{value:.3g}"
+def in_words(measure: str, value: float, sign: bool = False) -> str:
+    """Return a mean of `measure`, or with `sign` a difference: a share as a percentage, a number with three digits.
+
+    The name decides, not the value: a judge's mean score of 0.83 is no 83 %.
+    """
+    form = ".1%" if SCALES.isdisjoint(measure.split("_")) else ".3g"
+    return format(value, f"+{form}" if sign else form)
+
+
+def interval_in_words(measure: str, low: float, high: float, sign: bool = False) -> str:
+    """Return an interval of `measure` as a cell of a table."""
+    return f"{in_words(measure, low, sign)} – {in_words(measure, high, sign)}"
 
 
 async def measure_problems(

@@ -21,6 +21,7 @@ from sparring.common.errors import ConfigError, nearest
 from sparring.common.files import json_lines, read_json
 from sparring.common.html import table
 from sparring.common.statistics import difference_interval, exact_binomial, holm, sign_test
+from sparring.core.evaluation import in_words, interval_in_words
 from sparring.protocols.solo import Solo
 from sparring.protocols.win_rate import WinRate
 
@@ -75,7 +76,7 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         """Show the comparison as a table in a notebook."""
-        interval = f"{self.shown(self.low, sign=True)} – {self.shown(self.high, sign=True)}"
+        interval = interval_in_words(self.measure, self.low, self.high, sign=True)
         difference = [self.shown(self.difference, sign=True), interval, f"{self.better} / {self.worse}"]
         rows = [
             [self.arm, self.shown(self.mean), *[""] * 5],
@@ -85,10 +86,8 @@ class Comparison:
         return table(self.verdict(), (self.measure, *headings), rows)
 
     def shown(self, value: float, sign: bool = False) -> str:
-        """Return a mean or a difference in words: as a percentage if both means are shares."""
-        is_share = 0 <= self.mean <= 1 and 0 <= self.other_mean <= 1
-        form = ("+" if sign else "") + (".1%" if is_share else ".3g")
-        return format(value, form)
+        """Return a mean or a difference in words."""
+        return in_words(self.measure, value, sign)
 
 
 def compare(arms: Sequence[str], measure: str | None = None, *, final: bool = False) -> list[Comparison]:

@@ -1,5 +1,6 @@
 """Shows the progress of a run: a bar on a terminal or in a notebook; elsewhere, or if a person is asked, only lines.
 
+Without a bar, a stage that lasts long prints a line now and then, so that a log file shows that the run is alive.
 `metrics` stores the figures; this module only prints them.
 """
 
@@ -15,6 +16,8 @@ from sparring.common.progress import progress
 from sparring.common.terminal import Terminal
 from sparring.core.evaluation import describe_score, in_words, score
 
+SILENCE = 60.0  # seconds without a line after which a display without a bar prints the progress of the stage
+
 
 class Display:
     """Prints phases, rounds, episodes, steps and evaluations.
@@ -25,15 +28,17 @@ class Display:
     def __init__(self, console: Console | None = None, quiet: bool = False, live: bool = True) -> None:
         self.console = console or Terminal(stderr=True, quiet=quiet)
         self._live = live and (self.console.is_terminal or self.console.is_jupyter) and not quiet
+        self._asks = not live
         self._bar = progress(self.console, self._live, width=36)
         self._run = self._bar.add_task("problems", total=None, note="")
         self._stage = self._bar.add_task("", total=None, note="", visible=False)
-        self._last_round_at = 0.0
+        self._last_round_at, self._spoke_at = 0.0, time.monotonic()
         self._loss: float | None = None
         self._score = ""
 
     def __enter__(self) -> Display:
         self._bar.start()
+        self._spoke_at = time.monotonic()
         return self
 
     def __exit__(
@@ -52,16 +57,28 @@ class Display:
     def advance(self, note: str = "") -> None:
         """Count one more item of the stage as done and show `note` beside the bar."""
         self._bar.update(self._stage, advance=1, note=note)
+        if not self._asks:  # a line would break into what a person types
+            self._break_silence(note)
+
+    def _break_silence(self, note: str) -> None:
+        """Without a live bar, print the progress of the stage if nothing was printed for `SILENCE` seconds."""
+        if self._live or time.monotonic() - self._spoke_at < SILENCE:
+            return
+        stage = next(task for task in self._bar.tasks if task.id == self._stage)
+        done = f"  {stage.description} {stage.completed:,.0f} of {stage.total or 0:,.0f}"
+        self.say(f"{done}, {note}" if note else done)
 
     def step(self, problems: float, loss: float) -> None:
         """Show the loss of a training step, after `problems` problems of the run."""
         self._loss = loss if self._loss is None else 0.9 * self._loss + 0.1 * loss
-        self._bar.update(self._run, completed=round(problems), note=f"loss {self._loss:.3f}{self._score}")
-        self.advance()
+        note = f"loss {self._loss:.3f}"
+        self._bar.update(self._run, completed=round(problems), note=f"{note}{self._score}")
+        self._bar.update(self._stage, advance=1, note="")
+        self._break_silence(note)
 
     def evaluated(self, line: dict[str, Any]) -> None:
         """Print the score of an evaluation."""
-        self._score = f"  {line['primary']} {in_words(score(line))}"
+        self._score = f"  {line['primary']} {in_words(line['primary'], score(line))}"
         self.say(f"  {line['kind']} {describe_score(line)}")
 
     def round(self, name: str, line: dict[str, Any]) -> None:
@@ -82,4 +99,5 @@ class Display:
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
+        self._spoke_at = time.monotonic()
         self.console.print(text, highlight=False, markup=False)

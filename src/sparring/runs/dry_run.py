@@ -2,8 +2,9 @@
 
 A stand-in takes the place of each speaker. It gives the reply that leads to the most further calls: a fault, an update
 that is still wrong, a verdict. The learner replies as it is, but each of its replies counts as complete and none as
-right. So a simulated episode has at least as many calls as a real one, apart from retries after a failed call or an
-unreadable reply.
+right. An attempt without the step labels of its layout gets them: the learner will have learnt them in later rounds,
+and without them an update is refused and the episode ends early. So a simulated episode has at least as many calls as a
+real one, apart from retries after a failed call or an unreadable reply.
 """
 
 from __future__ import annotations
@@ -99,7 +100,8 @@ class DryPartner:
 
     async def improve(self, problem: Problem, attempt: str, fault: Fault, rng: random.Random) -> str:
         """Return an update of `attempt` that is still wrong."""
-        editor = self._replying(lambda prompt: _wrong_step(self.layout, fault.step, prompt))
+        # Not by the prompt: with a program as the critic it may be the same for two attempts, and so would the update.
+        editor = self._replying(lambda _: _wrong_step(self.layout, fault.step, f"editor {attempt}"))
         return str(await editor.improve(problem, attempt, fault, rng))
 
     async def score(self, problem: Problem, answers: Sequence[Answer], rng: random.Random) -> Scores:
@@ -204,6 +206,8 @@ class _DryLearner:
             return text_reply(self._continuation([part.text for part in chat.last.parts]), LEARNER)
         text = (await self.speaker.reply(chat, sampling, sample)).text
         text = (text if text.strip() else "1") + (f" [{sample}]" if sample else "")
+        if self.layout.numbered and self.layout.feedback in sampling.stop:  # feedback on its steps will follow
+            text = self.layout.write(step.text for step in self.layout.split(text))
         return text_reply(text if self.form is None else _formatted(self.form, text), LEARNER)
 
     def _continuation(self, parts: list[str]) -> str:

@@ -1,9 +1,9 @@
-"""`sparring estimate`: computes the most that a run may cost, before anything is sent.
+"""`sparring estimate`: computes the most that a run may cost, and about how long it takes, before anything is sent.
 
 It simulates a few episodes of each phase (`dry_run`) and assumes that every problem of a round makes as many calls as
 the simulated episode with the most. So the numbers of calls and of reply tokens are upper bounds, and the number of
 prompt tokens is an estimate. It leaves out retries after failed calls or unreadable replies, and it does not subtract
-calls that a ledger already holds.
+calls that a ledger already holds. The time is measured (`pilot`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from sparring.core.partner import JUDGE
 from sparring.ledger import Price, Prices, addresses, totals
 from sparring.protocols.win_rate import WinRate
 from sparring.runs.dry_run import DryRun, dry_run
+from sparring.runs.pilot import time_in_words
 from sparring.runs.problem_order import ProblemOrder
 from sparring.runs.recording import recordable_partners
 from sparring.runs.selection import protocol_of
@@ -78,14 +79,15 @@ class Estimate:
         return sum(amount(line) * line.rounds for line in self.lines)
 
 
-def estimate(recipe: Recipe, episodes: int = 8) -> Estimate:
-    """Estimate the cost of a run of `recipe` from `episodes` simulated episodes of each phase; sends nothing."""
+def estimate(recipe: Recipe, episodes: int = 8, learner: Learner | None = None) -> Estimate:
+    """Estimate the cost of a run of `recipe` from `episodes` simulated episodes of each phase; sends nothing.
+
+    `learner` is the recipe's, if it is loaded already.
+    """
     with_calls = [number for number, phase in enumerate(recipe.phases) if recordable_partners(phase.method)]
     if not with_calls:
         return Estimate((), ("the run costs nothing: all partners are programs of the task",))
-    if recipe.run.threads:
-        torch.set_num_threads(recipe.run.threads)
-    learner, order = Learner.load(recipe.learner, recipe.run.seed), ProblemOrder(recipe)
+    learner, order = learner or _load(recipe), ProblemOrder(recipe)
     usual, urls, prices = _usual_lengths(recipe), _addresses(recipe), Prices(recipe.budget.prices)
     rows: list[EstimateRow] = []
     notes: list[str] = []
@@ -102,6 +104,12 @@ def estimate(recipe: Recipe, episodes: int = 8) -> Estimate:
             notes.append(f"{name}: a budget ends the phase, so its number of rounds is unknown; one round is counted")
     rows += _evaluations(recipe, rows, order)
     return Estimate(tuple(rows), (*notes, *_unpriced(rows, recipe), *caps(rows, recipe)))
+
+
+def _load(recipe: Recipe) -> Learner:
+    if recipe.run.threads:
+        torch.set_num_threads(recipe.run.threads)
+    return Learner.load(recipe.learner, recipe.run.seed)
 
 
 def _rows(
@@ -223,8 +231,9 @@ def _format(amount: float) -> str:
 
 
 def print_estimate(recipe: Recipe, episodes: int) -> None:
-    """Print the estimate for `recipe`, with a legend of what is a bound and what a guess."""
-    result, console = estimate(recipe, episodes), Terminal()
+    """Print the estimate for `recipe`, with a legend of what is a bound and what a guess, then the time."""
+    learner, console = _load(recipe), Terminal()
+    result = estimate(recipe, episodes, learner)
     if result.lines:
         console.print(_columns(result))
         console.print(LEGEND.format(episodes=episodes, model=recipe.learner.model))
@@ -232,6 +241,8 @@ def print_estimate(recipe: Recipe, episodes: int) -> None:
             console.print(USUAL)
     for note in result.notes:
         console.print(note)
+    for line in time_in_words(recipe, learner, episodes):  # last: it takes longest, and may need too much memory
+        console.print(line)
 
 
 def _columns(result: Estimate) -> Columns:

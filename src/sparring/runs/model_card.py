@@ -151,8 +151,8 @@ def _rows(tested: Mapping[str, Any]) -> Iterator[str]:
     yield "On held-out test problems, with 95 % intervals:\n"
     yield "| measure | value | interval | problems |\n|---|---|---|---|"
     for name, mean in tested["measures"].items():
-        low, high = in_words(mean["low"]), in_words(mean["high"])
-        yield f"| {name} | {in_words(mean['value'])} | {low} to {high} | {mean['count']} |"
+        low, high = in_words(name, mean["low"]), in_words(name, mean["high"])
+        yield f"| {name} | {in_words(name, mean['value'])} | {low} to {high} | {mean['count']} |"
 
 
 def _use(usage: Usage) -> Iterator[str]:

@@ -47,10 +47,11 @@ from sparring.training.trainer import Trainer
 
 @dataclass(frozen=True)
 class Progress:
-    """The development score at the start of a phase, and the highest since."""
+    """The development score, a mean of `measure`, at the start of a phase, and the highest since."""
 
     phase: int
     method: str
+    measure: str
     start: float
     highest: float
 
@@ -63,7 +64,7 @@ class Progress:
         """Return one line for a phase that never beat its start."""
         return (
             f"phase {self.phase} ({self.method}) never beat its start on the development problems: "
-            f"{in_words(self.start)} at the start, at most {in_words(self.highest)} since"
+            f"{in_words(self.measure, self.start)} at the start, at most {in_words(self.measure, self.highest)} since"
         )
 
 
@@ -200,7 +201,7 @@ class Selection:
             before = [score(line) for line in lines if line["phase"] < number or line["at"] == 0]
             since = [score(line) for line in lines if line["phase"] == number and line["at"] > 0]
             if before and since:
-                yield Progress(number, name_of(phase.method), before[-1], max(since))
+                yield Progress(number, name_of(phase.method), lines[0]["primary"], before[-1], max(since))
 
     # ── test ────────────────────────────────────────────────────────────────────────────────────────────────
 
