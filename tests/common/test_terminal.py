@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,3 +71,18 @@ def test_everything_that_is_printed_passes_the_terminal():
         echoes = re.findall(r"typer\.(?:echo|secho)\((.*)", path.read_text())
         known = ("visible(", 'f"error: {line', '"interrupted')
         assert all(path.parent.name == "cli" and echo.startswith(known) for echo in echoes), (path, echoes)
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_reader_that_has_left_ends_no_program(stream, tmp_path):
+    program = f"""
+from sparring.common.terminal import Terminal
+console = Terminal(stderr={stream == "stderr"})
+for n in range(20_000):
+    console.print(n)
+open("done", "w").close()
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, **{stream: subprocess.PIPE})
+    getattr(process, stream).close()
+    assert process.wait(60) == 0
+    assert (tmp_path / "done").exists()

@@ -65,6 +65,12 @@ def test_plain_transformers_loads_what_was_exported(run, exported):
     assert load_learner(exported).answerer == load_learner(run).answerer
 
 
+def test_weights_may_be_read_by_whoever_may_read_the_configuration(run, exported):
+    for folder in (run / "checkpoints" / "best", exported):
+        modes = {(folder / name).stat().st_mode for name in ("config.json", "model.safetensors")}
+        assert len(modes) == 1
+
+
 def test_a_checkpoint_to_resume_from_is_exported_without_its_optimiser(run, tmp_path):
     [*_, newest] = sorted(path.parent for path in run.glob("checkpoints/*/state"))
     assert sparring_("export", newest, tmp_path / "out").code == 0
@@ -83,6 +89,7 @@ def test_the_card_states_the_figures_of_this_learner_with_their_intervals(run, e
     assert card.data.model_name == "small-sums"
     assert card.data.base_model is None  # tiny is no model of the hub
     assert {"sparring", "sft"} <= set(card.data.tags)
+    assert "by interaction" not in card.text  # nobody else took part
 
 
 def test_the_card_names_data_sets_by_their_ids(run, tmp_path):
@@ -120,6 +127,7 @@ def test_the_card_cites_the_methods_and_says_how_the_learner_is_asked(run, tmp_p
     assert "[arXiv 2410.10630](https://arxiv.org/abs/2410.10630)" in text
     assert "Think before you answer." in text.split("## Use")[1].split("## Data")[0]
     assert "YOUR QUESTION" in text
+    assert "by interaction with a partner." in text
     [shown] = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     assert Recipe.of(tomllib.loads(shown)) == Recipe.read(RECIPE)
 

@@ -12,6 +12,7 @@ from sparring.common.errors import ConfigError, RunStopped
 from sparring.config.recipe import Recipe
 from sparring.runs.display import Display
 from sparring.runs.held_out import START_LOGPROBS
+from sparring.runs.metrics import Metrics
 from sparring.runs.run import Run, train
 
 REPLIES = [{"prompt": f"Count to {n}.", "completion": " ".join(map(str, range(1, n + 1)))} for n in range(1, 31)]
@@ -52,7 +53,9 @@ def test_the_score_is_the_log_probability_of_a_held_out_token(tmp_path):
     assert measured == {"kind": "held_out_loss", "objective": {"kind": "Likelihood"}}
     assert result.score.value == pytest.approx(sum(by_hand) / 5, abs=1e-4)
     scores = [measures["log_likelihood"]["value"] for measures in developed(tmp_path / "run")]
-    assert len(scores) == 3  # after 6 and 12 problems, and at the end
+    assert len(scores) == 4  # at the start, after 6 and 12 problems, and at the end
+    [progress] = json.loads((tmp_path / "run" / "evaluation.json").read_text())["development"]
+    assert (progress["start"], progress["highest"]) == (scores[0], max(scores[1:]))
     assert scores == sorted(scores)  # it learns to count
 
 
@@ -68,8 +71,9 @@ def test_a_run_that_overfits_keeps_its_best_learner(tmp_path):
 def test_pairs_are_measured_against_the_start_of_the_run(tmp_path):
     folder = tmp_path / "run"
     result = train(recipe(PAIRS, "dpo"), folder, display=QUIET)
-    first, *_, last = developed(folder)
+    start, first, *_, last = developed(folder)
     assert first.keys() == {"log_likelihood", "ranked"}
+    assert start["log_likelihood"]["value"] == pytest.approx(math.log(0.5))
     assert math.log(0.5) < first["log_likelihood"]["value"] < last["log_likelihood"]["value"] < 0
     assert last["ranked"]["value"] == 1
     assert len(json.loads((folder / START_LOGPROBS).read_text())) == 6 + 5
@@ -112,16 +116,19 @@ def test_rows_too_long_for_the_model_are_left_out_and_all_too_long_are_one_line(
         return train(Recipe.read({"learner": {"model": "tiny"}, **table}), tmp_path / development, display=QUIET)
 
     trained("some")
-    assert [measures["log_likelihood"]["count"] for measures in developed(tmp_path / "some")] == [1]
+    assert [measures["log_likelihood"]["count"] for measures in developed(tmp_path / "some")] == [1, 1]
     with pytest.raises(RunStopped, match="none of 3 held-out rows can be measured: they have no reply, or are longer"):
         trained("all")
+    assert not any(
+        line["kind"] == "step" for line in Metrics(tmp_path / "all" / "metrics.jsonl")
+    )  # before any training
 
 
 def test_held_out_rows_without_a_reply_are_left_out(tmp_path):
     files = {"train": REPLIES, "development": [{"prompt": "Count."}, {"prompt": "Say it.", "completion": "1 2 3"}]}
     table = {"task": {"kind": "table", "test_size": 0, **files}, "phase": [{"method": "sft"}]}
     result = train(Recipe.read({"learner": {"model": "tiny"}, **table}), tmp_path / "run", display=QUIET)
-    [measures] = developed(tmp_path / "run")
+    _, measures = developed(tmp_path / "run")
     assert measures["log_likelihood"]["count"] == 1
     expected = log_likelihood(result.best, "Say it.", "1 2 3")
     assert measures["log_likelihood"]["value"] == pytest.approx(expected, abs=1e-4)

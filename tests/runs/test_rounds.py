@@ -190,7 +190,7 @@ def test_an_interruption_in_the_loop_is_clean(tmp_path):
         ({"judge": 3}, "judge = 3 is not a table"),
         ({"on_round": 3}, "on_round is not a plain function"),
         ({"on_episode": asyncio.sleep}, "on_episode is not a plain function"),
-        ({"judge": lambda text: 1}, "takes neither answer, answers nor completions"),
+        ({"judge": lambda text: 1}, "takes neither answer, answers, completions nor both"),
     ],
 )
 def test_what_cannot_be_given_is_refused_before_the_run(given, message, tmp_path):

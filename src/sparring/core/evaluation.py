@@ -147,7 +147,10 @@ def in_words(measure: str, value: float, sign: bool = False) -> str:
 
     The name decides, not the value: a judge's mean score of 0.83 is no 83 %.
     """
-    form = ".1%" if SCALES.isdisjoint(measure.split("_")) else ".3g"
+    is_share = (
+        SCALES.isdisjoint(measure.split("_")) and abs(value) <= 1
+    )  # a protocol of one's own may name it otherwise
+    form = ".1%" if is_share else ".3g"
     return format(value, f"+{form}" if sign else form)
 
 

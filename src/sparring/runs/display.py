@@ -16,6 +16,7 @@ from sparring.common.progress import progress
 from sparring.common.terminal import Terminal
 from sparring.core.evaluation import describe_score, in_words, score
 
+MANY_CUT = 0.05  # share of a round's episodes with a truncated reply, from which a warning is printed
 SILENCE = 60.0  # seconds without a line after which a display without a bar prints the progress of the stage
 
 
@@ -82,7 +83,10 @@ class Display:
         self.say(f"  {line['kind']} {describe_score(line)}")
 
     def round(self, name: str, line: dict[str, Any]) -> None:
-        """Print the figures of a round. Without a live bar, print at most one such line in two seconds."""
+        """Print the figures of a round, with a warning if many replies were cut.
+
+        Without a live bar, print those of at most one round in two seconds.
+        """
         if not self._live and time.monotonic() - self._last_round_at < 2:
             return
         self._last_round_at = time.monotonic()
@@ -94,8 +98,13 @@ class Display:
         measures = ("right", "edited_right", "leaked", "readable", "ranked")
         shown = "  ".join(f"{key} {line[key]:.2f}" for key in measures if key in line)
         speed = f"{line['tokens_per_second']:.0f} tokens/s" if line["tokens_per_second"] else ""  # nothing was sampled
-        loss = f"loss {line.get('loss', 0.0):.3f}"
+        loss = f"loss {line['loss']:.3f}" if "loss" in line else "nothing learnt"
         self.say("  ".join(filter(None, (f"{name}: {line['experience']} examples{dropped}, {loss}", shown, speed))))
+        if line.get("cut_off", 0) > MANY_CUT:
+            self.say(
+                f"  {line['cut_off']:.0%} of the episodes have a reply that was truncated at max_tokens; "
+                "raise max_tokens in a new run"
+            )
 
     def say(self, text: str) -> None:
         """Print a line that stays."""

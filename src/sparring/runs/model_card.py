@@ -18,7 +18,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from sparring.common.errors import ConfigError
 from sparring.common.files import read_json
-from sparring.config.factory import METHODS, for_use
+from sparring.config.factory import METHODS, for_use, role_fields
 from sparring.config.recipe import load_table
 from sparring.core.attempts import as_messages
 from sparring.core.chat import LEARNER, question
@@ -122,12 +122,14 @@ def _sections(
 ) -> Iterator[str]:
     base = Path(str(table.get("learner", {}).get("model", ""))).name
     of = f" from `{base}`" if base and base != "tiny" else ""
+    methods = _methods(usage, table)
+    how = " by interaction with a partner" if any(role_fields(METHODS[method]) for method in methods) else ""
     yield f"# {name}"
     yield (
         f"A language model, trained{of} with [sparring](https://github.com/sparring-ml/sparring) "
-        f"{version('sparring')} by interaction with a partner."
+        f"{version('sparring')}{how}."
     )
-    yield "## Methods\n\n" + "\n".join(_described(method) for method in _methods(usage, table))
+    yield "## Methods\n\n" + "\n".join(_described(method) for method in methods)
     if usage is not None and usage.origin is not None:
         yield f"The learner is from {describe_origin(usage.origin.plain())}, after {usage.origin.problems:,} problems."
     if tested is not None:

@@ -290,11 +290,6 @@ class Run:
         )
         self.position = replace(self.position, seconds=line["seconds"])
         self.display.round(this.name, line)
-        if line.get("cut_off", 0) > 0.05:
-            self.display.say(
-                f"  {line['cut_off']:.0%} of the episodes have a reply that was truncated at max_tokens; "
-                "raise max_tokens in a new run"
-            )
 
     async def _learn(self, training_set: TrainingSet, phase: Phase, this: Round) -> None:
         """Take the round's training steps; evaluate and save at the intervals of the settings."""

@@ -13,7 +13,6 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from sparring.common.errors import ConfigError
-from sparring.common.files import writing
 from sparring.common.seeds import Name, digest
 from sparring.core.chat import LEARNER
 from sparring.inference.journal import Journal
@@ -21,6 +20,7 @@ from sparring.inference.model import LanguageModel, load_model
 from sparring.inference.model_speaker import ModelSpeaker
 from sparring.models.introspection import inner
 from sparring.models.offload import Resident
+from sparring.models.saving import save_model
 from sparring.models.source import ModelSource
 from sparring.training import adapters
 from sparring.training.logprobs import TokenLogProbs
@@ -87,7 +87,4 @@ class Learner:
 
     def save(self, folder: Path) -> None:
         """Write weights (safetensors), configuration and tokenizer to `folder` in the Hugging Face format."""
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            self.model.network.save_pretrained(folder)
-            self.model.renderer.tokenizer.save_pretrained(folder)
+        save_model(self.model.network, self.model.renderer.tokenizer, folder)

@@ -15,6 +15,7 @@ from sparring.common.files import writing
 from sparring.inference.model import loading
 from sparring.models import hub, quantization
 from sparring.models.encoder_decoder import loader
+from sparring.models.saving import save_model
 from sparring.models.source import base_of, check_model, is_adapters, quantization_of
 from sparring.training import checkpoint
 
@@ -32,9 +33,8 @@ def merge(path: Path, output: Path) -> None:
     with loading(str(folder)):
         merged = PeftModel.from_pretrained(_base(folder), str(folder), local_files_only=True).merge_and_unload()
         tokenizer = AutoTokenizer.from_pretrained(folder, **hub.how(str(folder)))
+    save_model(merged, tokenizer, output)
     with writing(output):
-        merged.save_pretrained(output)
-        tokenizer.save_pretrained(output)
         if (usage := checkpoint.read_usage(folder)) is not None:
             checkpoint.write_usage(output, replace(usage, quantization=None))  # the merged weights are not quantized
 
