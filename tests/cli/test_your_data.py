@@ -87,7 +87,7 @@ def test_a_row_of_the_page_trains_unedited_and_teaches_what_the_page_says(of_row
 
 
 IMAGE = {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url"}]}]}
-PLAIN, QUESTION = {"text": "a"}, {"prompt": "a"}
+PLAIN, QUESTION, PAIR = {"text": "a"}, {"prompt": "a"}, {"prompt": "a", "completion": "b"}
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,12 @@ PLAIN, QUESTION = {"text": "a"}, {"prompt": "a"}
         ((PLAIN,), ("task.format=txt",), ("in [task] (table): format = 'txt'", "'text'")),
         ((PLAIN,), ("phase.1.method=dpo",), ("dpo needs a chosen and a rejected reply in every row and questions",)),
         ((PLAIN,), ("phase.1.thought_format=think",), ("sft needs a thought or a gold answer in every row",)),
-        ((QUESTION,), (), ("sft needs replies to imitate",)),
+        ((QUESTION,), (), ("sft needs replies to imitate", "the task table does not have")),
+        (
+            (PAIR, PAIR | {"prompt": "c"}, {"prompt": "Why?"}),
+            ("task.development_size=0", "task.test_size=0"),
+            ("sft needs replies", "1 of 3 training problems lack (the first: 'Why?'); complete or remove them"),
+        ),
         ((PLAIN,), ("phase.1.turns=first",), ("turns = 'first'", "'all' or 'last'")),
     ],
 )

@@ -157,10 +157,20 @@ def test_a_program_that_finds_the_same_fault_again_gets_another_update(monkeypat
     assert [line.calls for line in found.lines] == [4 * 5]
 
 
+def brevity(answer: str) -> float:
+    return -len(answer)
+
+
 def test_programs_of_the_task_cost_nothing():
     found = estimate(Recipe.read("tripost"))
     assert found.lines == ()
-    assert found.notes == ("the run costs nothing: all partners are programs of the task",)
+    assert found.notes == ("the run costs nothing: no partner is a model behind an API",)
+
+
+def test_what_a_function_pays_for_is_not_known():
+    phase = {"method": "response_preference", "problems": 8, "max_tokens": 8, "judge": {"by": f"{__name__}.brevity"}}
+    found = estimate(Recipe.read({"task": {"kind": "multistep_arithmetic", "train": 16}, "phase": [phase]}), 2)
+    assert found.notes == (f"no call is counted; if {__name__}.brevity pays for something, add that yourself",)
 
 
 def test_problems_that_a_method_consults_are_counted():

@@ -37,7 +37,7 @@ from sparring.core.partner import (
 )
 from sparring.core.protocol import EvaluationProtocol
 from sparring.core.speaker import Speaker
-from sparring.core.task import Offer, Task, offers
+from sparring.core.task import Offer, ReadOnDemand, Task, offers, offers_of
 
 METHODS = Catalogue("sparring.methods", "method")
 TASKS = Catalogue("sparring.tasks", "task")
@@ -266,10 +266,22 @@ def check_needs(thing: Any, task: Task, where: str) -> None:
     missing = sorted(getattr(thing, "needs", frozenset()) - offers(task))
     if missing:
         abilities = " and ".join(_ABILITIES[offer] for offer in missing)
-        raise ConfigError(
-            f"in {where}: {name_of(thing)} needs {abilities}, which the task {name_of(task)} does not have; "
-            f"{_remedy(thing, missing)}"
-        )
+        lack = _those_that_lack(task, missing) or f"the task {name_of(task)} does not have; {_remedy(thing, missing)}"
+        raise ConfigError(f"in {where}: {name_of(thing)} needs {abilities}, which {lack}")
+
+
+def _those_that_lack(task: Task, missing: Sequence[Offer]) -> str | None:
+    """Describe the problems that lack what is `missing`, if others have it."""
+    problems = task.problems("train")
+    if isinstance(problems, ReadOnDemand):
+        return None
+    lacking = [problem for problem in problems if not offers_of([problem]).issuperset(missing)]
+    if not 0 < len(lacking) < len(problems):
+        return None
+    return (
+        f"{len(lacking)} of {len(problems)} training problems lack (the first: {lacking[0].chat.text[:60]!r}); "
+        "complete or remove them"
+    )
 
 
 def _remedy(thing: Any, missing: Sequence[Offer]) -> str:

@@ -23,6 +23,7 @@ from sparring.common.terminal import Terminal
 from sparring.config.factory import ROLES, name_of, role_fields
 from sparring.config.recipe import Recipe
 from sparring.core.attempts import Tokens
+from sparring.core.function_partner import FunctionPartner
 from sparring.core.method import Method
 from sparring.core.partner import JUDGE
 from sparring.ledger import Price, Prices, addresses, totals
@@ -86,7 +87,7 @@ def estimate(recipe: Recipe, episodes: int = 8, learner: Learner | None = None) 
     """
     with_calls = [number for number, phase in enumerate(recipe.phases) if recordable_partners(phase.method)]
     if not with_calls:
-        return Estimate((), ("the run costs nothing: all partners are programs of the task",))
+        return Estimate((), (_free(recipe),))
     learner, order = learner or _load(recipe), ProblemOrder(recipe)
     usual, urls, prices = _usual_lengths(recipe), _addresses(recipe), Prices(recipe.budget.prices)
     rows: list[EstimateRow] = []
@@ -104,6 +105,15 @@ def estimate(recipe: Recipe, episodes: int = 8, learner: Learner | None = None) 
             notes.append(f"{name}: a budget ends the phase, so its number of rounds is unknown; one round is counted")
     rows += _evaluations(recipe, rows, order)
     return Estimate(tuple(rows), (*notes, *_unpriced(rows, recipe), *caps(rows, recipe)))
+
+
+def _free(recipe: Recipe) -> str:
+    """Say why nothing is counted."""
+    parts = (part for phase in recipe.phases for part in vars(phase.method).values())
+    functions = sorted({part.function for part in parts if isinstance(part, FunctionPartner)})
+    if functions:
+        return f"no call is counted; if {', '.join(functions)} pays for something, add that yourself"
+    return "the run costs nothing: no partner is a model behind an API"
 
 
 def _load(recipe: Recipe) -> Learner:
