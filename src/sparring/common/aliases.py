@@ -36,8 +36,8 @@ PLACES = {
     "train_file": "task.train", "train_dataset": "task.train", "eval_dataset": "task.development",
     "validation_file": "task.development",
     # the run
-    "seed": "run.seed", "random_seed": "run.seed", "eval_steps": "run.evaluate_every", "save_steps": "run.save_every",
-    "save_total_limit": "run.keep", "num_threads": "run.threads", "report_to": "run.trackers",
+    "seed": "run.seed", "random_seed": "run.seed", "save_total_limit": "run.keep", "num_threads": "run.threads",
+    "report_to": "run.trackers",
     # a partner
     "api_base": "base_url", "openai_api_base": "base_url", "endpoint_url": "base_url",
     # names of methods, tasks and partners
@@ -97,6 +97,10 @@ ADVICE = {
     "max_steps": "write rounds, max_gradient_tokens or max_seconds under [[phase]]",
     "warmup_steps": "write warmup under [trainer]; it counts problems",
     "warmup_ratio": "write warmup under [trainer]; it counts problems",
+    "eval_steps": "write evaluate_every under [run]; it counts problems",
+    "save_steps": "write save_every under [run]; it counts problems",
+    "assistant_only_loss": "leave it out: only the learner's turns are taught",
+    "completion_only_loss": "leave it out: only the learner's turns are taught",
     "bf16": 'write dtype = "bfloat16" under [learner]',
     "fp16": 'write dtype = "float16" under [learner]',
     "logging_steps": "leave it out: metrics.jsonl in the run's folder has every step",
