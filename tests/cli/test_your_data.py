@@ -94,7 +94,7 @@ PLAIN, QUESTION, PAIR = {"text": "a"}, {"prompt": "a"}, {"prompt": "a", "complet
     ("lines", "sets", "says"),
     [
         ((PLAIN, IMAGE), (), ("rows.jsonl, row 2: messages, message 1, part 2 is 'image_url'",)),
-        ((PLAIN, '{"text": '), (), ("rows.jsonl, row 2: not JSON",)),
+        ((PLAIN, '{"text": '), (), ("rows.jsonl, row 2: not JSON: Expecting value at column",)),
         ((PLAIN, {"id": 1}), (), ("rows.jsonl, row 2: unknown format of rows (columns id)", "prompt-completion")),
         ((PLAIN,), ("task.format=txt",), ("in [task] (table): format = 'txt'", "'text'")),
         ((PLAIN,), ("phase.1.method=dpo",), ("dpo needs a chosen and a rejected reply in every row and questions",)),

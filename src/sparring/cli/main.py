@@ -102,7 +102,7 @@ def main() -> None:
         if (lead := option_advice(option)) is not None:
             _refuse(f"unknown option {option!r}; {lead}")
         if message:
-            _refuse(f"{message} (see sparring --help)")
+            _refuse(f"{message.replace('Value error, ', '')} (see sparring --help)")
     except OSError as error:  # from the file system: permissions, names, a full disk
         where = f" (got {str(error.filename)!r})" if error.filename else ""
         _refuse(f"{error.strerror or error}{where}; choose another path, or free space")

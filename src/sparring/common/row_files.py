@@ -66,7 +66,7 @@ class Rows(Sequence[Record]):
         where = f"{self.source}, row {self._numbers[index] if self._numbers else index + 1}"
         cells = self._cells[index]
         if isinstance(cells, bytes):
-            cells = _parsed(cells, where)
+            cells = _parsed(cells.rstrip(), where)
         if not isinstance(cells, dict):
             raise ConfigError(f"{where}: it is {kind_of(cells)}, not an object with a key for each column")
         return Record(where, cells)
