@@ -69,7 +69,8 @@ def check_failures(episodes: Sequence[Episode], partner_bound: float, learner_bo
         if len(failed) > bound * len(episodes):
             causes = Counter(f"{f.who}: {f.kind}: {f.reason[:80]}" for e in failed for f in e.failures if f.counts)
             summary = "; ".join(f"{count} × {cause}" for cause, count in causes.most_common(3))
-            is_cut = all(f.kind == "CutOff" for e in failed for f in e.failures if f.who == LEARNER)
+            kinds = {(f.who, f.kind) for e in failed for f in e.failures if f.counts}
+            is_cut = kinds == {(LEARNER, "CutOff")}
             remedy = "; raise max_tokens in a new run, or begin with sft, which teaches when to end" if is_cut else ""
             raise RunStopped(
                 f"{who} failed in {len(failed)} of {len(episodes)} episodes "
