@@ -17,6 +17,29 @@ try:
 except KeyboardInterrupt:
     {then}
 """
+WHILE_IT_LOADS = """
+import signal
+import sparring.cli.main
+from sparring.cli.entry import main
+signal.signal(signal.SIGPROF, lambda *_: signal.raise_signal(signal.SIGINT))
+signal.setitimer(signal.ITIMER_PROF, {seconds})
+main()
+"""
+DROPPED = """
+import signal, time
+import sparring.cli.main
+from sparring.cli.entry import main
+class Interrupted:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(0)
+def verb():
+    Interrupted()
+    time.sleep(60)
+    print("went on")
+sparring.cli.main.main = verb
+main()
+"""
 
 
 @pytest.mark.parametrize("library", ["typer", "transformers"])
@@ -44,3 +67,19 @@ def test_an_error_without_an_interruption_stays_one(tmp_path):
     )  # fmt: skip
     assert said.returncode == 1
     assert "cannot be loaded" in said.stderr
+
+
+def test_an_interruption_while_a_verb_still_loads_is_one_line(tmp_path):
+    """It comes after so many seconds of the program's own processor time: the machine may be busy."""
+    for seconds in (0.1, 0.4, 1.0):
+        words = ["train", "sft", "--run", str(tmp_path / f"run{seconds}")]
+        program = [sys.executable, "-c", WHILE_IT_LOADS.format(seconds=seconds), *words]
+        done = subprocess.run(program, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 130, done.stderr
+        assert done.stderr.splitlines()[-1] == "interrupted; to continue a run, add --resume"
+        assert "Traceback" not in done.stderr
+
+
+def test_an_interruption_that_python_drops_in_a_finaliser_comes_again():
+    said = subprocess.run([sys.executable, "-c", DROPPED], capture_output=True, text=True, timeout=50, check=False)
+    assert (said.returncode, said.stdout, said.stderr) == (130, "", "interrupted\n")

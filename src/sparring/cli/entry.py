@@ -2,6 +2,8 @@
 
 The verbs' imports take seconds. A library that is interrupted while it loads may raise some other error instead of
 KeyboardInterrupt. So this module asks the signals themselves, and then exits without running anything else.
+
+Python drops a KeyboardInterrupt that comes inside a finaliser or a callback of a weak reference. Here it comes again.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from socket import socket
 
 INTERRUPTED = 130
+SECONDS_UNTIL_AGAIN = 0.05  # after a dropped KeyboardInterrupt; finalisers and callbacks take less
 
 
 def main() -> None:
@@ -21,6 +24,7 @@ def main() -> None:
     signals = None
     try:
         signals = _signal_sockets()
+        sys.unraisablehook = _interrupt_again
         from sparring.cli.main import main as program  # inside the try: Ctrl-C may come during this import
 
         program()
@@ -57,6 +61,29 @@ def _got_sigint(signals: tuple[socket, socket] | None) -> bool:
         return signals is not None and signal.SIGINT in signals[0].recv(64)
     except OSError:  # no signal came
         return False
+
+
+def _interrupt_again(dropped: sys.UnraisableHookArgs) -> None:
+    """Interrupt the program again if `dropped` is a KeyboardInterrupt; otherwise do as Python does."""
+    if dropped.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(dropped)
+        return
+    import threading
+
+    again = threading.Timer(SECONDS_UNTIL_AGAIN, _interrupt_the_main_thread)
+    again.daemon = True
+    again.start()
+
+
+def _interrupt_the_main_thread() -> None:
+    import _thread
+    import signal
+    import threading
+
+    if hasattr(signal, "pthread_kill"):  # it also ends a system call that waits
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:  # Windows
+        _thread.interrupt_main()
 
 
 def _exit_interrupted() -> None:
