@@ -25,6 +25,18 @@ signal.signal(signal.SIGPROF, lambda *_: signal.raise_signal(signal.SIGINT))
 signal.setitimer(signal.ITIMER_PROF, {seconds})
 main()
 """
+DROPPED_BY_A_LIBRARY = """
+import contextlib, signal, sys
+import sparring.cli.main
+from sparring.cli.entry import main
+class Drops:
+    def find_spec(self, name, *_):
+        if name == "torch":
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Drops())
+main()
+"""
 DROPPED = """
 import signal, time
 import sparring.cli.main
@@ -83,3 +95,22 @@ def test_an_interruption_while_a_verb_still_loads_is_one_line(tmp_path):
 def test_an_interruption_that_python_drops_in_a_finaliser_comes_again():
     said = subprocess.run([sys.executable, "-c", DROPPED], capture_output=True, text=True, timeout=50, check=False)
     assert (said.returncode, said.stdout, said.stderr) == (130, "", "interrupted\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "sft", "--run", "run"],
+        ["demo", "--run", "run"],
+        ["estimate", "sft"],
+        ["evaluate", "tiny", "--task", "word_sorting", "--run", "run"],
+    ],
+)
+def test_an_interruption_that_a_library_drops_while_it_loads_stops_the_program(words, tmp_path):
+    said = subprocess.run(
+        [sys.executable, "-c", DROPPED_BY_A_LIBRARY, *words],
+        capture_output=True, text=True, timeout=50, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert (said.returncode, said.stdout) == (130, "")
+    assert said.stderr == "interrupted; to continue a run, add --resume\n"
+    assert not (tmp_path / "run").exists()

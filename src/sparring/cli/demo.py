@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from sparring.cli.shared import loading
+
 
 def demo(
     run: Annotated[Path, typer.Option(help="Folder for the demo's runs.")] = Path("runs/demo"),
@@ -15,7 +17,8 @@ def demo(
     methods: Annotated[str, typer.Option(help="Comma-separated methods to run, or 'all'.")] = "all",
 ) -> None:
     """Train a tiny model by five methods on this machine's CPU and compare them; takes minutes, downloads nothing."""
-    from sparring.runs.demo import ARMS, run_demo
+    with loading():
+        from sparring.runs.demo import ARMS, run_demo
 
     chosen = ARMS if methods == "all" else tuple(name.strip() for name in methods.split(",") if name.strip())
     run_demo(run, range(seed, seed + seeds), chosen)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sparring.cli.shared import RecipeArgument
+from sparring.cli.shared import RecipeArgument, loading
 
 
 def estimate(
@@ -23,6 +23,7 @@ def estimate(
     from sparring.config.recipe import Recipe
 
     parsed = Recipe.read(recipe, settings or [])
-    from sparring.runs.estimate import print_estimate
+    with loading():
+        from sparring.runs.estimate import print_estimate
 
     print_estimate(parsed, episodes)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from sparring.cli.shared import PlainOption, say
+from sparring.cli.shared import PlainOption, loading, say
 
 if TYPE_CHECKING:
     from sparring.common.statistics import Mean
@@ -52,7 +52,8 @@ def evaluate(
     options = [f"{key}={value}" for key, value in chosen.items() if value is not None]
     evaluation_recipe = EvaluationRecipe.read(recipe or {}, models or [], [*options, *(settings or [])])
     evaluation_recipe.problems()  # fails now, before anything slow is imported, if there are none
-    from sparring.runs.evaluation import results, run_evaluation  # slow (torch)
+    with loading():
+        from sparring.runs.evaluation import results, run_evaluation
 
     evaluation = run_evaluation(evaluation_recipe, run, resume=resume)
     _print(evaluation, results(evaluation_recipe, evaluation)["summary"])

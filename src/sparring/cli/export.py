@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sparring.cli.shared import say
+from sparring.cli.shared import loading, say
 
 
 def export(
@@ -31,7 +31,8 @@ def export(
     from sparring.models.source import check_learner
 
     check_learner(model)
-    from sparring.runs.export import check_push, convert, export_learner, find_converter, push
+    with loading():
+        from sparring.runs.export import check_push, convert, export_learner, find_converter, push
 
     program = find_converter(converter) if gguf or converter else None
     if repository is not None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sparring.cli.shared import say
+from sparring.cli.shared import loading, say
 
 
 def replay(
@@ -19,7 +19,8 @@ def replay(
     trust: Annotated[bool, typer.Option("--trust", help="Allow code from the bundle to run.")] = False,
 ) -> None:
     """Repeat a bundled run without calling any partner, and compare the results; exit with code 1 if they differ."""
-    from sparring.runs.replay import replay as replay_bundle
+    with loading():
+        from sparring.runs.replay import replay as replay_bundle
 
     outcome = replay_bundle(source, run, episodes=episodes, trust=trust)
     for line in outcome.report():

@@ -13,7 +13,7 @@ import typer
 from rich.control import Control
 from rich.segment import ControlType
 
-from sparring.cli.shared import PlainOption
+from sparring.cli.shared import PlainOption, loading
 
 if TYPE_CHECKING:
     from sparring.common.terminal import Terminal
@@ -54,8 +54,9 @@ def talk(
     from sparring.config.talk import TalkRecipe
 
     recipe = TalkRecipe.read(model, settings or [])
-    from sparring.common.terminal import Terminal
-    from sparring.runs.talk import talking  # slow (torch): imported only after the arguments are checked
+    with loading():  # only after the arguments are checked
+        from sparring.common.terminal import Terminal
+        from sparring.runs.talk import talking
 
     console = Terminal()
     with talking(recipe, plain=plain, max_tokens=max_tokens) as (learner, ledger):

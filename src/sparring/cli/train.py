@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sparring.cli.shared import RecipeArgument, say
+from sparring.cli.shared import RecipeArgument, loading, say
 
 
 def train(
@@ -27,8 +27,9 @@ def train(
 
     parsed = Recipe.read(recipe, settings or [])
     check_model(parsed.learner.model)
-    from sparring.runs.run import train as run_recipe  # slow (torch): imported only after the recipe is checked
-    from sparring.training.checkpoint import describe_origin
+    with loading():  # only after the recipe is checked
+        from sparring.runs.run import train as run_recipe
+        from sparring.training.checkpoint import describe_origin
 
     result = run_recipe(parsed, run, resume=resume)
     origin = describe_origin(result.origin.plain())
