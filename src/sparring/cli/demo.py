@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sparring.cli.shared import loading
+from sparring.cli.entry import loading
 
 
 def demo(

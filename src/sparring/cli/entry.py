@@ -1,21 +1,26 @@
-"""The program's entry point: Ctrl-C prints one line, even during imports.
+"""The program's entry point: Ctrl-C prints one line and stops the program, wherever it comes.
 
-The verbs' imports take seconds. A library that is interrupted while it loads may raise some other error instead of
-KeyboardInterrupt. So this module asks the signals themselves, and then exits without running anything else.
-
-Python drops a KeyboardInterrupt that comes inside a finaliser or a callback of a weak reference. Here it comes again.
+- The verbs' imports take seconds, and torch drops a KeyboardInterrupt or aborts. So Ctrl-C ends the program at once
+  while it is `loading`: there is nothing to save yet.
+- A library that is imported later may raise some other error instead of KeyboardInterrupt. So the signals themselves
+  are asked.
+- Python drops a KeyboardInterrupt that comes inside a finaliser or a callback of a weak reference. So it comes again.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from socket import socket
 
 INTERRUPTED = 130
+INTERRUPTED_LINE = "interrupted; to continue a run, add --resume"
 SECONDS_UNTIL_AGAIN = 0.05  # after a dropped KeyboardInterrupt; finalisers and callbacks take less
 
 
@@ -25,8 +30,8 @@ def main() -> None:
     try:
         signals = _signal_sockets()
         sys.unraisablehook = _interrupt_again
-        from sparring.cli.main import main as program  # inside the try: Ctrl-C may come during this import
-
+        with loading():
+            from sparring.cli.main import main as program
         program()
     except SystemExit as end:
         if end.code != INTERRUPTED:
@@ -35,8 +40,26 @@ def main() -> None:
     except BaseException as error:
         if not isinstance(error, KeyboardInterrupt) and not _got_sigint(signals):
             raise
-        sys.stderr.write("interrupted\n")
+        sys.stderr.write(f"{INTERRUPTED_LINE}\n")
         _exit_interrupted()
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Surround slow imports: Ctrl-C ends the program at once, without an exception that a library could drop."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # ignored, or handled by somebody else
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda *_: _exit_while_loading())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _exit_while_loading() -> None:
+    os.write(2, f"{INTERRUPTED_LINE}\n".encode())  # not sys.stderr: it may be in the middle of a line
+    os._exit(INTERRUPTED)
 
 
 def _signal_sockets() -> tuple[socket, socket]:
@@ -44,8 +67,7 @@ def _signal_sockets() -> tuple[socket, socket]:
 
     They are sockets because Windows offers no pipes that do not block.
     """
-    import signal  # here, so that main() covers it
-    from socket import socketpair
+    from socket import socketpair  # here, so that main() covers it
 
     receiving, sending = socketpair()
     receiving.setblocking(False)
@@ -55,8 +77,6 @@ def _signal_sockets() -> tuple[socket, socket]:
 
 
 def _got_sigint(signals: tuple[socket, socket] | None) -> bool:
-    import signal  # here, so that main() covers it
-
     try:
         return signals is not None and signal.SIGINT in signals[0].recv(64)
     except OSError:  # no signal came
@@ -77,7 +97,6 @@ def _interrupt_again(dropped: sys.UnraisableHookArgs) -> None:
 
 def _interrupt_the_main_thread() -> None:
     import _thread
-    import signal
     import threading
 
     if hasattr(signal, "pthread_kill"):  # it also ends a system call that waits

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from sparring.cli.shared import RecipeArgument, loading
+from sparring.cli.entry import loading
+from sparring.cli.shared import RecipeArgument
 
 
 def estimate(

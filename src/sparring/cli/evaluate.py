@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from sparring.cli.shared import PlainOption, loading, say
+from sparring.cli.entry import loading
+from sparring.cli.shared import PlainOption, say
 
 if TYPE_CHECKING:
     from sparring.common.statistics import Mean

@@ -30,7 +30,7 @@ from sparring.cli import (
     write,
 )
 from sparring.cli import list as list_
-from sparring.cli.entry import INTERRUPTED
+from sparring.cli.entry import INTERRUPTED, INTERRUPTED_LINE
 from sparring.cli.shared import say
 from sparring.common.aliases import option_advice
 from sparring.common.errors import SparringError
@@ -107,7 +107,7 @@ def main() -> None:
         where = f" (got {str(error.filename)!r})" if error.filename else ""
         _refuse(f"{error.strerror or error}{where}; choose another path, or free space")
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("interrupted; to continue a run, add --resume", err=True)
+        typer.echo(INTERRUPTED_LINE, err=True)
         sys.exit(INTERRUPTED)
 
 

@@ -13,7 +13,8 @@ import typer
 from rich.control import Control
 from rich.segment import ControlType
 
-from sparring.cli.shared import PlainOption, loading
+from sparring.cli.entry import loading
+from sparring.cli.shared import PlainOption
 
 if TYPE_CHECKING:
     from sparring.common.terminal import Terminal

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from sparring.cli.shared import RecipeArgument, loading, say
+from sparring.cli.entry import loading
+from sparring.cli.shared import RecipeArgument, say
 
 
 def train(
