@@ -121,12 +121,17 @@ class Server:
     under_way: int = 0
     most_under_way: int = 0
     connected: int = 0
+    looked_for: int = 0  # times that a client asked only whether a server is there
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
         self.connected += 1
         try:
-            while len(self.requests) < MOST and (request := await _read(reader)):
+            while len(self.requests) < MOST:
+                if (request := await _read(reader)) is None:
+                    self.looked_for += 1
+                    await status(404)(Request({}, {}, 0.0), writer)
+                    continue
                 answer = self.script[len(self.requests)] if len(self.requests) < len(self.script) else self.after
                 self.requests.append(request)
                 self.under_way += 1
@@ -146,9 +151,12 @@ class Server:
 
 
 async def _read(reader: asyncio.StreamReader) -> Request | None:
+    """The next request; None if it has no body."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
-    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    if "content-length" not in headers:
+        return None
+    body = await reader.readexactly(int(headers["content-length"]))
     return Request(json.loads(body), headers, time.monotonic())
 
 

@@ -18,6 +18,7 @@ from tests.fault_server import cut, late, never, raw, say, serving, status
 from tests.speakers.asking import ASKED, CANARY, PLAIN, ask
 
 HERE = Path(__file__).parent
+DEAD = "http://127.0.0.1:9/v1"  # the port of a service that no machine runs today
 pytestmark = pytest.mark.usefixtures("quick")
 
 
@@ -191,3 +192,23 @@ def test_the_key_occurs_in_no_repr_log_warning_or_exception(caplog, capfd):
                 seen += [str(trace.__cause__), str(trace.__context__)]
     seen += [repr(Endpoint("m", "http://localhost")), caplog.text, *capfd.readouterr(), *map(str, warned)]
     assert not [text for text in seen if CANARY in text]
+
+
+def test_it_is_ready_where_one_of_its_servers_answers_whatever_that_says():
+    async def main():
+        async with serving() as server:
+            await asyncio.to_thread(Endpoint("m", (DEAD, server.url)).ready)
+            return server.looked_for, server.requests
+
+    assert asyncio.run(main()) == (1, [])
+
+
+def test_it_is_not_ready_while_no_server_is_there():
+    with pytest.raises(ConfigError, match=r"no server can be reached at http://127.0.0.1:9/v1 \(.*refused.*start it"):
+        Endpoint("m", DEAD).ready()
+
+
+def test_it_is_not_ready_while_the_key_that_is_named_is_unset(monkeypatch):
+    monkeypatch.delenv("MY_KEY", raising=False)
+    with pytest.raises(ConfigError, match="the environment variable MY_KEY is not set"):
+        Endpoint("m", DEAD, key_variable="MY_KEY").ready()

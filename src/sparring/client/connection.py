@@ -22,6 +22,7 @@ from sparring.common.errors import ConfigError
 
 LARGEST_BODY = 8 * 2**20  # bytes; a reply of 100,000 tokens is below 1 MB
 CALLS_PER_POOL = 8  # concurrent calls in one connection pool: a pool scans all its connections for each call
+REACH_TIMEOUT = 5.0  # seconds for the connection that shows that a server is there
 _NO_KEY = b"none"
 _UNREACHABLE = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError, httpx2.UnsupportedProtocol)
 
@@ -39,6 +40,20 @@ def read_key(variable: str) -> SecretStr:
             "set it again"
         )
     return key
+
+
+def why_unreachable(url: str) -> str | None:
+    """Return why there is no connection to the server at `url`; None if there is one, whatever the server answers.
+
+    The request (GET /models, without the key) is one that no server charges for.
+    """
+    try:
+        httpx2.get(f"{url.rstrip('/')}/models", timeout=REACH_TIMEOUT, follow_redirects=False)
+    except _UNREACHABLE as error:
+        return str(error) or f"no connection within {REACH_TIMEOUT:g} s"
+    except (httpx2.HTTPError, httpx2.InvalidURL):  # it is slow, or no web server; a call will tell
+        return None
+    return None
 
 
 class Connection:

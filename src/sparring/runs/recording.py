@@ -121,8 +121,8 @@ def check_partners(recipe: Recipe) -> None:
     """Raise ConfigError if a requirement of a partner is missing; a replay calls no partner."""
     for phase in recipe.phases if recipe.ledger.mode != "replay" else ():
         for partner in recordable_partners(phase.method).values():
-            check_partner(partner)
             check_price(partner.speaker, recipe.budget)
+            check_partner(partner)
 
 
 def check_price(speaker: Any, budget: Budget) -> None:

@@ -53,13 +53,13 @@ def talking(
         single = SingleReply() if plain else None
         yield load_learner(learner.model, source=learner, plain=single, max_tokens=max_tokens), None
         return
+    check_price(learner, recipe.budget)
     if isinstance(learner, Prepared) and recipe.ledger.mode != "replay":
         learner.ready()
     answerer = SingleReply() if max_tokens is None else SingleReply(max_tokens)
     if not isinstance(learner, Recordable):
         yield AskedLearner(learner, answerer), None
         return
-    check_price(learner, recipe.budget)
     with _open_ledger(recipe) as ledger:
         yield AskedLearner(Recorded(learner, ledger, LEARNER), answerer), ledger
 

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from annotated_types import Ge, Gt, Le
 
 from sparring.client.completion import ServerQuirks, estimate_tokens, max_usage, read_completion
-from sparring.client.connection import Connection, Connections
+from sparring.client.connection import Connection, Connections, read_key, why_unreachable
 from sparring.client.hosts import Host, Hosts
 from sparring.client.rate_limiter import RateLimiter
 from sparring.client.trouble import FORM_REJECTED, NOT_ALLOWED, RATE_LIMITED, Trouble
@@ -115,6 +115,27 @@ class Endpoint:
     def urls(self) -> tuple[str, ...]:
         """The base URLs, always as a tuple."""
         return (self.base_url,) if isinstance(self.base_url, str) else tuple(self.base_url)
+
+    def ready(self) -> None:
+        """Raise ConfigError if the key that the recipe names is not set, or no server is there. A replay skips this.
+
+        The standard variable may be unset, because servers of one's own need no key.
+        """
+        read_key(self.key_variable)
+        if self.key_variable != type(self).key_variable and not os.environ.get(self.key_variable):
+            raise ConfigError(
+                f'the environment variable {self.key_variable} is not set (key_variable = "{self.key_variable}"); '
+                "set it to the key, or leave key_variable out if the server needs none"
+            )
+        reasons = []
+        for url in self.urls:
+            if (reason := why_unreachable(url)) is None:
+                return
+            reasons.append(f"{url} ({reason})")
+        raise ConfigError(
+            f"no server can be reached at {', '.join(reasons)}; start it, or correct base_url; "
+            'ledger.mode = "replay" needs none if the ledger holds all replies'
+        )
 
     @cached_property
     def _state(self) -> _State:
