@@ -342,9 +342,23 @@ def test_a_partner_that_fails_too_often_stops_the_run_with_the_commonest_causes(
         play(method, task, problems, lambda problem: script(["1"], finish="length"), (0,), at_once=4, serving=Serving())
     )
     with pytest.raises(
-        RunStopped, match=r"the learner failed in 16 of 16 .*; raise max_tokens in a new run, or begin with sft"
+        RunStopped, match=r"the learner failed in 16 of 16 .*, for example .1.; raise max_tokens in a new run"
     ):
         check_failures(cut, 0.2, 0.9)
+
+
+def test_the_conversations_of_a_round_that_fails_too_often_are_kept_until_it_is_played_again(tmp_path):
+    saie = {"method": "saie", "problems": 8, "max_tokens": 2, "discussant": {"by": "task"}}
+    recipe = {**SMALL, "phase": [saie]}
+    with pytest.raises(RunStopped, match=r"failed in 8 of 8 .*; the conversations are in .*failed_episodes.jsonl$"):
+        train(Recipe.of(recipe), tmp_path / "run", display=QUIET)
+    path = tmp_path / "run/rounds/1-saie/0001/failed_episodes.jsonl"
+    failures = [failure for line in path.read_text().splitlines() for failure in json.loads(line)["failures"]]
+    assert [failure["kind"] for failure in failures] == ["CutOff"] * 8
+    assert all(failure["words"] for failure in failures)  # what the learner wrote before the cut
+    patient = {**recipe, "run": {**SMALL.get("run", {}), "max_learner_failures": 1.0}}
+    train(Recipe.of(patient), tmp_path / "run", display=QUIET, resume=True)
+    assert not path.exists()
 
 
 def test_what_a_person_skips_is_no_failure_that_stops_a_run():

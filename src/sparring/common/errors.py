@@ -64,16 +64,20 @@ class Skipped(Unavailable):
 
 @dataclass(frozen=True)
 class Failure:
-    """A ConversationError as data: its class name (`Unreadable`, …), whose reply failed, and the reason."""
+    """A ConversationError as data: its class name (`Unreadable`, …), whose reply failed, and the reason.
+
+    `words` are those of a reply that was cut, without thoughts.
+    """
 
     kind: str
     who: str
     reason: str
+    words: str = ""
 
     @classmethod
     def of(cls, error: ConversationError, who: str) -> Failure:
         """Create the failure for `error` in a reply of `who`."""
-        return cls(type(error).__name__, who, str(error))
+        return cls(type(error).__name__, who, str(error), error.words if isinstance(error, CutOff) else "")
 
     @property
     def counts(self) -> bool:

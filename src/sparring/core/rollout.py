@@ -21,6 +21,8 @@ from sparring.core.method import Method
 from sparring.core.speaker import Speaker
 from sparring.core.task import Problem, Task
 
+SAMPLE_CHARACTERS = 60  # of a reply that is quoted in an error
+
 
 async def play(
     method: Method,
@@ -72,9 +74,11 @@ def check_failures(episodes: Sequence[Episode], partner_bound: float, learner_bo
             kinds = {(f.who, f.kind) for e in failed for f in e.failures if f.counts}
             is_cut = kinds == {(LEARNER, "CutOff")}
             remedy = "; raise max_tokens in a new run, or begin with sft, which teaches when to end" if is_cut else ""
+            words = next((f.words for e in failed for f in e.failures if f.words.strip()), "")
+            sample = f", for example {words[:SAMPLE_CHARACTERS]!r}" if words else ""
             raise RunStopped(
                 f"{who} failed in {len(failed)} of {len(episodes)} episodes "
-                f"(bound {bound:.0%}, {key} under [run]): {summary}{remedy}"
+                f"(bound {bound:.0%}, {key} under [run]): {summary}{sample}{remedy}"
             )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sparring.common.errors import ConfigError
+from sparring.common.errors import ConfigError, RunStopped
 from sparring.common.files import adapter, read_json, read_jsonl, write_json, write_jsonl
 from sparring.common.seeds import named_rng
 from sparring.config.factory import name_of
@@ -31,6 +31,8 @@ from sparring.runs.problem_order import ProblemOrder
 from sparring.training.checkpoint import START_OVER, Position
 from sparring.training.learner import Learner
 from sparring.training.trainer import Reference, Trainer, TrainingSet, needs_reference
+
+FAILED = "failed_episodes.jsonl"  # of a round in which too many failed
 
 
 @dataclass(frozen=True)
@@ -100,10 +102,15 @@ class Round:
         return episodes
 
     async def _episodes(self, journal: Journal) -> list[Episode]:
-        """Play the episodes and save them."""
-        settings = self.recipe.run
+        """Play the episodes and save them; if too many fail, save those that failed, and raise RunStopped."""
+        settings, failed = self.recipe.run, self.folder / FAILED
         episodes = await self._play(self.problems, (*self.scope, "train"), journal, self.name, self.on_episode)
-        check_failures(episodes, settings.max_partner_failures, settings.max_learner_failures)
+        try:
+            check_failures(episodes, settings.max_partner_failures, settings.max_learner_failures)
+        except RunStopped as error:
+            write_jsonl(failed, [episode for episode in episodes if episode.failures], Episode)
+            raise RunStopped(f"{error}; the conversations are in {failed}") from None
+        failed.unlink(missing_ok=True)
         write_jsonl(self.folder / "episodes.jsonl", episodes, Episode)
         return episodes
 
