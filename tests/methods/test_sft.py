@@ -55,12 +55,20 @@ def test_a_conversation_is_imitated_at_its_weights(  # noqa: PLR0917 (fixtures)
     assert ("First think about it" in taught.chat.messages[2].text) == ("thought_format" in settings)
 
 
+def test_a_thought_is_taught_after_what_its_reply_answers_although_the_user_has_the_last_word(
+    problem, arithmetic, script
+):
+    talked = replace(problem, chat=Chat((*SAID.messages, message(USER, "And who?"))), worked=SAID, gold=None)
+    _, [taught] = harvested(SFT(thought_format="think", thought_prompt=""), talked, arithmetic, script)
+    assert [said.text for said in taught.chat.messages] == ["Hi", "Hello", "Why?", "<think>hm</think>So."]
+
+
 def test_steps_become_the_thought_and_the_answer_the_response(problem, arithmetic, script):
     _, [taught] = harvested(SFT(thought_format="think", thought_prompt=""), problem, arithmetic, script)
     assert taught.chat.last.text == "<think>3+7=10\n10+5=15</think>15"
     _, [generic] = harvested(SFT(thought_format="generic"), problem, arithmetic, script)
     assert generic.chat.messages[0].text.startswith("Respond to the following user query")
-    assert generic.chat.last.text == "Here is my thought process:3+7=10\n10+5=15Here is my response:15"
+    assert generic.chat.last.text == "Here is my thought process:\n3+7=10\n10+5=15\nHere is my response:\n15"
 
 
 @pytest.mark.parametrize(

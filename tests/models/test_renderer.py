@@ -117,7 +117,11 @@ def test_sampled_ids_stand_in_the_row_as_they_were_sampled(family, words, sample
     chat = ASKED.then(Message(LEARNER, tuple(parts)))
     rows = tongue.rows(chat, LEARNER)
     prompt = tongue.prompt(ASKED, LEARNER)
+    first = parts[0]
+    if family == "mistral" and first.ids is None and not first.text[:1].isspace() and first.text:
+        parts[0] = Part(" " + first.text, "critic")  # as the template begins a reply
     said = tuple(token for part in parts for token in tongue.ids(part))
+    parts[0] = first
     assert rows[0].ids == (*prompt, *said, tongue.stop_id)
     assert tongue.prompt(Chat((*ASKED.messages, Message(LEARNER, tuple(parts), open=True))), LEARNER) == (
         *prompt,
@@ -188,7 +192,11 @@ HARMONY = (  # as gpt-oss: a channel for thoughts
     "{% if m.thinking %}<channel>analysis<message>{{ m.thinking }}<|im_end|><|im_start|>assistant<channel>final<message>{% endif %}"
     "{{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant{% endif %}"
 )
-MORE = {"qwen": (QWEN, FAMILIES["chatml"][1]), "harmony": (HARMONY, FAMILIES["chatml"][1])}
+PREFILLED = CHATML.replace("<|im_start|>assistant\n{% endif %}", "<|im_start|>assistant\n<think>\n{% endif %}")
+MORE = {
+    name: (template, FAMILIES["chatml"][1])
+    for name, template in (("qwen", QWEN), ("harmony", HARMONY), ("prefilled", PREFILLED))
+}
 THINKING = Message(LEARNER, (Part("hm", GOLD, weight=1.0, thought=True), Part("4", GOLD, weight=1.0)))
 
 
@@ -215,6 +223,40 @@ def test_each_thought_is_trained_once_and_hidden_from_later_turns():
     assert "assistant\n4<|im_end|>\n<|im_start|>user\nSure?" in second
     [row] = dialect("chatml", keeps_thoughts=True).rows(chat, LEARNER)
     assert shown(tongue, row).count("‹<think>\nhm\n</think>\n\n4<|im_end|>›") == 2
+
+
+def test_a_thought_in_words_does_not_open_again_where_the_prompt_has_opened_it():
+    tongue = dialect("prefilled")
+    for opened in ("<think>hm</think>4", "<think>\nhm</think>4"):
+        [row] = tongue.rows(question("2+2?").then(message(LEARNER, opened, GOLD, weight=1.0)), LEARNER)
+        assert shown(tongue, row).endswith("assistant\n<think>\n‹hm</think>4<|im_end|>›")
+    started = Message(LEARNER, (Part("<think></think>", "protocol"),), open=True)
+    prompt = tongue.prompt(question("2+2?").then(started), LEARNER)
+    assert tongue.decode(prompt).endswith("assistant\n<think>\n</think>")
+
+
+def test_a_reply_begins_with_the_space_that_the_template_writes_before_it():
+    tongue = dialect("mistral")
+    chat = question("a").then(
+        message(LEARNER, "1", GOLD, weight=1.0), message("user", "b"), message(LEARNER, " 2", GOLD, weight=1.0)
+    )
+    [row] = tongue.rows(chat, LEARNER)
+    assert shown(tongue, row) == "<bos>[INST] a [/INST]‹ 1<end>›[INST] b [/INST]‹ 2<end>›"
+    sampled = Message(LEARNER, (Part(" 1", LEARNER, tongue.ids(Part(" 1", LEARNER))),))
+    later = tongue.prompt(question("a").then(sampled, message("user", "b")), LEARNER)
+    assert tongue.decode(later) == "<bos>[INST] a [/INST] 1<end>[INST] b [/INST]"
+
+
+@pytest.mark.parametrize("words", ["what is \u24020\u2403 here?", "a \u24027\u2403", "\u2402\u24020\u2403 and \u2402"])
+def test_words_that_look_like_a_placeholder_stay_words(words):
+    tongue = dialect("chatml")
+    chat = question("hi").then(
+        message(LEARNER, "yo", weight=1.0), message("user", words), message(LEARNER, "1", weight=1.0)
+    )
+    [row] = tongue.rows(chat, LEARNER)
+    assert tongue.decode(row.ids).endswith(
+        f"\nyo<|im_end|>\n<|im_start|>user\n{words}<|im_end|>\n<|im_start|>assistant\n1<|im_end|>"
+    )
 
 
 def test_a_prompt_that_rules_thoughts_out_leaves_them_out():

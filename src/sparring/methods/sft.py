@@ -77,12 +77,12 @@ class SFT(Method):
         problem = episode.problem
         if problem.worked is None or self._wants_answer(problem):
             return episode.chat.then(message(LEARNER, self._gold(problem), GOLD, weight=1.0))
+        *earlier, last = problem.worked.messages  # not episode.chat: in the data a user may have the last word
+        context = Chat(tuple(turn.with_weight(0.0) for turn in earlier))
         if self.form.marker:
-            return episode.chat.then(message(LEARNER, self._with_thought(problem), GOLD, weight=1.0))
-        if self.turns == "all":
-            return problem.worked
-        *earlier, last = problem.worked.messages
-        return Chat((*(turn.with_weight(0.0) for turn in earlier), last))
+            asked = ask_for_thought(self.form, context, self.thought_prompt)
+            return asked.then(message(LEARNER, self._with_thought(problem), GOLD, weight=1.0))
+        return problem.worked if self.turns == "all" else context.then(last)
 
     def _gold(self, problem: Problem) -> str:
         answer, rationale = problem.gold or "", problem.rationale

@@ -14,9 +14,11 @@ sampled are the tokens that are trained.
 For an encoder–decoder, the pieces before the turn to be written are what the encoder reads. They end with an
 end-of-sequence token and START; the turn itself follows, for the decoder (`encoder_decoder`).
 
-A thought that no model sampled stands between the marks that the template puts around one (`_thought_marks`). Tools
-are shown by the template if it can (`tool_turns`). Plain text has no template: its special tokens are parsed, and an
-end-of-sequence token follows, as in TRL.
+A reply that no model sampled begins as a sampled one would: with the space that the template writes before a reply but
+not at the end of a prompt (`_space`), and without a `<think>` that the prompt ends with (`_prefilled`). A thought that
+no model sampled stands between the marks that the template puts around one (`_thought_marks`). Tools are shown by the
+template if it can (`tool_turns`). Plain text has no template: its special tokens are parsed, and an end-of-sequence
+token follows, as in TRL.
 
 Not here: padding and batches (`training.collate`).
 """
@@ -28,6 +30,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import chain
 from typing import Any
 
 from jinja2.exceptions import TemplateError
@@ -40,8 +43,10 @@ from sparring.models.tool_turns import as_text, for_template, merged
 START = -1  # no token has this id; it stands for the token that a decoder beside an encoder begins with
 CACHED_TEXTS = 4096  # texts whose ids, and chats whose renderings, are cached
 _OWN_TEMPLATE = 'give one with chat_template = "path/to/template.jinja" under [learner]'
-# The pictures of the control characters STX and ETX: they occur in no template, and no template strips them.
-_PLACEHOLDER = re.compile(r"\u2402(\d+)\u2403")
+# A placeholder is a number between the pictures of STX and ETX, control characters: no template holds or strips these.
+_OPEN, _CLOSE = "\u2402", "\u2403"
+_FIRST, _SECOND = f"{_OPEN}0{_CLOSE}", f"{_OPEN}1{_CLOSE}"
+_THINK = "<think>"
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ class Renderer:
         open_turn: tuple[int, ...] = ()
         if turns and turns[-1].role == "assistant":
             *turns, last = turns
-            open_turn = self._turn_ids(last)
+            open_turn = tuple(chain(*self._turn_ids(last, after_prompt=True)))
         return self._context(turns) + open_turn
 
     def rows(self, chat: Chat, reader: str) -> list[TrainingRow]:
@@ -152,8 +157,18 @@ class Renderer:
             return self._tokenise(f"{opening}{part.text}{closing}") if self._thought_marks else ()
         return self._tokenise(part.text)
 
-    def _turn_ids(self, turn: Turn) -> tuple[int, ...]:
-        return tuple(token for part in turn.parts for token in self.ids(part))
+    def _turn_ids(self, turn: Turn, *, after_prompt: bool) -> list[tuple[int, ...]]:
+        """Return the ids of each part of a turn of the reader's own, which follows a prompt or stands in a history."""
+        return [self._first_ids(turn.parts[0], after_prompt), *map(self.ids, turn.parts[1:])] if turn.parts else []
+
+    def _first_ids(self, part: Part, after_prompt: bool) -> tuple[int, ...]:
+        """Return the ids of a turn's first part; if none were sampled, of the text as the template would begin it."""
+        text = part.text
+        if part.ids is not None or not text or (part.thought and part.writer == GOLD):
+            return self.ids(part)
+        if after_prompt and self._prefilled and text.startswith(_THINK):
+            return self._tokenise(text.removeprefix(self._prefilled).removeprefix(_THINK))
+        return self._tokenise(text if text[0].isspace() or self._implies_space else self._space + text)
 
     def _row(self, context: tuple[int, ...], turn: Turn) -> TrainingRow:
         """The row that trains `turn` after `context`.
@@ -161,8 +176,7 @@ class Renderer:
         The stop token has the weight of the last part. An open turn (its reply was truncated) has no stop token.
         """
         ids, weights = list(context), [0.0] * len(context)
-        for part in turn.parts:
-            part_ids = self.ids(part)
+        for part, part_ids in zip(turn.parts, self._turn_ids(turn, after_prompt=True), strict=True):
             ids += part_ids
             weights += [part.weight] * len(part_ids)
         if not turn.open:
@@ -172,17 +186,22 @@ class Renderer:
 
     def _context(self, turns: Sequence[Turn]) -> tuple[int, ...]:
         """The ids before a reply that follows `turns`: the template's text around the ids of the assistant's turns."""
+        is_own = [turn.role == "assistant" and bool(turn.parts) for turn in turns]
+        mark = _OPEN  # as many of these as no text holds
+        while any(mark in turn.text or mark in turn.tools for turn in turns):
+            mark += _OPEN
         messages = tuple(
-            (turn.role, f"\u2402{index}\u2403" if is_own and turn.parts else turn.text, turn.tools)
-            for index, turn in enumerate(turns)
-            for is_own in (turn.role == "assistant",)
+            (turn.role, f"{mark}{index}{_CLOSE}" if own else turn.text, turn.tools)
+            for index, (turn, own) in enumerate(zip(turns, is_own, strict=True))
         )
         # `split` alternates between text and the turn number in a placeholder.
-        pieces = _PLACEHOLDER.split(self._render(messages))
+        text, *rest = re.split(rf"{mark}(\d+){_CLOSE}", self._render(messages))
         ids: list[int] = []
-        for index, piece in enumerate(pieces):
-            is_turn = index % 2 == 1
-            ids += self._turn_ids(turns[int(piece)]) if is_turn else self._tokenise(piece)
+        for number, following in zip(rest[::2], rest[1::2], strict=True):
+            ids += self._tokenise(text.removesuffix(self._space))
+            ids += chain(*self._turn_ids(turns[int(number)], after_prompt=False))
+            text = following
+        ids += self._tokenise(text)
         return self._with_one_bos(ids) + self._after_context
 
     # ── the template ────────────────────────────────────────────────────────────────────────────────────────
@@ -245,13 +264,35 @@ class Renderer:
         if prompt.rstrip().endswith("</think>"):
             return None
         for key in ("reasoning_content", "thinking", "reasoning"):
-            reply = {"role": "assistant", "content": "\u24020\u2403", key: "\u24021\u2403"}
+            reply = {"role": "assistant", "content": _FIRST, key: _SECOND}
             text = str(self._apply([user, reply]))
-            opening, has_thought, rest = text.removeprefix(prompt).partition("\u24021\u2403")
-            closing, has_reply, _ = rest.partition("\u24020\u2403")
+            opening, has_thought, rest = text.removeprefix(prompt).partition(_SECOND)
+            closing, has_reply, _ = rest.partition(_FIRST)
             if text.startswith(prompt) and has_thought and has_reply:
                 return opening, closing
-        return "" if prompt.rstrip().endswith("<think>") else "<think>\n", "\n</think>\n\n"
+        return "" if self._prefilled else f"{_THINK}\n", "\n</think>\n\n"
+
+    @cached_property
+    def _prefilled(self) -> str:
+        """The `<think>` that the template's prompt ends with, and the white space after it; "" if it has none."""
+        _, tag, after = str(self._apply([{"role": "user", "content": "u"}])).rpartition(_THINK)
+        return "" if after.strip() else tag + after
+
+    @cached_property
+    def _space(self) -> str:
+        """The white space that the template writes before a reply in a history, but not at the end of a prompt."""
+        user = {"role": "user", "content": "u"}
+        prompt = str(self._apply([user]))
+        before_reply, _, _ = str(self._apply([user, {"role": "assistant", "content": _FIRST}, user])).partition(_FIRST)
+        space = before_reply.removeprefix(prompt)
+        return space if before_reply.startswith(prompt) and not space.strip() else ""
+
+    @cached_property
+    def _implies_space(self) -> bool:
+        """Whether the tokenizer itself puts the template's space before a reply's first word (SentencePiece does)."""
+        prompt, word = str(self._apply([{"role": "user", "content": "u"}])), "word"
+        tokenise = self._tokenise_uncached
+        return tokenise(prompt + self._space + word) == tokenise(prompt) + tokenise(word)
 
     def _check_template(self) -> None:
         """Raise ConfigError if the template cannot render a question, or leaves out its text."""
@@ -287,8 +328,8 @@ class Renderer:
 
     def _find_stop_id(self) -> int:
         """The token that the template writes after an assistant's turn; otherwise the end-of-sequence token."""
-        user, assistant = {"role": "user", "content": "u"}, {"role": "assistant", "content": "\u24020\u2403"}
-        after_turn = self._apply([user, assistant, user]).split("\u24020\u2403")[-1]
+        user, assistant = {"role": "user", "content": "u"}, {"role": "assistant", "content": _FIRST}
+        after_turn = self._apply([user, assistant, user]).split(_FIRST)[-1]
         first = self._tokenise_uncached(after_turn.lstrip())[:1]  # some templates put a space before it
         if first and first[0] in self.tokenizer.all_special_ids:
             return first[0]

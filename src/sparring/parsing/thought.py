@@ -29,12 +29,16 @@ class Thinking:
 
 @dataclass(frozen=True)
 class ThoughtFormat:
-    """The format `opening` thought `marker` response; `prompt` asks a model for it."""
+    """The format `opening` thought `marker` response; `prompt` asks a model for it.
+
+    `gap` is written around the thought and before the response; `split` ignores white space there.
+    """
 
     name: str
     opening: str
     marker: str
     prompt: str = ""
+    gap: str = ""
 
     def split(self, text: str) -> Thinking:
         """Split `text` into thought and response; Unreadable if that is not possible with certainty."""
@@ -55,7 +59,8 @@ class ThoughtFormat:
 
     def join(self, thought: str, response: str) -> str:
         """Return the text that `split` divides into `thought` and `response`."""
-        return f"{self.opening}{thought}{self.marker}{response}"
+        opening = f"{self.opening}{self.gap}" if self.opening else ""
+        return f"{opening}{thought}{self.gap}{self.marker}{self.gap}{response}"
 
 
 def _response(text: str) -> Answer:
@@ -83,8 +88,8 @@ response.
 User query: """
 
 NONE = ThoughtFormat("none", "", "")
-GENERIC = ThoughtFormat("generic", "Here is my thought process:", "Here is my response:", _GENERIC)
-SPECIFIC = ThoughtFormat("specific", "", "<R>", _SPECIFIC)
+GENERIC = ThoughtFormat("generic", "Here is my thought process:", "Here is my response:", _GENERIC, gap="\n")
+SPECIFIC = ThoughtFormat("specific", "", "<R>", _SPECIFIC, gap="\n")
 THINK = ThoughtFormat("think", "<think>", "</think>", _THINK)
 
 _FORMATS = {form.name: form for form in (GENERIC, SPECIFIC, THINK, NONE)}
