@@ -8,10 +8,11 @@ from transformers import (
     FalconConfig,
     Gemma3TextConfig,
     Llama4TextConfig,
+    Phi3Config,
     Qwen3Config,
 )
 
-from sparring.models.introspection import cache_bytes, evaluating, obstacle, weight_sums, windows
+from sparring.models.introspection import cache_bytes, evaluating, max_length, obstacle, weight_sums, windows
 
 SHAPE = {
     "vocab_size": 20,
@@ -22,6 +23,17 @@ SHAPE = {
     "intermediate_size": 16,
     "head_dim": 8,
 }
+
+
+def test_sequences_keep_to_the_length_up_to_which_positions_do_not_depend_on_the_batch():
+    assert max_length(Qwen3Config(**SHAPE, max_position_embeddings=512)) == 512
+    rope = {"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0] * 4, "long_factor": [3.0] * 4}
+    shape = {key: value for key, value in SHAPE.items() if key != "head_dim"}
+    long = Phi3Config(
+        **shape, max_position_embeddings=512, pad_token_id=0, original_max_position_embeddings=128,
+        rope_parameters={**rope, "original_max_position_embeddings": 128},
+    )  # fmt: skip
+    assert max_length(long) == 128
 
 
 def test_windows_are_those_of_the_layers():

@@ -23,7 +23,7 @@ from sparring.models.introspection import forkable, inner
 from sparring.models.renderer import TrainingRow
 from sparring.training.linear_logprobs import Head
 from sparring.training.logprobs import TokenLogProbs
-from sparring.training.prefix_sharing import shared_prefixes
+from sparring.training.prefix_sharing import Fork, shared_prefixes
 from tests.small_models import GPT2, SHAPE, VOCABULARY
 
 CONFIGS = {
@@ -247,7 +247,7 @@ def test_a_head_that_changes_its_logits_is_refused():
 def forked() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Two pairs of rows of 4 and 6 common tokens, with what follows trained."""
     torch.manual_seed(4)
-    lengths, common = torch.tensor([9, 12, 11, 7]), torch.tensor([4, 6])
+    lengths, common = torch.tensor([9, 12, 7, 11]), torch.tensor([4, 6])
     ids = torch.randint(1, VOCABULARY, (4, 12))
     columns = torch.arange(12)
     for pair, count in enumerate(common.tolist()):
@@ -274,6 +274,12 @@ def test_rows_that_share_a_prompt_become_one_row_that_forks(name):
     for key, gradient in wanted.items():
         scale = 1e-6 * float(gradient.abs().max())
         torch.testing.assert_close(got[key], gradient, rtol=0, atol=scale, msg=lambda m, key=key: f"{key}: {m}")
+
+
+def test_a_forked_row_needs_no_position_beyond_its_longest_row():
+    ids, attention, _, common = forked()
+    fork = Fork.of(ids, attention.sum(1), common)
+    assert int(fork.positions_PL.max()) == ids.shape[1] - 1  # a model may have learnt no more
 
 
 def test_models_with_attention_windows_do_not_fork():

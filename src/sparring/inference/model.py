@@ -28,7 +28,7 @@ from sparring.inference.engine import Engine
 from sparring.inference.packed import packed
 from sparring.inference.sequence import Completion, Request
 from sparring.models import encoder_decoder, hub, quantization
-from sparring.models.introspection import check_causal
+from sparring.models.introspection import check_causal, max_length
 from sparring.models.offload import Resident, turns
 from sparring.models.renderer import Renderer
 from sparring.models.source import (
@@ -116,7 +116,7 @@ class LanguageModel:
     @property
     def max_length(self) -> int:
         """The longest sequence that the model accepts, in tokens."""
-        return int(getattr(self.network.config, "max_position_embeddings", 0) or 2**31)
+        return max_length(self.network.config)
 
     @cached_property
     def engine(self) -> Engine:

@@ -35,6 +35,20 @@ def windows(config: Any) -> list[int | None]:
     return [getattr(layer, "sliding_window", None) for layer in DynamicCache(config=config).layers]
 
 
+def max_length(config: Any) -> int:
+    """Return the most tokens in one sequence of the model of `config`.
+
+    LongRoPE (Phi-3 and others) has other frequencies for sequences beyond the original length, and chooses them for a
+    batch as a whole. So a row's states would depend on its neighbours; sequences keep to the original length instead.
+    """
+    text = config.get_text_config(decoder=True)
+    longest = int(getattr(text, "max_position_embeddings", 0) or 2**31)
+    rope = getattr(text, "rope_parameters", None) or {}
+    if rope.get("rope_type") != "longrope":
+        return longest
+    return min(longest, int(rope.get("original_max_position_embeddings") or longest))
+
+
 def obstacle(model: Any) -> str | None:
     """Return why rows of different lengths cannot share a cache of `model`; None if they can."""
     return "the model has an encoder" if has_encoder(model.config) else _decoder_obstacle(model)

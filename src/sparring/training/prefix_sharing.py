@@ -48,8 +48,9 @@ class Fork:
         columns_1L = torch.arange(longest, device=ids_BT.device)[None]
         in_first_PL = columns_1L < first_P1  # the prompt and the first reply; the second reply follows
         positions_PL = torch.where(in_first_PL, columns_1L, columns_1L - first_P1 + shared_P1)
-        last = ids_BT.shape[1] - 1  # later positions are padding of the forked row, where any token will do
-        first_ids_PL, second_ids_PL = (ids_BT[row::2].gather(1, positions_PL.clamp(max=last)) for row in (0, 1))
+        # Later positions are padding of the forked row, where any token will do; the model may have none so late.
+        positions_PL = positions_PL.clamp(max=ids_BT.shape[1] - 1)
+        first_ids_PL, second_ids_PL = (ids_BT[row::2].gather(1, positions_PL) for row in (0, 1))
         # The second reply sees nothing of the first.
         in_first_reply_PL = in_first_PL & (columns_1L >= shared_P1)
         hidden_PLL = ~in_first_PL[:, :, None] & in_first_reply_PL[:, None, :]
