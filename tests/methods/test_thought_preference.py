@@ -141,14 +141,18 @@ def format_errors(taught):
 def test_unreadable_replies_are_rejected_sides_in_a_bounded_share(seed, problem, arithmetic, script):
     method = thinking(TaskJudge(arithmetic), unreadable_share=0.1)
     mixed = copies(play(method, replace(problem, id="mixed"), arithmetic, script(REPLIES)), 18)
-    tied = copies(
-        play(method, replace(problem, id="tied"), arithmetic, script(["no marker", REPLIES[1], REPLIES[1]])), 30
-    )
-    taught = method.harvest([*mixed, *tied], [], COMPACT, random.Random(seed))
+    alone = copies(play(method, replace(problem, id="alone"), arithmetic, script(["no marker", REPLIES[1], "no"])), 30)
+    taught = method.harvest([*mixed, *alone], [], COMPACT, random.Random(seed))
     assert len(taught) == 20
     assert format_errors(taught) == 2  # 10 % of 20, of those that would teach nothing otherwise
     assert sum(preference.problem.startswith("mixed") for preference in taught) == 18
-    assert harvest(replace(method, unreadable_share=0.0), tied) == []
+    assert harvest(replace(method, unreadable_share=0.0), alone) == []
+
+
+@pytest.mark.parametrize("reply", [REPLIES[1], "<think>3+7=11</think>16"])  # right, wrong
+def test_where_all_scores_tie_no_reply_is_preferred_to_an_unreadable_one(reply, problem, arithmetic, script):
+    method = thinking(TaskJudge(arithmetic), unreadable_share=1.0)
+    assert harvest(method, [play(method, problem, arithmetic, script(["no marker", reply, reply]))]) == []
 
 
 def test_an_only_readable_reply_is_preferred_to_an_unreadable_one(problem, arithmetic, script):
@@ -169,29 +173,25 @@ def test_where_all_have_a_pair_unreadable_replies_replace_the_rejected_side(seed
     taught = method.harvest(mixed, [], COMPACT, random.Random(seed))
     assert (len(taught), format_errors(taught)) == (200, 20)
     assert {preference.chosen.text for preference in taught} == {REPLIES[1]}
-    [tied] = copies(
-        play(method, replace(problem, id="tied"), arithmetic, script(["no marker", REPLIES[1], REPLIES[1]])), 1
-    )
-    taught = method.harvest([*mixed[:99], tied], [], COMPACT, random.Random(seed))
+    [alone] = copies(play(method, replace(problem, id="alone"), arithmetic, script(["no marker", REPLIES[1], "no"])), 1)
+    taught = method.harvest([*mixed[:99], alone], [], COMPACT, random.Random(seed))
     assert (len(taught), format_errors(taught)) == (100, 10)
-    assert taught[-1].problem == "tied 0"
+    assert taught[-1].problem == "alone 0"
 
 
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.1, 0.3, 0.9, 1.0])
 def test_the_bound_holds_for_any_share(share, problem, arithmetic, script):
     method = thinking(TaskJudge(arithmetic), unreadable_share=share)
     mixed = copies(play(method, replace(problem, id="mixed"), arithmetic, script(REPLIES)), 9)
-    tied = copies(
-        play(method, replace(problem, id="tied"), arithmetic, script(["no marker", REPLIES[1], REPLIES[1]])), 7
-    )
-    for pairs in (mixed, tied, [*mixed, *tied]):
+    alone = copies(play(method, replace(problem, id="alone"), arithmetic, script(["no marker", REPLIES[1], "no"])), 7)
+    for pairs in (mixed, alone, [*mixed, *alone]):
         taught = harvest(method, pairs)
         assert format_errors(taught) <= share * len(taught) + 1e-9
 
 
 def test_a_reply_that_was_cut_is_a_rejected_side_without_a_stop_token(problem, arithmetic, script):
     method = thinking(TaskJudge(arithmetic), unreadable_share=1.0)
-    episode = play(method, problem, arithmetic, script([Cut("<think>3+7"), REPLIES[1], REPLIES[1]]))
+    episode = play(method, problem, arithmetic, script([Cut("<think>3+7"), REPLIES[1], "no"]))
     [taught] = harvest(method, [episode])
     dialect = Renderer(tiny_tokenizer())
     chosen, rejected = DPOLoss(method.objective).rows(taught, dialect)

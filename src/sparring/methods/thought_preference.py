@@ -9,8 +9,8 @@ Departures and choices of ours:
 2. `length_penalty = "auto"`: the smallest of 0, 0.05, … 0.5 at which chosen responses are on average no longer than
    rejected ones on development problems. The paper tunes it by hand.
 3. Learning rate, batch and beta are not published.
-4. Unreadable replies become rejected sides first in episodes that otherwise teach nothing, then in other episodes,
-   where they replace the rejected side.
+4. Unreadable replies become rejected sides first in episodes with a single readable reply, which otherwise teach
+   nothing, then in others, where they replace the rejected side. Where all scores tie, none is known to be good.
 """
 
 from __future__ import annotations
@@ -238,12 +238,16 @@ def _ranked(episode: Episode, penalty: float) -> list[Candidate]:
 def _best_and_unreadable(episode: Episode, penalty: float) -> Pair | None:
     """Return the best candidate and the first unreadable one; None unless both exist.
 
-    An only readable candidate is the best one, without a judge.
+    An only readable candidate is the best one, without a judge. If all scores tie, there is no best one.
     """
     unreadable = [candidate for candidate in episode.candidates if _is_unreadable(candidate)]
     readable = [candidate for candidate in episode.candidates if candidate.answer is not None]
-    best = readable if len(readable) == 1 else _ranked(episode, penalty)
-    return Pair(best[0], unreadable[0]) if best and unreadable else None
+    if not unreadable:
+        return None
+    if len(readable) == 1:
+        return Pair(readable[0], unreadable[0])
+    pair = _best_and_worst(episode, penalty)
+    return Pair(pair.chosen, unreadable[0]) if pair is not None else None
 
 
 def _best_and_worst(episode: Episode, penalty: float) -> Pair | None:
