@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sparring.common.crossed import student
 from sparring.common.statistics import (
     bootstrap,
     difference_interval,
@@ -49,9 +50,47 @@ def test_a_difference_is_as_uncertain_as_its_problems_and_its_seeds():
     low, high = difference_interval(noisy, base, paired_by_seed=True)
     half_width = 1.96 * (noisy - base).std() / 20
     assert ((noisy - base).mean() - low, high - (noisy - base).mean()) == pytest.approx((half_width,) * 2, rel=0.1)
-    # Seeds that differ by ±0.2 throughout: two draws of two seeds have the means −0.2, 0 and 0.2.
-    seeds = base + np.array([[0.3], [-0.1]])
-    assert difference_interval(seeds, np.repeat(base, 2, axis=0), paired_by_seed=True) == pytest.approx((-0.1, 0.3))
+    # Three seeds that differ throughout: Student's interval of 0.2, 0.1 and 0, whose standard deviation is 0.1.
+    seeds = base + np.array([[0.2], [0.1], [0.0]])
+    low, high = difference_interval(seeds, np.repeat(base, 3, axis=0), paired_by_seed=True)
+    assert (low, high) == pytest.approx((0.1 - 4.3027 * 0.1 / 3**0.5, 0.1 + 4.3027 * 0.1 / 3**0.5), rel=1e-4)
+
+
+@pytest.mark.parametrize(("degrees", "size"), [(1, 12.706), (2, 4.303), (3, 3.182), (30, 2.042), (1e9, 1.960)])
+def test_students_quantiles(degrees, size):
+    assert student(degrees) == pytest.approx(size, abs=1.5e-3)
+
+
+@pytest.mark.parametrize(
+    ("problems", "seeds", "between"), [(200, 2, 0.0), (200, 8, 0.0), (200, 3, 0.03), (400, 8, 0.02), (100, 4, 0.1)]
+)
+@pytest.mark.parametrize("paired", [True, False])
+def test_of_a_hundred_intervals_about_ninety_five_cover_the_truth(problems, seeds, between, paired):
+    """Two learners that are alike, whose seeds differ by `between`, answer problems of all difficulties."""
+    rng, trials, covered = np.random.default_rng(5), 300, 0
+    for _ in range(trials):
+        hardness = rng.random(problems)
+        values, others = (
+            (rng.random((seeds, problems)) < hardness + rng.normal(0, between, (seeds, 1))).astype(float)
+            for _ in range(2)
+        )
+        low, high = difference_interval(values, others, paired)
+        covered += low <= 0 <= high
+    assert 0.92 < covered / trials < 0.99
+
+
+@pytest.mark.parametrize("seeds", [2, 8])
+def test_the_interval_of_a_mean_over_seeds_covers_the_truth_and_is_no_wider_than_it_must_be(seeds):
+    rng, covered, widths, means = np.random.default_rng(6), 0, [], []
+    for _ in range(300):
+        hardness = rng.random(200)
+        values = (rng.random((seeds, 200)) < hardness).astype(float)
+        mean = mean_over_seeds([dict(enumerate(row)) for row in values])
+        covered += mean.low <= 0.5 <= mean.high
+        widths.append(mean.high - mean.low)
+        means.append(mean.value)
+    assert 0.92 < covered / 300 < 0.99
+    assert np.median(widths) < 1.1 * 2 * 1.96 * np.std(means)
 
 
 def test_common_problems_cancel_and_common_seeds_cancel_only_if_paired():

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sparring.common.crossed import half_width
+
 RESAMPLES = 2_000  # of a mean
 DIFFERENCE_RESAMPLES = 10_000  # of a difference, whose bounds decide
 
@@ -38,20 +40,17 @@ def mean_of(values: Sequence[float]) -> Mean:
 def mean_over_seeds(seeds: Sequence[Mapping[str, float]]) -> Mean:
     """Return the mean of the seeds' means. Each seed has values by problem, and may lack some of the problems.
 
-    Its bootstrap interval resamples seeds and, once for all of them, problems: the same problems are hard for each
-    seed. `count` is the number of problems. One seed is treated as `mean_of` does.
+    Its interval (`crossed`) covers other seeds and other problems; the same problems are hard for each seed. `count` is
+    the number of problems. One seed is treated as `mean_of` does.
     """
     if len(seeds) == 1:
         return mean_of(list(seeds[0].values()))
     problems = list(dict.fromkeys(problem for seed in seeds for problem in seed))
     values = np.array([[seed.get(problem, np.nan) for problem in problems] for seed in seeds])
-    rng, means = np.random.default_rng(0), []
-    for _ in range(RESAMPLES):
-        rows, columns = rng.integers(len(seeds), size=len(seeds)), rng.integers(len(problems), size=len(problems))
-        drawn = values[rows][:, columns]
-        means.append(np.mean([row[~np.isnan(row)].mean() for row in drawn if not np.isnan(row).all()]))
-    low, high = np.quantile(means, (0.025, 0.975))
-    return Mean(float(np.nanmean(values, axis=1).mean()), float(low), float(high), len(problems))
+    by_problem = np.nanmean(values, axis=0)
+    mean, width = float(np.nanmean(values, axis=1).mean()), half_width(by_problem, [values])
+    low, high = max(mean - width, float(np.nanmin(values))), min(mean + width, float(np.nanmax(values)))
+    return Mean(mean, low, high, len(problems))
 
 
 def wilson(right: float, total: int, z: float = 1.959963984540054) -> tuple[float, float]:
@@ -75,15 +74,15 @@ def ratio(parts: Sequence[float], wholes: Sequence[float]) -> Mean:
     return Mean(math.fsum(parts) / math.fsum(wholes), *_interval(shares), len(parts))
 
 
-def bootstrap(values: Sequence[float]) -> tuple[float, float]:
-    """Return the 95 % percentile interval of the mean over RESAMPLES resamples; the same for the same values."""
+def bootstrap(values: Sequence[float], resamples: int = RESAMPLES) -> tuple[float, float]:
+    """Return the 95 % percentile interval of the mean over `resamples` resamples; the same for the same values."""
     values_N = np.asarray(values, dtype=np.float64)
-    return _interval([values_N[rows].mean(axis=1) for rows in _resamples(len(values_N))])
+    return _interval([values_N[rows].mean(axis=1) for rows in _resamples(len(values_N), resamples)])
 
 
-def _resamples(count: int) -> Iterator[NDArray[np.int64]]:
-    """Yield the rows of RESAMPLES resamples of `count` rows, in blocks of at most 32 MB, [resample, row]."""
-    rng, block, left = np.random.default_rng(0), max(1, 4_000_000 // count), RESAMPLES
+def _resamples(count: int, resamples: int = RESAMPLES) -> Iterator[NDArray[np.int64]]:
+    """Yield the rows of `resamples` resamples of `count` rows, in blocks of at most 32 MB, [resample, row]."""
+    rng, block, left = np.random.default_rng(0), max(1, 4_000_000 // count), resamples
     while left:
         size = min(block, left)
         yield rng.integers(count, size=(size, count))
@@ -98,22 +97,16 @@ def _interval(blocks: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
 def difference_interval(
     values: NDArray[np.float64], other_values: NDArray[np.float64], paired_by_seed: bool
 ) -> tuple[float, float]:
-    """Return the 95 % percentile interval of the difference of two means, each over seeds × problems.
+    """Return the 95 % interval of the difference of two means, each over seeds × problems, the same problems for both.
 
-    Problems and seeds are both resampled, so the interval covers other problems and other seeds alike. The same
-    problems are drawn for both, and with `paired_by_seed` the same seeds. One seed tells nothing about other seeds: its
-    interval covers other problems only.
+    It covers other problems and other seeds alike (`crossed`); with `paired_by_seed`, the seeds are the same for both.
+    One seed tells nothing about other seeds: its interval covers other problems only, and is a percentile interval.
     """
-    rng = np.random.default_rng(0)
-    problems = values.shape[1]
-    differences = np.empty(DIFFERENCE_RESAMPLES)
-    for resample in range(DIFFERENCE_RESAMPLES):
-        seeds = rng.integers(len(values), size=len(values))
-        other_seeds = seeds if paired_by_seed else rng.integers(len(other_values), size=len(other_values))
-        by_problem = values[seeds].mean(axis=0) - other_values[other_seeds].mean(axis=0)
-        differences[resample] = by_problem[rng.integers(problems, size=problems)].mean()
-    low, high = np.quantile(differences, (0.025, 0.975))
-    return float(low), float(high)
+    by_problem = values.mean(axis=0) - other_values.mean(axis=0)
+    if len(values) == len(other_values) == 1:
+        return bootstrap(by_problem.tolist(), DIFFERENCE_RESAMPLES)
+    width = half_width(by_problem, [values - other_values] if paired_by_seed else [values, other_values])
+    return float(by_problem.mean()) - width, float(by_problem.mean()) + width
 
 
 def sign_test(differences: Sequence[float]) -> float:
