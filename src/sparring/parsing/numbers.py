@@ -81,15 +81,23 @@ def _last(text: str) -> re.Match[str] | None:
 def _sum(text: str) -> Fraction | None:
     """Return the first number in `text`, or the result of its calculation: 8 in `5 + 3 = 8`.
 
-    None for a calculation without a result.
+    Further calculations count if they go on with the result: 18 in `5 + 4 = 9 eggs, and 9 * 2 = 18`. None for a
+    calculation without a result.
     """
     numbers = _NUMBER.finditer(text)
-    previous = result = next(numbers, None)
+    first = previous = result = next(numbers, None)
+    standing, goes_on = None, True  # the result of earlier calculations; whether this one contains it
     for match in numbers:
         link = _LINK.fullmatch(text, previous.end(), match.start("body")) if previous else None
         if link is None:  # the calculation ends at the first number that is not linked to it
-            break
-        result = match if link[1] == "=" else None
+            if result is None or result is first:
+                break
+            standing, goes_on = result, _value(match) == _value(result)
+        elif link[1] == "=":
+            result = match if goes_on else standing
+        else:
+            goes_on = goes_on or (standing is not None and _value(match) == _value(standing))
+            result = standing
         previous = match
     return _value(result) if result else None
 
