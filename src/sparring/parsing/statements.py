@@ -40,7 +40,8 @@ def make_mark(noun: str, claim: str = r"(?!)") -> re.Pattern[str]:
     """Compile the pattern of what precedes an answer that is called `noun`; `claim` is a pattern of weaker marks."""
     return re.compile(
         rf"""
-          (?P<label> (?:^[^\w\n]{{0,9}} | (?<=[.!?,;])\ [*_]{{0,4}}) (?:{_ARTICLE}\ )? (?:{_ADJECTIVE}\ ?)? (?:{noun}|{_OTHER_NOUNS})
+          (?P<label> (?: ^[^\w\n]{{0,9}} | (?<=[.!?,;])\ [*_]{{0,4}} )
+                     (?:{_ARTICLE}\ )? (?:{_ADJECTIVE}\ ?)? (?:{noun}|{_OTHER_NOUNS})
                      (?:\ {_ADJECTIVE_AFTER})? [*_\ ]{{0,4}} [:：=] )
         | (?P<hashes> \#\#\#\# )
         | (?P<boxed> \\boxed\s?\{{ )
