@@ -93,3 +93,18 @@ def test_the_rule_is_a_function_or_a_name():
     with pytest.raises(ConfigError, match="later is asynchronous"):
         task_of(later)
     assert task_of(double, "number")(top=20).is_right(task_of(double)(top=20).problems("test")[0], "no 3") is False
+
+
+@pytest.mark.parametrize("function", ["listed", "drawn", "decorated"])
+def test_a_task_in_a_file_keeps_the_name_that_finds_it_again(tmp_path, monkeypatch, function):
+    (tmp_path / "own_tasks.py").write_text(
+        "import sparring\n\n\n"
+        'def listed():\n    return [(f"{n}+1=", n + 1) for n in range(40)]\n\n\n'
+        "def drawn(rng):\n    return str(rng.random())\n\n\n"
+        "@sparring.task\ndef decorated(rng):\n    return str(rng.random())\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    named = f"own_tasks.py:{function}"
+    task = make_task({"kind": named})
+    assert name_of(task) == named
+    assert make_task({"kind": name_of(task)}) == task
