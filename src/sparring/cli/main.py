@@ -86,8 +86,8 @@ def main() -> None:
     """Run a verb; print an expected error as one line and exit with code 2."""
     sys.path.append(os.getcwd())  # a recipe may name what lies there, as with python -m
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # not for our users
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # an encoding such as cp1252 lacks characters; "?" stands for them
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # bytes that are no text, or characters that the encoding lacks
             stream.reconfigure(errors="replace")
     try:
         code = app(standalone_mode=False)
