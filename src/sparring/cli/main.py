@@ -99,7 +99,8 @@ def main() -> None:
     except ClickException as error:  # unknown verb, option or value
         message = getattr(error, "format_message", lambda: "")()
         option = getattr(error, "option_name", "")
-        if (lead := option_advice(option)) is not None:
+        verb = getattr(getattr(error, "ctx", None), "info_name", None) or ""
+        if (lead := option_advice(option, verb)) is not None:
             _refuse(f"unknown option {option!r}; {lead}")
         if message:
             _refuse(f"{message.replace('Value error, ', '')} (see sparring --help)")
