@@ -236,6 +236,13 @@ def load_table(source: str) -> dict[str, Any]:
         raise ConfigError(f"the recipe {source} is not valid TOML: {_reason(error)}; correct it") from error
 
 
+def run_of(place: Path) -> Path | None:
+    """Return the folder of the run that `place` is, or of which it is a checkpoint; None if it is neither."""
+    resolved = place.resolve()
+    folders = [place, *([resolved.parent.parent] if resolved.parent.name == "checkpoints" else [])]
+    return next((folder for folder in folders if os.path.exists(folder / "recipe.toml")), None)
+
+
 def shipped_recipes() -> dict[str, str]:
     """Return the text of the recipes in the package by name, those in folders last (`papers/saie_gsm8k`)."""
     return dict(_recipes_in(files("sparring") / "recipes"))

@@ -29,7 +29,7 @@ def check_reachable(model: str, revision: str | None = None) -> None:
     if _ID.fullmatch(model) is None:
         raise ConfigError("it is neither a folder nor a hub id (owner/name)")
     if not _cached(model, revision) and (problem := hub_problem(model, "model")):
-        raise ConfigError(problem)
+        raise ConfigError(f"there is no such folder, and {problem}")
 
 
 def how(model: str, revision: str | None = None) -> dict[str, Any]:

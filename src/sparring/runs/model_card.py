@@ -19,7 +19,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from sparring.common.errors import ConfigError
 from sparring.common.files import read_json
 from sparring.config.factory import METHODS, for_use, role_fields
-from sparring.config.recipe import load_table
+from sparring.config.recipe import load_table, run_of
 from sparring.core.attempts import as_messages
 from sparring.core.chat import LEARNER, question
 from sparring.core.evaluation import in_words
@@ -38,7 +38,7 @@ _ARXIV = re.compile(r"arXiv (\d{4}\.\d{4,5})")
 
 def model_card(folder: Path, name: str) -> str:
     """Return the card (Markdown after YAML) of the learner in `folder`, which gets the name `name`."""
-    usage, run = read_usage(folder), _run_of(folder)
+    usage, run = read_usage(folder), run_of(folder)
     table = without_secrets(load_table(str(run / RECIPE))) if run is not None else {}
     tested = _tested(run, usage) if run is not None and usage is not None else None
     data = ModelCardData(
@@ -59,12 +59,6 @@ def _data_sets(table: Mapping[str, Any]) -> list[str]:
     sources = [source for key, source in from_hub(table).items() if key.startswith("task.")]
     ids = ["/".join(source.partition("@")[0].partition(":")[0].split("/")[:2]) for source in sources]
     return list(dict.fromkeys(ids))
-
-
-def _run_of(folder: Path) -> Path | None:
-    """Return the run that the checkpoint `folder` is in; None if it is in none."""
-    run = folder.resolve().parent.parent
-    return run if folder.resolve().parent.name == "checkpoints" and (run / RECIPE).exists() else None
 
 
 def _tested(run: Path, usage: Usage) -> Mapping[str, Any] | None:
