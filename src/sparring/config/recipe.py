@@ -37,7 +37,7 @@ from sparring.config.factory import (
 from sparring.core.method import Method
 from sparring.core.task import Endless, Task
 from sparring.ledger import Budget, Mode
-from sparring.models.source import ModelSource
+from sparring.models.source import ModelSource, learner_of
 from sparring.training.settings import TrainerSettings
 
 Problems = Literal["fixed", "fresh"]
@@ -169,8 +169,9 @@ class Recipe:
             raise ConfigError(f'in [task]: problems = "fresh": {name_of(task)} cannot generate problems; use "fixed"')
         trainer = build(TrainerSettings, table.get("trainer", {}), "[trainer]")
         phases = tuple(_phase(phase, number, task, trainer) for number, phase in enumerate(table["phase"], start=1))
+        learner = build(ModelSource, table.get("learner", {}), "[learner]")
         return cls(
-            build(ModelSource, table.get("learner", {}), "[learner]"),
+            replace(learner, model=learner_of(learner.model)),
             task,
             phases,
             trainer,

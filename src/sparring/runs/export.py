@@ -13,7 +13,8 @@ from pathlib import Path
 
 from sparring.common.errors import ConfigError
 from sparring.common.files import write_whole, writing
-from sparring.models.source import check_model, is_adapters
+from sparring.config.recipe import run_of
+from sparring.models.source import USAGE, check_model, is_adapters, learner_folder
 from sparring.runs.model_card import model_card
 from sparring.training import checkpoint
 from sparring.training.merge import merge
@@ -27,11 +28,13 @@ def export_learner(place: Path, output: Path, name: str | None = None) -> None:
     Adapters are merged into the weights of their base model. `name`: the model's name in the card, by default the
     folder's.
     """
-    folder = checkpoint.learner_folder(place)
+    folder = learner_folder(place)
     if os.path.exists(output):
         raise ConfigError(f"{output} exists; choose a folder that does not")
     check_model(str(folder))
     if not is_adapters(folder):  # merging reads the others
+        if not (folder / USAGE).exists() and run_of(folder) is None:
+            raise ConfigError(f"{folder} is no checkpoint of sparring ({USAGE} is missing); give a run or a checkpoint")
         checkpoint.check_readable(folder)
     card = model_card(folder, name or output.resolve().name)  # before the slow part: it reads the run's files
     if is_adapters(folder):
