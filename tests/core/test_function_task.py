@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import islice
 
 import pytest
@@ -78,6 +79,7 @@ def test_a_question_alone_has_no_right_answer():
         (lambda: 3, {}, "returned '3'; return rows, or take rng"),
         (lambda rng: "always the same", {}, "has only 1 distinct test problems"),
         (lambda rng, /: "x", {}, "takes rng by position only"),
+        (lambda: sys.exit(3), {}, r"the task <lambda> failed .*SystemExit: 3"),
     ],
 )
 def test_what_is_no_task_is_one_clear_line(call, table, message):

@@ -11,8 +11,8 @@ LLaMA-Factory (`from`, `value`, `function_call`, `observation`).
 from __future__ import annotations
 
 import json
-import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -153,7 +153,7 @@ def _weight(row: Record, where: str, turn: Mapping[str, Any]) -> float:
     if key is None:
         return 1.0
     value = turn[key]
-    if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    if not isinstance(value, int | float) or not 0 <= value < sys.float_info.max:
         raise row.error(f"{where}: {key} = {value!r} is not a weight; give a number of 0 or more, or true or false")
     return float(value)
 
