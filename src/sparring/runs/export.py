@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from shlex import quote
 
 from sparring.common.errors import ConfigError
 from sparring.common.files import write_whole, writing
@@ -97,6 +98,7 @@ def push(folder: Path, repository: str, *, private: bool = True) -> str:
     except Exception as error:  # the network libraries underneath raise exceptions of their own
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ConfigError(
-            f"cannot push to {repository} ({reason}); the export is in {folder}: hf upload {repository} {folder}"
+            f"cannot push to {repository} ({reason}); the export is in {folder}: "
+            f"hf upload {repository} {quote(str(folder))}"
         ) from error
     return str(address)
