@@ -161,6 +161,16 @@ def test_adapters_are_merged_and_their_base_and_its_license_are_named(exported, 
     assert "trained from `small-sums`" in text
 
 
+def test_the_programs_of_the_card_run(run, tmp_path, capsys):
+    assert sparring_("export", run / "checkpoints" / "final", tmp_path / "out").code == 0
+    text = (tmp_path / "out" / "README.md").read_text().replace("FOLDER OR OWNER/NAME", str(tmp_path / "out"))
+    _, plain = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert "Think before you answer." in plain
+    capsys.readouterr()
+    exec(plain, {})
+    assert capsys.readouterr().out
+
+
 def test_the_card_follows_the_learner_through_earlier_runs(run, exported, tmp_path):
     table = {**RECIPE, "learner": {"model": str(run)}, "phase": [{"method": "lmsi", "problems": 4, "max_tokens": 8}]}
     train(Recipe.read(table), tmp_path / "more", display=Display(quiet=True))

@@ -16,6 +16,7 @@ from typing import Any
 
 import tomlkit
 from huggingface_hub import EvalResult, ModelCardData
+from transformers import AutoModelForCausalLM
 
 from sparring.common.errors import ConfigError
 from sparring.common.files import read_json
@@ -23,6 +24,7 @@ from sparring.config.factory import METHODS, for_use, role_fields
 from sparring.core.attempts import as_messages
 from sparring.core.chat import LEARNER, question
 from sparring.core.evaluation import in_words
+from sparring.models.encoder_decoder import loader
 from sparring.models.hub import is_path
 from sparring.models.source import ModelSource, base_of, is_adapters
 from sparring.runs.bundle import from_hub
@@ -34,6 +36,14 @@ PROGRAM = f"""import sparring
 
 learner = sparring.load_learner("FOLDER OR OWNER/NAME")
 print(learner.answer("{PLACEHOLDER}"))"""
+PLAIN_PROGRAM = """from transformers import AutoModelForCausalLM, AutoTokenizer
+
+place = "FOLDER OR OWNER/NAME"
+tokenizer, model = AutoTokenizer.from_pretrained(place), AutoModelForCausalLM.from_pretrained(place)
+chat = {chat}
+asked = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True{more})
+reply = model.generate(**asked, max_new_tokens={limit})
+print(tokenizer.decode(reply[0, asked["input_ids"].shape[1] :], skip_special_tokens=True))"""
 _ARXIV = re.compile(r"arXiv (\d{4}\.\d{4,5})")
 
 
@@ -136,7 +146,7 @@ def _sections(name: str, runs: Sequence[Stage], tested: Mapping[str, Any] | None
     if tested is not None:
         yield "## Results\n\n" + "\n".join(_rows(tested))
     if usage is not None:
-        yield "## Use\n\n" + "\n\n".join(_use(usage))
+        yield "## Use\n\n" + "\n\n".join(_use(usage, runs[-1].folder))
     yield from _recipes([run.table for run in runs if run.table])
 
 
@@ -176,14 +186,20 @@ def _rows(tested: Mapping[str, Any]) -> Iterator[str]:
         yield f"| {name} | {in_words(name, mean['value'])} | {low} to {high} | {mean['count']} |"
 
 
-def _use(usage: Usage) -> Iterator[str]:
-    """Say how the learner is asked, as its method trained it."""
+def _use(usage: Usage, folder: Path) -> Iterator[str]:
+    """Say how the learner in `folder` is asked, as its method trained it."""
     method = for_use(usage.method, usage.settings)
     build_prompt = getattr(method, "build_prompt", None)
+    asked = question(PLACEHOLDER) if build_prompt is None else build_prompt(question(PLACEHOLDER))
+    turns = as_messages(asked, LEARNER)
     yield "It was trained in its chat template. `sparring.json` holds how it answers, and this asks it that way:"
     yield f"```python\n{PROGRAM}\n```"
     if build_prompt is not None:
-        turns = as_messages(build_prompt(question(PLACEHOLDER)), LEARNER)
         shown = "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
         yield f"Other programs have to ask it in these words, with the question in place of `{PLACEHOLDER}`:"
         yield f"```text\n{shown}\n```"
+    if loader(base_of(folder) if is_adapters(folder) else str(folder)) is AutoModelForCausalLM:
+        more = "".join(f", {name}={value!r}" for name, value in usage.chat_template_kwargs.items())
+        limit = usage.settings.get("max_tokens", 512)
+        yield "With plain transformers, for one reply:"
+        yield f"```python\n{PLAIN_PROGRAM.format(chat=turns, more=more, limit=limit)}\n```"
