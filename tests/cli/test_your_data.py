@@ -132,3 +132,10 @@ def test_a_conversation_that_begins_with_the_assistant_trains_if_the_chat_templa
     assert said.code == 2
     assert "rejects a chat (user first; its roles: assistant, user); change the data" in said.err
     assert "Traceback" not in said.err
+    assert "(the conversation begins 'Hi.')" in said.err
+    of_rows({"messages": turns[:2], "answer": "Two."})
+    of_task = ("--task", "table", "--split", "train", "--set", f"task.train={tmp_path / 'rows.jsonl'}")
+    held_out = ("--set", "task.test_size=0", "--set", "task.development_size=0")
+    asked = sparring_("evaluate", tmp_path / "run" / "checkpoints" / "best", *of_task, *held_out, *sets)
+    assert asked.code == 2, asked
+    assert "(the conversation begins 'Hi.')" in asked.err
