@@ -45,11 +45,12 @@ class Said(NamedTuple):
     err: str
 
 
-def sparring_(*words: object, stdin: str = "") -> Said:
+def sparring_(*words: object, stdin: str | bytes = "") -> Said:
     """Runs the program in this process, as its entry point does."""
+    typed = io.StringIO(stdin) if isinstance(stdin, str) else io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8")
     out, err, code = io.StringIO(), io.StringIO(), 0
     before = sys.argv, sys.stdin
-    sys.argv, sys.stdin = ["sparring", *map(str, words)], io.StringIO(stdin)
+    sys.argv, sys.stdin = ["sparring", *map(str, words)], typed
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             main()

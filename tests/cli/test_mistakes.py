@@ -296,3 +296,21 @@ def test_a_folder_without_a_model_is_named(mistaken, tmp_path):
 
 def test_an_evaluation_of_what_is_no_run_asks_for_a_task(model):
     refused("evaluate", model, says=("is not a run", "--task"))
+
+
+@pytest.mark.parametrize("place", ["runs/nope", "nope", "no/model", "/tmp/nope"])
+def test_an_evaluation_of_a_folder_that_is_not_there_says_so(place):
+    refused("evaluate", place, says=(f"'{place}'", "there is no", "folder", "hub id"))
+
+
+def test_an_empty_name_names_no_learner(run, monkeypatch):
+    monkeypatch.chdir(run)  # an empty path is this folder
+    refused("evaluate", "", says=("the evaluation names no learner", "hub id"))
+    refused("talk", "", says=("the chat names no learner",))
+    refused("evaluate", "m", "--set", "learner.by=scripted", "--set", "learner.replies=['a']", says=("m is not a run",))
+
+
+def test_a_checkpoint_in_a_run_is_evaluated_on_the_task_of_the_run(run):
+    said = sparring_("evaluate", run / "checkpoints" / "final", "--problems", 2)
+    assert said.code == 0, said
+    refused("evaluate", run / "checkpoints", says=("is not a run", "--task"))

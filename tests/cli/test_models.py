@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -195,3 +196,21 @@ def test_a_tokenizer_with_code_of_its_own_is_refused(odd, tmp_path):
     change(odd, "tokenizer_config.json", tokenizer_class="Own", auto_map={"AutoTokenizer": ["own.T", None]})
     sparring_("talk", odd, stdin="y\n")
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_runs_folder_stands_for_its_best_learner(run, recipe, tmp_path):
+    best = run / "checkpoints" / "best"
+    words = ("train", recipe(), "--run", tmp_path / "more", "--set", f"learner.model={run}")
+    said = sparring_(*words)
+    assert said.code == 0, said
+    table = tomllib.loads((tmp_path / "more" / "recipe.toml").read_text())
+    assert table["learner"]["model"] == str(best)
+    assert sparring_(*words, "--resume").code == 0
+    assert sparring_("train", tmp_path / "more" / "recipe.toml", "--run", tmp_path / "more", "--resume").code == 0
+    partner = f'\n[phase.discussant]\nby = "local"\nmodel = "{run}"\n\n[trainer]'
+    discussed = recipe(('method = "sft"', 'method = "saie"'), ("[trainer]", partner), name="discussed.toml")
+    refused("train", discussed, "--run", tmp_path / "run", says=("is a run's folder", str(best)))
+
+
+def test_a_model_that_no_run_has_trained_is_not_exported(good, tmp_path):
+    refused("export", good, tmp_path / "out", says=(f"{good} is no checkpoint of sparring", "give a run"))

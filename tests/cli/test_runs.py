@@ -57,6 +57,17 @@ def test_a_run_that_exists_is_not_overwritten(run):
     assert tree(run) == before
 
 
+def test_resuming_what_is_not_there_starts_a_run_and_says_so(recipe, tmp_path):
+    (tmp_path / "sp ace").mkdir()
+    folder = tmp_path / "sp ace" / "run"
+    said = sparring_("train", recipe(), "--run", folder, "--resume")
+    assert said.code == 0, said
+    assert f"nothing to resume in {folder}; starting a new run" in " ".join(said.err.split())
+    assert f"to talk to it: sparring talk '{folder}'" in said.out
+    again = sparring_("train", recipe(), "--run", folder, "--resume")
+    assert "nothing to resume" not in again.err
+
+
 def test_a_changed_recipe_is_refused_with_the_difference_named(run):
     before = tree(run)
     refused(

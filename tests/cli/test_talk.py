@@ -39,6 +39,19 @@ def test_talk_says_what_load_learner_answers(run):
     assert " ".join(expected.split()) in " ".join(said.out.split())
 
 
+def test_bytes_that_are_no_text_are_replaced(run, monkeypatch):
+    heard = []
+
+    async def reply(self, chat, watch):
+        heard.append(chat.text)
+        return sparring.Answered(chat, "yes", ("yes",))
+
+    monkeypatch.setattr(sparring.SavedLearner, "reply", reply)
+    said = sparring_("talk", run, stdin=b"caf\xe9?\n")
+    assert said.code == 0, said
+    assert heard == ["caf\ufffd?"]
+
+
 def test_talk_shows_words_that_look_like_markup_as_they_are(run, monkeypatch):
     async def reply(self, chat, watch):
         return sparring.Answered(chat, "[bold]x[/bold] [/nothing] :smile:", ("x",))

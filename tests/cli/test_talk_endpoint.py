@@ -97,7 +97,8 @@ def test_the_cost_is_said_at_the_end_also_where_a_cap_ends_the_chat(server):
     capped = sparring_("talk", "m", *at(server), *PRICE, "--set", "budget.run.calls=1", stdin="a\nb\n")
     assert capped.code == 2
     assert capped.out.rstrip().endswith("spent in this chat: 1 calls, 15 tokens, 3e-06 in money")
-    assert "raise budget.run.calls" in capped.err
+    assert "raise budget.run.calls, and name a file in ledger.path" in capped.err
+    assert "recorded calls" not in capped.err  # there are none
     assert len(server.requests) == 3
     unpriced = sparring_("talk", "m", *at(server), "--set", "budget.run.money=1", stdin="a\n")
     assert "needs the price of 'm'; add it to budget.prices" in unpriced.err
@@ -112,6 +113,8 @@ def test_a_chat_on_a_ledger_is_paid_once_and_replayed_without_a_server(server, t
     assert len(server.requests) == 3
     assert lines(again.out) == [*lines(before.out), "learner: fine"]
     assert "spent in this chat: 1 calls" in again.out
+    stopped = sparring_(*words, "--set", "budget.run.calls=0", stdin="z\n")
+    assert "raise budget.run.calls and resume: recorded calls are not paid again" in stopped.err
     totals = sparring_("ledger", tmp_path / "chats.sqlite")
     assert "3 calls, 0 failed" in totals.out
     replayed = sparring_(*words, "--set", "ledger.mode=replay", stdin="a\nb\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -86,6 +87,32 @@ def test_list_alone_shows_everything():
     for kind in ("methods", "tasks", "partners", "speakers", "protocols", "recipes"):
         assert f"{kind}\n" in said.out
         assert sparring_("list", kind).out.rstrip() in said.out
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ("train tri", [name for name in shipped_recipes() if name.startswith("tri")]),
+        ("estimate papers/saie_m", ["papers/saie_mmlu"]),
+        ("evaluate --protocol ", [*PROTOCOLS]),
+        ("evaluate --task ", [*TASKS]),
+        ("evaluate --task gs", ["gsm8k"]),
+    ],
+)
+def test_the_shell_completes_names_without_torch(words, names):
+    more = {
+        "_SPARRING_COMPLETE": "complete_bash",
+        "COMP_WORDS": f"sparring {words}",
+        "COMP_CWORD": str(words.count(" ") + 1),
+    }
+    program = (
+        "import sys; sys.argv[0] = 'sparring'; from sparring.cli.main import app\n"
+        "try: app()\nfinally: assert 'torch' not in sys.modules"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, env=os.environ | more
+    )
+    assert said.stdout.split() == names
 
 
 # ── train ───────────────────────────────────────────────────────────────────────────────────────────────────

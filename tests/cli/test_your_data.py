@@ -111,3 +111,31 @@ PLAIN, QUESTION, PAIR = {"text": "a"}, {"prompt": "a"}, {"prompt": "a", "complet
 def test_bad_data_is_one_line_with_its_row(of_rows, tmp_path, lines, sets, says):
     options = [word for setting in sets for word in ("--set", setting)]
     refused("train", of_rows(*lines), "--run", tmp_path / "run", *options, says=says)
+
+
+def test_a_conversation_that_begins_with_the_assistant_trains_if_the_chat_template_allows_it(of_rows, tmp_path):
+    turns = [
+        {"role": role, "content": text} for role, text in (("assistant", "Hi."), ("user", "2?"), ("assistant", "Two."))
+    ]
+    recipe = of_rows({"messages": turns})
+    assert sparring_("train", recipe, "--run", tmp_path / "run").code == 0
+    assert trained(Renderer(tiny_tokenizer()), tmp_path / "run") == "«Two.<end>»"
+    strict = tmp_path / "strict.jinja"
+    strict.write_text(
+        "{% if messages[0]['role'] != 'user' %}{{ raise_exception('user first') }}{% endif %}"
+        + tiny_tokenizer().chat_template
+    )
+    sets = ("--set", f"learner.chat_template={strict}")
+    words = [("--set", "learner.model=" + str(tmp_path / "run/checkpoints/best")), sets]
+    options = [word for pair in words for word in pair]
+    said = sparring_("train", recipe, "--run", tmp_path / "again", *options)
+    assert said.code == 2
+    assert "rejects a chat (user first; its roles: assistant, user); change the data" in said.err
+    assert "Traceback" not in said.err
+    assert "(the conversation begins 'Hi.')" in said.err
+    of_rows({"messages": turns[:2], "answer": "Two."})
+    of_task = ("--task", "table", "--split", "train", "--set", f"task.train={tmp_path / 'rows.jsonl'}")
+    held_out = ("--set", "task.test_size=0", "--set", "task.development_size=0")
+    asked = sparring_("evaluate", tmp_path / "run" / "checkpoints" / "best", *of_task, *held_out, *sets)
+    assert asked.code == 2, asked
+    assert "(the conversation begins 'Hi.')" in asked.err

@@ -1,5 +1,6 @@
 """Rows of files and hub data sets, and how they are parted."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -32,18 +33,21 @@ def written(folder: Path, ending: str) -> str:
         path.write_text('question,answer\n1 + 1 = ?,2\n"say ""a,\nb""",ä\n', encoding="utf-8-sig")
     elif ending == ".json":
         path.write_text(json.dumps(ROWS))
+    elif ending == ".jsonl.gz":
+        path.write_bytes(gzip.compress(Path(written(folder, ".jsonl")).read_bytes()))
     else:
         path.write_text("\n\n".join(json.dumps(row) for row in ROWS) + "\n")
     return str(path)
 
 
-@pytest.mark.parametrize("ending", [".jsonl", ".json", ".csv", ".parquet"])
+@pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz", ".json", ".csv", ".parquet"])
 def test_every_kind_of_file_gives_the_same_rows(tmp_path, ending):
     assert [row.cells for row in read_records(written(tmp_path, ending))] == ROWS
 
 
 def test_a_row_is_named_by_its_line_in_jsonl_and_by_its_place_elsewhere(tmp_path):
     assert read_records(written(tmp_path, ".jsonl"))[1].where.endswith("rows.jsonl, row 3")
+    assert read_records(written(tmp_path, ".jsonl.gz"))[1].where.endswith("rows.jsonl.gz, row 3")
     assert read_records(written(tmp_path, ".csv"))[1].where.endswith("rows.csv, row 2")
 
 
@@ -74,11 +78,17 @@ def test_a_json_file_may_hold_one_object_per_line(tmp_path):
         ("a.csv", b'a\n"1', "a.csv, row 1: not CSV"),
         ("a.csv", b"a\n\xff\n", "not UTF-8 text .*; save it as UTF-8"),
         ("a.csv", b"", "a.csv holds no rows"),
+        ("a.csv", b"a;b\n1;2\n", "a.csv: the heading is one column, 'a;b'; separate cells by commas, not semicolons"),
+        ("a.csv", b"a\tb\n1\t2\n", "by commas, not tabs"),
+        ("a.jsonl.gz", b'{"a": 1}\n', "a.jsonl.gz is not a whole gzip file .*; get it again"),
+        ("a.jsonl.gz", gzip.compress(b'{"a": 1}\n')[:-9], "a.jsonl.gz is not a whole gzip file"),
+        ("a.jsonl.gz", gzip.compress(b'{"a": \n'), "a.jsonl.gz, row 1: not JSON"),
+        ("a.gz", b"", "unknown file extension"),
         ("a.parquet", b"no", "a.parquet is not a readable Parquet file"),
         (
             "a.xlsx",
             b"",
-            r"a.xlsx has an unknown file extension; choose from .jsonl, .json, .csv, .parquet, or give",
+            r"a.xlsx has an unknown file extension; choose from .jsonl, .jsonl.gz, .json, .csv, .parquet, or give",
         ),
     ],
 )

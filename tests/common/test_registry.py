@@ -30,3 +30,11 @@ def test_a_summary_is_the_first_sentence_of_the_docstring():
     assert first_sentence(Catalogue("sparring.partners", "partner")["model_critic"]) == (
         "Asks a speaker where an attempt first goes wrong."
     )
+
+
+def test_a_module_that_cannot_be_imported_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, body, says in (("broken", "def (", "SyntaxError"), ("leaving", "raise SystemExit(3)", "SystemExit: 3")):
+        (tmp_path / f"{name}_tasks.py").write_text(body)
+        with pytest.raises(ConfigError, match=f"cannot import the task '{name}_tasks.Task': {says}"):
+            Catalogue("sparring.tasks", "task")[f"{name}_tasks.Task"]

@@ -9,6 +9,7 @@ import pytest
 from sparring.common.aliases import ADVICE, PLACES
 from sparring.common.errors import ConfigError, nearest
 from sparring.common.schema import keys
+from sparring.config.evaluation import EvaluationRecipe
 from sparring.config.factory import METHODS, PARTNERS, SPEAKERS, TASKS
 from sparring.config.recipe import Recipe, RunSettings
 from tests.cli.program import refused
@@ -133,6 +134,33 @@ def test_a_key_of_ours_is_not_sent_away_from_the_tables_that_may_have_it():
 )
 def test_an_option_of_another_tool_leads_home(words, says):
     refused("train", "tripost", *words, says=(says,))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("evaluate", "--max_tokens", "5"), "write --set evaluation.max_tokens=…"),
+        (("evaluate", "--max-tokens=5"), "write --set evaluation.max_tokens=…"),
+        (("evaluate", "--n", "3"), "write --set protocol.samples=…"),
+        (("evaluate", "--batch-size", "3"), "write --set evaluation.at_once=…"),
+        (("evaluate", "--seed", "3"), "write --set evaluation.seed=…"),
+        (("evaluate", "--torch_dtype", "x"), "write --set learner.dtype=…"),
+        (("evaluate", "--output_dir", "x"), "--run FOLDER"),
+        (("evaluate", "--lr", "1"), "No such option: --lr"),
+        (("talk", "--max_new_tokens", "5"), "write --max-tokens"),
+        (("talk", "--output_dir", "x"), "No such option: --output_dir"),
+        (("write", "rationales", "--model", "x"), "write --set speaker.model=…"),
+        (("compare", "--n", "3"), "No such option: --n"),
+    ],
+)
+def test_what_to_write_instead_of_an_option_depends_on_the_verb(words, says):
+    refused(*words, says=(says,))
+
+
+def test_what_an_evaluation_is_told_to_set_is_read():
+    settings = ["evaluation.max_tokens=5", "protocol.samples=3", "evaluation.at_once=2", "evaluation.seed=1"]
+    table = {"task": {"kind": "multistep_arithmetic"}, "protocol": {"kind": "solo", "temperature": 1.0}}
+    EvaluationRecipe.read(table, ["tiny"], settings)
 
 
 def test_a_secret_that_is_written_into_a_recipe_is_not_repeated():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import islice
 
 import pytest
@@ -78,6 +79,7 @@ def test_a_question_alone_has_no_right_answer():
         (lambda: 3, {}, "returned '3'; return rows, or take rng"),
         (lambda rng: "always the same", {}, "has only 1 distinct test problems"),
         (lambda rng, /: "x", {}, "takes rng by position only"),
+        (lambda: sys.exit(3), {}, r"the task <lambda> failed .*SystemExit: 3"),
     ],
 )
 def test_what_is_no_task_is_one_clear_line(call, table, message):
@@ -93,3 +95,18 @@ def test_the_rule_is_a_function_or_a_name():
     with pytest.raises(ConfigError, match="later is asynchronous"):
         task_of(later)
     assert task_of(double, "number")(top=20).is_right(task_of(double)(top=20).problems("test")[0], "no 3") is False
+
+
+@pytest.mark.parametrize("function", ["listed", "drawn", "decorated"])
+def test_a_task_in_a_file_keeps_the_name_that_finds_it_again(tmp_path, monkeypatch, function):
+    (tmp_path / "own_tasks.py").write_text(
+        "import sparring\n\n\n"
+        'def listed():\n    return [(f"{n}+1=", n + 1) for n in range(40)]\n\n\n'
+        "def drawn(rng):\n    return str(rng.random())\n\n\n"
+        "@sparring.task\ndef decorated(rng):\n    return str(rng.random())\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    named = f"own_tasks.py:{function}"
+    task = make_task({"kind": named})
+    assert name_of(task) == named
+    assert make_task({"kind": name_of(task)}) == task

@@ -64,6 +64,7 @@ def test_a_file_is_run_once_until_it_changes_and_may_import_the_scripts_beside_i
         ("import no_such_module", "No module named 'no_such_module'"),
         ("def right(", "SyntaxError"),
         ("raise RuntimeError('early')", "early"),
+        ("raise SystemExit(3)", "no function at .*judging.py:right.*SystemExit: 3"),
         ("def right(response, /): ...", "takes response by position only"),
         ("def right(respons): ...", None),
         ("import sparring; sparring.train('sft', run='x')", "sparring.train was called while .*judging.py was loaded"),
@@ -198,6 +199,22 @@ def test_an_iterator_that_is_at_its_end_is_a_mistake_too():
                     UserFunction.load(GivenFunction(score), "the judge").ask(PROBLEM, {"gold": "4"}, threads), 5
                 )
             )
+
+
+def test_a_function_that_exits_does_not_end_the_program_without_a_word():
+    def leave(gold):
+        sys.exit(3)
+
+    async def leave_later(gold):
+        sys.exit(3)
+
+    failed = r"the judge <leave.* failed on the problem 'p1' \(.*line \d+\): SystemExit: 3"
+    for call, threads in ((leave, 0), (leave, 1), (leave_later, 1)):
+        with pytest.raises(ConfigError, match=failed):
+            ask(call, threads=threads)
+    right = RightFunction(UserFunction.load(GivenFunction(lambda response: sys.exit(3)), "the function"))
+    with pytest.raises(ConfigError, match="SystemExit: 3"):
+        right.is_right(PROBLEM, "x")
 
 
 def test_an_expected_failure_passes_as_it_is():

@@ -145,7 +145,9 @@ def test_numbers_booleans_and_scalars_are_scores(returned, value):
     assert scores(lambda answer: returned).values == (value,) * 3
 
 
-@pytest.mark.parametrize("returned", [None, "4", float("nan"), float("inf"), [1.0], torch.ones(2), 1j])
+@pytest.mark.parametrize(
+    "returned", [None, "4", float("nan"), float("inf"), [1.0], torch.ones(2), 1j, 10**400, [10**5000]]
+)
 def test_anything_else_stops_the_run_in_one_line(returned):
     with pytest.raises(ConfigError, match=r"the judge <lambda> \(.*line \d+\) returned .* must return a finite number"):
         scores(lambda answer: returned)
@@ -158,6 +160,7 @@ def test_anything_else_stops_the_run_in_one_line(returned):
         ([1.0, 2.0], "a list of 3 numbers, one for each answer"),
         ([1.0, "2", 3.0], "returned '2' .* finite numbers, or None"),
         ([1.0, float("nan"), 3.0], "returned nan .* finite numbers, or None"),
+        ([1.0, 10**400, 3.0], "returned 1000.* finite numbers, or None"),
         (1.0, "a list of 3 numbers"),
     ],
 )

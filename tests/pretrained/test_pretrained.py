@@ -19,11 +19,10 @@ from sparring.core.speaker import Sampling
 from sparring.inference.model import LanguageModel, load_model
 from sparring.inference.model_speaker import ModelSpeaker
 from sparring.inference.packed_linear import PackedLinear
-from sparring.models.source import Lora, ModelSource
+from sparring.models.source import Lora, ModelSource, learner_folder
 from sparring.runs.display import Display
 from sparring.runs.metrics import Metrics
 from sparring.runs.run import train
-from sparring.training import checkpoint
 from sparring.training.learner import Learner
 from sparring.training.merge import merge
 from sparring.training.settings import TrainerSettings
@@ -197,7 +196,7 @@ RECIPE = {
 
 
 def adapters_of(run: Path) -> bytes:
-    return (checkpoint.learner_folder(run) / "adapter_model.safetensors").read_bytes()
+    return (learner_folder(run) / "adapter_model.safetensors").read_bytes()
 
 
 def test_a_resumed_run_ends_with_the_same_bits_and_its_merged_weights_with_the_same_logits(tmp_path, monkeypatch):
@@ -218,7 +217,7 @@ def test_a_resumed_run_ends_with_the_same_bits_and_its_merged_weights_with_the_s
     assert stops == []
     assert adapters_of(tmp_path / "stopped") == adapters_of(tmp_path / "whole")
 
-    folder = checkpoint.learner_folder(tmp_path / "whole")
+    folder = learner_folder(tmp_path / "whole")
     merge(tmp_path / "whole", tmp_path / "merged")
     ids = torch.tensor([load_model(source()).renderer.prompt(question(ROWS[0][0]), LEARNER)])
     with torch.inference_mode():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import stat
 import threading
 import tomllib
@@ -158,6 +159,56 @@ def test_adapters_are_merged_and_their_base_and_its_license_are_named(exported, 
     text = (tmp_path / "out" / "README.md").read_text()
     assert "license: apache-2.0" in text
     assert "trained from `small-sums`" in text
+
+
+def test_the_programs_of_the_card_run(run, tmp_path, capsys):
+    assert sparring_("export", run / "checkpoints" / "final", tmp_path / "out").code == 0
+    text = (tmp_path / "out" / "README.md").read_text().replace("FOLDER OR OWNER/NAME", str(tmp_path / "out"))
+    _, plain = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert "Think before you answer." in plain
+    capsys.readouterr()
+    exec(plain, {})
+    assert capsys.readouterr().out
+
+
+def test_the_card_follows_the_learner_through_earlier_runs(run, exported, tmp_path):
+    table = {**RECIPE, "learner": {"model": str(run)}, "phase": [{"method": "lmsi", "problems": 4, "max_tokens": 8}]}
+    train(Recipe.read(table), tmp_path / "more", display=Display(quiet=True))
+    best, recipe = tmp_path / "more" / "checkpoints" / "best", run / "recipe.toml"
+    before = recipe.read_text()
+    phases = read_json(run / "checkpoints" / "best" / USAGE)["origin"]["phase"]
+    recipe.write_text(before.replace('model = "tiny"', 'model = "HuggingFaceTB/SmolLM2-135M-Instruct"'))
+    try:
+        card = ModelCard(model_card(best, "x"))
+    finally:
+        recipe.write_text(before)
+    assert card.data.base_model == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert "trained from `SmolLM2-135M-Instruct` with" in card.text
+    assert card.data.tags == ["sparring", *["sft", "thought_preference"][:phases], "lmsi"]
+    first, second = re.findall(r"```toml\n(.*?)```", card.text, re.DOTALL)
+    assert [tomllib.loads(text)["phase"][0]["method"] for text in (first, second)] == ["sft", "lmsi"]
+    assert card.text.index("The learner that a later run trained further is") < card.text.index("The learner is from")
+
+
+def test_the_card_says_so_if_an_earlier_run_is_not_there_any_more(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    copy = shutil.copytree(run, tmp_path / "again")
+    recipe = copy / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace('model = "tiny"', 'model = "runs/base/checkpoints/best"'))
+    card = ModelCard(model_card(copy / "checkpoints" / "best", "x"))
+    assert card.data.base_model is None
+    assert "trained from `runs/base/checkpoints/best`, which is not there any more, with" in card.text
+
+
+def test_the_card_of_a_learner_from_an_exported_one_names_the_base_in_its_card(exported, tmp_path):
+    shutil.copytree(exported, tmp_path / "published")
+    card = tmp_path / "published" / "README.md"
+    card.write_text(card.read_text().replace("library_name", "base_model: owner/base\nlibrary_name"))
+    table = {**RECIPE, "learner": {"model": str(tmp_path / "published")}, "phase": RECIPE["phase"][:1]}
+    train(Recipe.read(table), tmp_path / "run", display=Display(quiet=True))
+    written = ModelCard(model_card(tmp_path / "run" / "checkpoints" / "final", "x"))
+    assert written.data.base_model == "owner/base"
+    assert "trained from `published` with" in written.text
 
 
 # ── GGUF ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -58,7 +58,7 @@ def test_a_difficulty_is_a_number_of_the_row(instructions):
     rows = ({"instruction": "Write.", "d": 0.5}, {"instruction": "Read.", "d": "-1"})
     task = instructions(*rows, difficulty_column="d")
     assert [problem.data["difficulty"] for problem in task.problems("train")] == [0.5, -1.0]
-    for wrong in ("hard", None, True, "nan"):
+    for wrong in ("hard", None, True, "nan", 10**400):
         with pytest.raises(ConfigError, match=r"row 1: d = .* is not a finite number"):
             instructions({"instruction": "Write.", "d": wrong}, difficulty_column="d").problems("train")
 

@@ -273,3 +273,23 @@ def test_a_table_too_large_for_memory_has_the_same_problems(monkeypatch):
         assert list(found[:3]) == expected[:3]
     assert offers(read_again) == offers(held) == {"question", "rationale", "worked"}
     assert read_again.notes == held.notes
+
+
+@pytest.mark.parametrize("column", ["messages", "conversations", "prompt"])
+def test_what_the_assistant_says_before_the_user_is_context_and_counted(column):
+    turns = [assistant("Hello, I am Bot."), user("2?"), assistant("Two.")]
+    if column == "conversations":
+        words = {"user": "human", "assistant": "gpt"}
+        turns = [{"from": words[turn["role"]], "value": turn["content"]} for turn in turns]
+    row = {"prompt": turns[:2], "completion": turns[2:]} if column == "prompt" else {column: turns}
+    [problem], task = read(row)
+    assert said(problem.chat) == [(LEARNER, "Hello, I am Bot."), (USER, "2?")]
+    assert said(problem.worked) == [*said(problem.chat), (LEARNER, "Two.")]
+    assert weights(problem.worked) == [0, 0, 1]
+    assert "conversations that begin with the assistant, whose first turn is context: 1" in task.notes
+
+
+def test_an_assistant_that_only_begins_has_not_replied():
+    [problem], task = read({"messages": [assistant("Hello, I am Bot."), user("2?")]})
+    assert problem.worked is None
+    assert offers(task) == {"question"}

@@ -86,6 +86,7 @@ def turn(role, content="a", **more):
         ),
         ([turn("user", [{"type": "text"}])], 'message 1, part 1 is not {"type": "text"'),
         ([turn("user"), turn("assistant", weight=-1)], "message 2: weight = -1 is not a weight"),
+        ([turn("user"), turn("assistant", weight=10**400)], "message 2: weight = 1000.* is not a weight"),
         ([turn("assistant", tool_calls=[{}])], "message 1: a tool call needs a function with a name"),
     ],
 )

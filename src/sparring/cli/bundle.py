@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -22,4 +23,5 @@ def bundle(
         say(f"not included: module {name}; install it where you replay the bundle")
     for key, name in manifest.hub.items():
         say(f"not included: {key} = {name}; the replay loads it from the Hugging Face hub")
-    say(f"packed {len(manifest.files)} files into {packed}; to replay it: sparring replay {packed} --run runs/again")
+    replay = f"sparring replay {quote(str(packed))} --run runs/again"
+    say(f"packed {len(manifest.files)} files into {packed}; to replay it: {replay}")

@@ -86,8 +86,8 @@ def main() -> None:
     """Run a verb; print an expected error as one line and exit with code 2."""
     sys.path.append(os.getcwd())  # a recipe may name what lies there, as with python -m
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # not for our users
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # an encoding such as cp1252 lacks characters; "?" stands for them
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # bytes that are no text, or characters that the encoding lacks
             stream.reconfigure(errors="replace")
     try:
         code = app(standalone_mode=False)
@@ -99,7 +99,8 @@ def main() -> None:
     except ClickException as error:  # unknown verb, option or value
         message = getattr(error, "format_message", lambda: "")()
         option = getattr(error, "option_name", "")
-        if (lead := option_advice(option)) is not None:
+        verb = getattr(getattr(error, "ctx", None), "info_name", None) or ""
+        if (lead := option_advice(option, verb)) is not None:
             _refuse(f"unknown option {option!r}; {lead}")
         if message:
             _refuse(f"{message.replace('Value error, ', '')} (see sparring --help)")

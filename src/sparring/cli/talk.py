@@ -93,7 +93,7 @@ def _line_reader(console: Terminal) -> Callable[[], str]:
         from prompt_toolkit.formatted_text import FormattedText
 
         session: PromptSession[str] = PromptSession(FormattedText([("bold", "you: ")]), reserve_space_for_menu=0)
-        return session.prompt
+        return lambda: session.prompt().encode(errors="replace").decode()  # bytes that are no text
 
     def read() -> str:
         console.print("you: ", style="bold", end="")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -34,4 +35,4 @@ def train(
 
     result = run_recipe(parsed, run, resume=resume)
     origin = describe_origin(result.origin.plain())
-    say(f"saved the best learner, from {origin}, in {result.best}; to talk to it: sparring talk {run}")
+    say(f"saved the best learner, from {origin}, in {result.best}; to talk to it: sparring talk {quote(str(run))}")

@@ -134,11 +134,39 @@ def advice(kind: str, name: str) -> str | None:
     return f"write {outer} = {{{inner} = …}} under {brackets}" if inner else f"write {key} under {brackets}"
 
 
-def option_advice(option: str) -> str | None:
-    """Return what to write instead of the unknown option `option` of the command line; None if there is nothing."""
+# Verbs whose --set changes a recipe, and the tables of those with another --set. Their places differ from a recipe's.
+_OF_RECIPES = ("train", "estimate", "exam")
+_TABLES = {
+    "evaluate": ("learner", "task", "protocol", "evaluation", "ledger", "budget"),
+    "talk": ("learner", "ledger", "budget"),
+    "write": ("task", "speaker", "ledger", "budget"),
+}
+_PLACES_OF_VERBS = {
+    "evaluate": {
+        "phase.max_tokens": "evaluation.max_tokens", "phase.samples": "protocol.samples",
+        "trainer.batch_size": "evaluation.at_once", "run.seed": "evaluation.seed",
+    },
+    "talk": {"phase.max_tokens": "--max-tokens"},
+    "write": {"learner.model": "speaker.model"},
+}  # fmt: skip
+_ADVICE_OF_VERBS = {  # words of ADVICE that are not on training
+    "talk": ("api_key", "openai_api_key"),
+    **dict.fromkeys(("evaluate", "write"), ("api_key", "openai_api_key", "output_dir", "resume_from_checkpoint")),
+}
+
+
+def option_advice(option: str, verb: str) -> str | None:
+    """Return what to write instead of the unknown option `option` of `verb`; None if there is nothing."""
     word = _normal(option.lstrip("-"))
-    place = PLACES.get(word, "").replace("phase.", "phase.1.")
-    return f"write --set {place}=…" if "." in place else ADVICE.get(word)
+    place = PLACES.get(word, "")
+    if verb in _OF_RECIPES:
+        return f"write --set {place.replace('phase.', 'phase.1.')}=…" if "." in place else ADVICE.get(word)
+    place = _PLACES_OF_VERBS.get(verb, {}).get(place, place)
+    if place.startswith("--"):
+        return f"write {place}"
+    if "." in place and place.partition(".")[0] in _TABLES.get(verb, ()):
+        return f"write --set {place}=…"
+    return ADVICE[word] if word in _ADVICE_OF_VERBS.get(verb, ()) else None
 
 
 def _normal(name: str) -> str:

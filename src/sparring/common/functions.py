@@ -99,7 +99,7 @@ def _module(name: str, path: str) -> ModuleType:
         return _run_file(path, Path(path).resolve(), status.st_mtime_ns, status.st_size)
     except ConfigError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"no function at {name!r}: {type(error).__name__}: {error}; {REMEDY}") from error
     finally:
         _loading.reset(token)

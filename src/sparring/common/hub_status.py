@@ -32,8 +32,7 @@ def _ask_hub(name: str, kind: Kind) -> str | None:
     try:
         ask(name, timeout=HUB_TIMEOUT)
     except RepositoryNotFoundError:
-        missing = "folder" if kind == "model" else "file"
-        return f"there is no such {missing}, and the hub has no such {kind} (or requires a token)"
+        return f"the hub has no such {kind} (or requires a token)"
     except HfHubHTTPError as error:
         return f"the hub answers with an error ({first_line(error)}), and no copy is cached here"
     except Exception as error:  # the network libraries underneath raise exceptions of their own

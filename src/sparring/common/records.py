@@ -64,7 +64,7 @@ class Record:
         value = self.cell(column)
         try:
             number = math.nan if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not math.isfinite(number):
             raise self.error(f"{column} = {value!r} is not a finite number; correct it")

@@ -100,9 +100,12 @@ class Catalogue:
         module, _, attribute = path.rpartition(".")
         try:
             return getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
+        except ConfigError:
+            raise
+        except (Exception, SystemExit) as error:
+            reason = error if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
             raise ConfigError(
-                f"cannot import the {self.kind} {path!r}: {error}; give module.Class, importable from here"
+                f"cannot import the {self.kind} {path!r}: {reason}; give module.Class, importable from here"
             ) from error
 
     def _dataclass(self, found: Any, title: str) -> type:

@@ -1,9 +1,9 @@
 """Reads rows of a user's file or of a hub data set, one at a time: the whole never has to be in memory.
 
-A source is the path of a `.jsonl`, `.json`, `.csv` or `.parquet` file, or
+A source is the path of a `.jsonl`, `.jsonl.gz`, `.json`, `.csv` or `.parquet` file, or
 `hub:owner/name[/configuration][:split][@revision]`. The split defaults to `train` and may be a slice
-(`hub:openai/gsm8k/main:train[:100]`). A `.json` file holds a list of objects, or one object with such a list; it is
-the only kind that is read whole. An error in a row is one line with the row's number: the line of a `.jsonl` file,
+(`hub:openai/gsm8k/main:train[:100]`). A `.json` file holds a list of objects, or one object with such a list; this kind
+and `.jsonl.gz` are read whole. An error in a row is one line with the row's number: the line of a `.jsonl` file,
 otherwise the position in the table, counted from 1 without the heading.
 
 Of `.jsonl` and `.csv` files only the offsets of their rows are kept. Large `.parquet` files and hub data sets lie in
@@ -13,9 +13,11 @@ Of `.jsonl` and `.csv` files only the offsets of their rows are kept. Large `.pa
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import os
 import re
+import zlib
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -82,6 +84,11 @@ def file_size(source: str) -> int:
     return Path(source).stat().st_size if not source.startswith(HUB) and Path(source).is_file() else 0
 
 
+def reader_of(path: Path) -> Callable[[Path], Opened] | None:
+    """Return what reads files with the ending of `path`; None if nothing does."""
+    return next((reader for ending, reader in READERS.items() if path.name.lower().endswith(ending)), None)
+
+
 class Opened(NamedTuple):
     """The rows of a table, and the number of each in errors (empty: its position)."""
 
@@ -93,7 +100,7 @@ def _open(source: str) -> Opened:
     if source.startswith(HUB):
         return Opened(_hub(source))
     path = Path(source)
-    reader = READERS.get(path.suffix.lower())
+    reader = reader_of(path)
     if path.is_dir():
         raise ConfigError(f"{path} is a folder; name one file in it")
     if reader is None:
@@ -136,6 +143,15 @@ def _jsonl(path: Path) -> Opened:
                 numbers.append(number)
             offset += len(line)
     return Opened(_Lines(path, offsets), numbers)
+
+
+def _jsonl_gz(path: Path) -> Opened:
+    try:
+        with gzip.open(path) as file:
+            lines = [(number, line) for number, line in enumerate(file, start=1) if line.strip()]
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ConfigError(f"{path} is not a whole gzip file ({error}); get it again") from error
+    return Opened([line for _, line in lines], [number for number, _ in lines])
 
 
 def _json(path: Path) -> Opened:
@@ -203,6 +219,7 @@ def _csv(path: Path) -> Opened:
                 raise ConfigError(
                     f"{path}: two columns have the same name in the heading {', '.join(heading)}; rename one"
                 )
+            _check_delimiter(path, heading)
             start = read[0]
             for cells in rows:
                 if cells:
@@ -218,6 +235,15 @@ def _csv(path: Path) -> Opened:
                 f"{path}, row {number + 1}: not CSV: {error}; correct it, or convert the file to .jsonl"
             ) from error
     return Opened(_CsvRows(path, heading, offsets))
+
+
+def _check_delimiter(path: Path, heading: Sequence[str]) -> None:
+    """Raise ConfigError if the one column of the heading looks like several, not separated by commas."""
+    for character, name in ((";", "semicolons"), ("\t", "tabs")):
+        if len(heading) == 1 and character in heading[0]:
+            raise ConfigError(
+                f"{path}: the heading is one column, {heading[0]!r}; separate cells by commas, not {name}"
+            )
 
 
 def _decoded(lines: Any, read: list[int]) -> Iterator[str]:
@@ -270,4 +296,6 @@ def _hub(source: str) -> Cells:
     return rows
 
 
-READERS: dict[str, Callable[[Path], Opened]] = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
+READERS: dict[str, Callable[[Path], Opened]] = {
+    ".jsonl": _jsonl, ".jsonl.gz": _jsonl_gz, ".json": _json, ".csv": _csv, ".parquet": _parquet,
+}  # fmt: skip

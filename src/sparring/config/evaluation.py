@@ -30,7 +30,7 @@ from sparring.config.factory import (
     partner_table,
     role_fields,
 )
-from sparring.config.recipe import LedgerSettings, Recipe, load_table, with_settings
+from sparring.config.recipe import LedgerSettings, Recipe, load_table, run_of, with_settings
 from sparring.core.protocol import EvaluationProtocol
 from sparring.core.speaker import Speaker
 from sparring.core.task import Problem, Split, Task
@@ -101,7 +101,7 @@ class EvaluationRecipe:
                 raise nearest("table of an evaluation", name, TABLES)
             if name != "learner" and not isinstance(inner, Mapping):
                 raise ConfigError(f"{name} = {inner!r} is not a table; give its keys under [{name}]")
-        if not table.get("learner") or not all(row.keys() & {"model", "by"} for row in table["learner"]):
+        if not table.get("learner") or not all(row.get("model") or row.get("by") for row in table["learner"]):
             raise ConfigError("the evaluation names no learner; give a run, a model folder or a hub id")
         task = make_task(_task_table(table))
         protocol = _protocol(table.get("protocol", {}), task)
@@ -175,11 +175,14 @@ def _task_table(table: TomlTable) -> dict[str, Any]:
     given = dict(table.get("task", {}))
     if "kind" in given:
         return given
-    model = table["learner"][0].get("model", "")
-    recipe = Path(str(model)) / "recipe.toml"
-    if not recipe.exists():
+    learner = table["learner"][0]
+    model = str(learner.get("model") or learner["by"])
+    run = run_of(Path(model))
+    if run is None:
+        if "by" not in learner:
+            check_learner(model)  # a mistyped path is the likelier mistake
         raise ConfigError(f"{model} is not a run, so the task is unknown; name one with --task")
-    return {**table_of_task(recipe), **given}
+    return {**table_of_task(run / "recipe.toml"), **given}
 
 
 def make_learner(row: TomlTable, where: str) -> ModelSource | Speaker:

@@ -298,8 +298,8 @@ def name_of(thing: Any) -> str:
     if kind.__module__.startswith("sparring."):
         return str(kind.name)
     if kind.__module__ == "__main__" or kind.__module__.endswith(".py"):
-        name = name_of_function(kind)
-        return f"{kind.__module__}.{kind.__qualname__}" if is_lost(name) else name
+        named = map(name_of_function, (kind, getattr(kind, "function", kind)))  # a task may be a plain function
+        return next((name for name in named if not is_lost(name)), f"{kind.__module__}.{kind.__qualname__}")
     return f"{kind.__module__}.{kind.__qualname__}"
 
 

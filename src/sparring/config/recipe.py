@@ -37,7 +37,7 @@ from sparring.config.factory import (
 from sparring.core.method import Method
 from sparring.core.task import Endless, Task
 from sparring.ledger import Budget, Mode
-from sparring.models.source import ModelSource
+from sparring.models.source import ModelSource, learner_of
 from sparring.training.settings import TrainerSettings
 
 Problems = Literal["fixed", "fresh"]
@@ -169,8 +169,9 @@ class Recipe:
             raise ConfigError(f'in [task]: problems = "fresh": {name_of(task)} cannot generate problems; use "fixed"')
         trainer = build(TrainerSettings, table.get("trainer", {}), "[trainer]")
         phases = tuple(_phase(phase, number, task, trainer) for number, phase in enumerate(table["phase"], start=1))
+        learner = build(ModelSource, table.get("learner", {}), "[learner]")
         return cls(
-            build(ModelSource, table.get("learner", {}), "[learner]"),
+            replace(learner, model=learner_of(learner.model)),
             task,
             phases,
             trainer,
@@ -234,6 +235,13 @@ def load_table(source: str) -> dict[str, Any]:
         raise ConfigError(f"the recipe {source} is not UTF-8 text; save it as UTF-8") from error
     except (ValueError, RecursionError) as error:  # not TOML, a number too long, nested too deeply
         raise ConfigError(f"the recipe {source} is not valid TOML: {_reason(error)}; correct it") from error
+
+
+def run_of(place: Path) -> Path | None:
+    """Return the folder of the run that `place` is, or of which it is a checkpoint; None if it is neither."""
+    resolved = place.resolve()
+    folders = [place, *([resolved.parent.parent] if resolved.parent.name == "checkpoints" else [])]
+    return next((folder for folder in folders if os.path.exists(folder / "recipe.toml")), None)
 
 
 def shipped_recipes() -> dict[str, str]:

@@ -40,7 +40,7 @@ class TalkRecipe:
             if not isinstance(inner, Mapping):
                 raise ConfigError(f"{name} = {inner!r} is not a table; set a key of it, as in {name}.key=value")
         row = table["learner"]
-        if not row.keys() & {"model", "by"}:
+        if not row.get("model") and not row.get("by"):
             raise ConfigError(
                 "the chat names no learner; give a run, a model folder or a hub id, or --set learner.by=endpoint"
             )

@@ -11,8 +11,8 @@ LLaMA-Factory (`from`, `value`, `function_call`, `observation`).
 from __future__ import annotations
 
 import json
-import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -58,6 +58,12 @@ def read_conversation(row: Record, column: str, tools: Any = None) -> list[Messa
     return messages
 
 
+def openings_as_context(messages: Sequence[Message]) -> list[Message]:
+    """Return `messages` with what the assistant writes before the user's first one as context: nothing asks for it."""
+    first = next((number for number, message in enumerate(messages) if message.author == USER), 0)
+    return [*(_context(message) for message in messages[:first]), *messages[first:]]
+
+
 def question_in(row: Record, column: str, messages: Sequence[Message]) -> Chat:
     """Return the messages up to the user's last one, as context: without weights and thoughts."""
     last = max((number for number, message in enumerate(messages) if message.author == USER), default=None)
@@ -67,9 +73,10 @@ def question_in(row: Record, column: str, messages: Sequence[Message]) -> Chat:
 
 
 def worked_in(messages: Sequence[Message]) -> Chat | None:
-    """Return the messages up to the assistant's last one; None if it wrote nothing."""
+    """Return the messages up to the assistant's last one; None if it answers no message of the user."""
+    asked = [number for number, message in enumerate(messages) if message.author == USER]
     written = [number for number, message in enumerate(messages) if message.author == LEARNER]
-    return Chat(tuple(messages[: written[-1] + 1])) if written else None
+    return Chat(tuple(messages[: written[-1] + 1])) if asked and written and asked[0] < written[-1] else None
 
 
 def _context(message: Message) -> Message:
@@ -146,7 +153,7 @@ def _weight(row: Record, where: str, turn: Mapping[str, Any]) -> float:
     if key is None:
         return 1.0
     value = turn[key]
-    if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    if not isinstance(value, int | float) or not 0 <= value < sys.float_info.max:
         raise row.error(f"{where}: {key} = {value!r} is not a weight; give a number of 0 or more, or true or false")
     return float(value)
 

@@ -59,7 +59,7 @@ class FunctionTask:
             return call(**settings, **{name: value for name, value in ours.items() if name in names})
         except SparringError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             where = where_failed(call, error)
             raise ConfigError(f"the task {call.__name__} failed ({where}): {type(error).__name__}: {error}") from error
 

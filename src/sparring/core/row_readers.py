@@ -14,7 +14,7 @@ from typing import Any
 
 from sparring.common.records import Record, kind_of
 from sparring.core.chat import GOLD, LEARNER, PLAIN, SYSTEM, USER, Chat, Message, Part, message, question
-from sparring.core.conversation import question_in, read_conversation, worked_in
+from sparring.core.conversation import openings_as_context, question_in, read_conversation, worked_in
 from sparring.core.row_formats import CONVERSATIONS, OUTPUTS, PROMPTS, QUESTIONS, WORKED, RowFormat, first_of
 
 EMPTY, EQUAL = "rows without a reply", "rows whose chosen and rejected replies are equal"
@@ -119,6 +119,7 @@ def _conversation(row: Record, column: str | None) -> Reading:
 
 
 def _said(row: Record, column: str, messages: list[Message]) -> Reading:
+    messages = openings_as_context(messages)
     chat, worked = question_in(row, column, messages), worked_in(messages)
     is_answered = worked is not None and len(worked.messages) > len(chat.messages)
     reply = worked.text if worked is not None and is_answered else None

@@ -169,7 +169,7 @@ class UserFunction:
             return await returned if inspect.isawaitable(returned) else returned
         except SparringError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # the latter would end the program without a word
             raise self._failed(error, problem) from error
 
     def ask_now(self, problem: Problem, arguments: Mapping[str, Any]) -> Any:
@@ -183,12 +183,15 @@ class UserFunction:
             return run_sync(result()) if inspect.isawaitable(returned) else returned
         except SparringError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # the latter would end the program without a word
             raise self._failed(error, problem) from error
 
     def returned(self, value: object, wanted: str, problem: Problem) -> ConfigError:
         """Create the error for a `value` that the function must not return."""
-        shown = repr(value)
+        try:
+            shown = repr(value)
+        except Exception:  # an integer of too many digits, or an object's own mistake
+            shown = f"a {type(value).__name__}"
         shown = shown if len(shown) <= 60 else f"{shown[:60]}…"
         return ConfigError(
             f"{self.title} ({self._place()}) returned {shown} for the problem {problem.id!r}; it must return {wanted}"
@@ -198,7 +201,7 @@ class UserFunction:
         """Return what admits `threads` calls at a time in the running event loop."""
         return self._slots.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(threads))
 
-    def _failed(self, error: Exception, problem: Problem) -> ConfigError:
+    def _failed(self, error: BaseException, problem: Problem) -> ConfigError:
         """Create the error for an exception in the function: the innermost line of its file."""
         where = where_failed(self.call, error)
         return ConfigError(

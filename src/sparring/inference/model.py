@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -221,7 +222,7 @@ def load_model(source: ModelSource, seed: int = 0, *, trained: bool = False, off
     if trained and is_adapters(Path(source.model)):
         raise ConfigError(
             f"model = {source.model!r} contains only adapters, which cannot be trained further; "
-            f"merge them first: sparring export {source.model} FOLDER"
+            f"merge them first: sparring export {quote(source.model)} FOLDER"
         )
     if trains_all_weights and source.quantization is not None:
         raise ConfigError(

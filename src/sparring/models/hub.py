@@ -24,12 +24,12 @@ def check_reachable(model: str, revision: str | None = None) -> None:
     """Raise ConfigError if `model` is neither on this machine nor available from the hub."""
     if os.path.exists(model):
         return
-    if _is_path(model):
+    if is_path(model):
         raise ConfigError(f"there is no folder {model}")
     if _ID.fullmatch(model) is None:
         raise ConfigError("it is neither a folder nor a hub id (owner/name)")
     if not _cached(model, revision) and (problem := hub_problem(model, "model")):
-        raise ConfigError(problem)
+        raise ConfigError(f"there is no such folder, and {problem}")
 
 
 def how(model: str, revision: str | None = None) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def load_error(error: Exception) -> str:
     return CODE if "custom code" in text or "trust_remote_code" in text else first_line(error)
 
 
-def _is_path(model: str) -> bool:
+def is_path(model: str) -> bool:
     """Whether `model` can only be a path: by its form, or because its first part is a folder."""
     first, slash, _ = model.partition("/")
     is_windows_path = "\\" in model or model[1:2] == ":"

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -90,6 +91,26 @@ class ModelSource(ModelSettings):
             )
 
 
+def learner_folder(path: Path) -> Path:
+    """Return the folder of the learner at `path`: a run's best checkpoint, or `path` itself if it holds a model."""
+    for folder in (path / "checkpoints" / "best", path / "checkpoints" / "final", path):
+        if _holds_model(folder):
+            return folder
+    raise ConfigError(f"{path} holds no model and no run with a finished checkpoint; give one of the two")
+
+
+def learner_of(model: str) -> str:
+    """Return the folder of the best learner if `model` is a run's folder, else `model` itself."""
+    is_run = model != "tiny" and os.path.isdir(model) and not _holds_model(Path(model))
+    with suppress(ConfigError):  # `check_model` says what is wrong, before the model is loaded
+        return str(learner_folder(Path(model))) if is_run else model
+    return model
+
+
+def _holds_model(folder: Path) -> bool:
+    return any((folder / file).exists() for file in ("config.json", ADAPTERS))
+
+
 def check_model(model: str, key: str = "model") -> None:
     """Raise ConfigError, naming `key`, if `model` is a file, a folder without a model, or not available from the hub.
 
@@ -101,7 +122,9 @@ def check_model(model: str, key: str = "model") -> None:
     if os.path.isfile(path):
         raise ConfigError(f"{key} = {model!r} is a file, not a folder; {MODELS}")
     if os.path.exists(path):
-        if not any((path / file).exists() for file in ("config.json", ADAPTERS)):
+        if (best := learner_of(model)) != model:
+            raise ConfigError(f"{key} = {model!r} is a run's folder; give that of its learner, {best}")
+        if not _holds_model(path):
             raise ConfigError(f"{key} = {model!r} holds no model: config.json is missing; {MODELS}")
         if is_adapters(path):
             check_model(base_of(path), f"the base of the adapters in {model}")

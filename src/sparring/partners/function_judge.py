@@ -145,7 +145,11 @@ def _takes_messages(call: Callable[..., Any]) -> bool | None:
 def _number(value: Any) -> float | None:
     """Return a number, a boolean or an array without axes as a float; None if it is neither or not finite."""
     item = value.tolist() if hasattr(value, "tolist") else value
-    return float(item) if isinstance(item, Real) and math.isfinite(item) else None
+    try:
+        number = float(item) if isinstance(item, Real) else math.nan
+    except OverflowError:  # an integer over the largest float
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _messages(chat: Chat) -> list[Mapping[str, str]]:

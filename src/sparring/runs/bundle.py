@@ -38,6 +38,7 @@ from sparring.config.factory import role_fields
 from sparring.config.recipe import Recipe
 from sparring.core.attempts import redacted
 from sparring.ledger import export
+from sparring.models import hub
 from sparring.models.source import ModelSource
 from sparring.runs import archive
 from sparring.runs.external_code import NAMING, texts
@@ -114,6 +115,7 @@ def from_hub(table: Mapping[str, Any]) -> dict[str, str]:
     names = {}
     for key, text in texts({name: table.get(name, {}) for name in ("learner", "task")}):
         is_hub_key = key in ("learner.model", "task.source") and text != ModelSource.model and not os.path.exists(text)
+        is_hub_key = is_hub_key and not (key == "learner.model" and hub.is_path(text))  # a folder that is gone
         name = text.removeprefix(HUB)
         if (is_hub_key or text != name) and (repository := _HUB_ID.match(name)):
             kind, file = ("model", "config.json") if key == "learner.model" else ("dataset", "README.md")

@@ -15,6 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rich.live import Live
@@ -100,10 +101,10 @@ def _print(figures: Sequence[ArmFigures], arms: Sequence[Arm], summary: Mapping[
             console.print(f"{arm.folder.name}: {phase.describe()}")
     folder = arms[0].folder.parent
     console.print(f"took {summary['seconds']:.0f} s; wrote the results to {folder / 'summary.json'}")
-    console.print(f"to talk to a learner: sparring talk {arms[-1].folder}")
+    console.print(f"to talk to a learner: sparring talk {quote(str(arms[-1].folder))}")
     if len({arm.name for arm in arms}) > 1:
-        one, two = arms[0].name, arms[-1].name
-        console.print(f"to compare two methods: sparring compare '{folder}/{one}-*' '{folder}/{two}-*'")
+        one, two = (quote(f"{folder}/{arm.name}-*") for arm in (arms[0], arms[-1]))
+        console.print(f"to compare two methods: sparring compare {one} {two}")
 
 
 def _arm(name: str, folder: Path, seed: int) -> Arm:

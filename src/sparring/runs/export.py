@@ -10,10 +10,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from shlex import quote
 
 from sparring.common.errors import ConfigError
 from sparring.common.files import write_whole, writing
-from sparring.models.source import check_model, is_adapters
+from sparring.config.recipe import run_of
+from sparring.models.source import USAGE, check_model, is_adapters, learner_folder
 from sparring.runs.model_card import model_card
 from sparring.training import checkpoint
 from sparring.training.merge import merge
@@ -27,11 +29,13 @@ def export_learner(place: Path, output: Path, name: str | None = None) -> None:
     Adapters are merged into the weights of their base model. `name`: the model's name in the card, by default the
     folder's.
     """
-    folder = checkpoint.learner_folder(place)
+    folder = learner_folder(place)
     if os.path.exists(output):
         raise ConfigError(f"{output} exists; choose a folder that does not")
     check_model(str(folder))
     if not is_adapters(folder):  # merging reads the others
+        if not (folder / USAGE).exists() and run_of(folder) is None:
+            raise ConfigError(f"{folder} is no checkpoint of sparring ({USAGE} is missing); give a run or a checkpoint")
         checkpoint.check_readable(folder)
     card = model_card(folder, name or output.resolve().name)  # before the slow part: it reads the run's files
     if is_adapters(folder):
@@ -94,6 +98,7 @@ def push(folder: Path, repository: str, *, private: bool = True) -> str:
     except Exception as error:  # the network libraries underneath raise exceptions of their own
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ConfigError(
-            f"cannot push to {repository} ({reason}); the export is in {folder}: hf upload {repository} {folder}"
+            f"cannot push to {repository} ({reason}); the export is in {folder}: "
+            f"hf upload {repository} {quote(str(folder))}"
         ) from error
     return str(address)

@@ -16,7 +16,7 @@ from sparring.core.protocol import Answers, SingleReply, form_of
 from sparring.inference.model import LanguageModel, load_model
 from sparring.inference.model_speaker import ModelSpeaker, Watch
 from sparring.models import hub
-from sparring.models.source import USAGE, ModelSource
+from sparring.models.source import USAGE, ModelSource, learner_folder
 from sparring.parsing.steps import StepFormat, layout
 from sparring.training import checkpoint
 from sparring.training.checkpoint import Usage
@@ -64,7 +64,7 @@ def load_learner(
     source = source or ModelSource()
     usage = None
     if os.path.exists(place):
-        folder = checkpoint.learner_folder(Path(place))
+        folder = learner_folder(Path(place))
         usage = checkpoint.read_usage(folder)
         source = replace(source, model=str(folder))
     else:

@@ -95,6 +95,8 @@ class Run:
         if not resume and (aside := set_aside_failed_start(folder, recipe)):
             display.say(f"a start with another recipe, which stopped before anything was saved, is now in {aside}")
         check_resumable(folder, recipe, resume)
+        if resume and not (folder / RECIPE).exists():
+            display.say(f"nothing to resume in {folder}; starting a new run")
         check_measurable(recipe)
         self.id = identity(folder, ledger_path(recipe.ledger.path, folder))
         if not (folder / RECIPE).exists():  # a resumed run may need no further replies

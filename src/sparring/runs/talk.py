@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sparring.common.errors import RunStopped
 from sparring.config.talk import TalkRecipe
 from sparring.core.attempts import Recordable
 from sparring.core.chat import LEARNER, Chat
@@ -19,7 +20,7 @@ from sparring.core.method import Answered
 from sparring.core.protocol import AsLearner, SingleReply
 from sparring.core.speaker import Speaker
 from sparring.inference.model_speaker import Watch
-from sparring.ledger import Ledger, Recorded
+from sparring.ledger import BudgetReached, Ledger, Recorded
 from sparring.models.source import ModelSource
 from sparring.parsing.steps import LINES
 from sparring.runs.load import SavedLearner, load_learner
@@ -30,14 +31,23 @@ NAME = "talk"  # of a chat in a ledger that runs share
 
 @dataclass(frozen=True)
 class AskedLearner:
-    """A speaker in the learner's place, which gives single replies."""
+    """A speaker in the learner's place, which gives single replies; they may be `recorded`."""
 
     speaker: Speaker
     answerer: SingleReply
+    recorded: bool = False
 
     async def reply(self, chat: Chat, watch: Watch | None = None) -> Answered:
         """Answer the last message of `chat`. `watch` sees nothing; ConversationError without an answer."""
-        return await self.answerer.answer(chat, AsLearner(self.speaker), LINES)
+        try:
+            return await self.answerer.answer(chat, AsLearner(self.speaker), LINES)
+        except BudgetReached as error:
+            if self.recorded:
+                raise
+            reached, (scope, unit, _) = str(error).partition(";")[0], error.args
+            raise RunStopped(
+                f"{reached}; raise budget.{scope}.{unit}, and name a file in ledger.path so that no call is paid again"
+            ) from error
 
 
 @contextmanager
@@ -61,7 +71,7 @@ def talking(
         yield AskedLearner(learner, answerer), None
         return
     with _open_ledger(recipe) as ledger:
-        yield AskedLearner(Recorded(learner, ledger, LEARNER), answerer), ledger
+        yield AskedLearner(Recorded(learner, ledger, LEARNER), answerer, recipe.ledger.path is not None), ledger
 
 
 def _open_ledger(recipe: TalkRecipe) -> Ledger:

@@ -27,7 +27,7 @@ from sparring.common.rows_in_memory import SPLITS, as_source, splits_of
 from sparring.common.schema import RowSource, ScriptFunction
 from sparring.common.seeds import digest
 from sparring.common.splits import Size, Sources
-from sparring.core.chat import USER, Chat, Message
+from sparring.core.chat import LEARNER, SYSTEM, USER, Chat, Message
 from sparring.core.multiple_choice import Options, read_options
 from sparring.core.right_function import RightFunction
 from sparring.core.row_formats import CONVERSATIONS, FORMATS, PROMPTS, RowFormat, row_format
@@ -216,6 +216,8 @@ class Table(RowTask):
         if reading.skipped:
             counts[reading.skipped] += 1
             return None, ""
+        if _begins_with_assistant(reading.chat):
+            counts["conversations that begin with the assistant, whose first turn is context"] += 1
         chat, options = reading.chat, self._options(row)
         if options is not None and chat.messages:
             chat = _with_options(chat, options)
@@ -285,6 +287,12 @@ def _with_options(chat: Chat, options: Options) -> Chat:
     asked = chat.messages[last]
     listed = replace(asked, parts=(replace(asked.parts[-1], text=f"{asked.parts[-1].text}\n{options.listed}"),))
     return Chat((*chat.messages[:last], listed, *chat.messages[last + 1 :]))
+
+
+def _begins_with_assistant(chat: Chat) -> bool:
+    """Return whether the assistant speaks before the user does."""
+    authors = (said.author for said in chat.messages)
+    return next((author for author in authors if author != SYSTEM), USER) == LEARNER
 
 
 def _distinct(problem: Problem, worked: dict[str, str]) -> Problem:

@@ -223,11 +223,3 @@ def prune(run: Path, keep: int) -> None:
         shutil.rmtree(path)
     for path in numbered[-keep:-STATES]:
         shutil.rmtree(path / "state", ignore_errors=True)
-
-
-def learner_folder(path: Path) -> Path:
-    """Return the folder of the learner at `path`: a run's best checkpoint, or `path` itself if it holds a model."""
-    for folder in (path / "checkpoints" / "best", path / "checkpoints" / "final", path):
-        if (folder / "config.json").exists() or (folder / "adapter_config.json").exists():
-            return folder
-    raise ConfigError(f"{path} holds no model and no run with a finished checkpoint; give one of the two")

@@ -16,13 +16,13 @@ from sparring.inference.model import loading
 from sparring.models import hub, quantization
 from sparring.models.encoder_decoder import loader
 from sparring.models.saving import save_model
-from sparring.models.source import base_of, check_model, is_adapters, quantization_of
+from sparring.models.source import base_of, check_model, is_adapters, learner_folder, quantization_of
 from sparring.training import checkpoint
 
 
 def merge(path: Path, output: Path) -> None:
     """Write the learner at `path` to the folder `output`, with its LoRA adapters merged into the weights."""
-    folder = checkpoint.learner_folder(path)
+    folder = learner_folder(path)
     if not is_adapters(folder):
         raise ConfigError(f"{folder} has no LoRA adapters; load it with plain transformers")
     if os.path.exists(output):
