@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from sparring.cli.entry import loading
-from sparring.cli.shared import PlainOption, complete_protocol, complete_task, say
+from sparring.cli.shared import PlainOption, ProtocolOption, TaskOption, say
 
 if TYPE_CHECKING:
     from sparring.common.statistics import Mean
@@ -20,19 +20,8 @@ def evaluate(
         list[str] | None,
         typer.Argument(metavar="MODEL_OR_RUN", help="Runs, checkpoints, model folders or hub ids."),
     ] = None,
-    protocol: Annotated[
-        str | None,
-        typer.Option(
-            help="How to measure: a name from `sparring list protocols`; default: solo.",
-            autocompletion=complete_protocol,
-        ),
-    ] = None,
-    task: Annotated[
-        str | None,
-        typer.Option(
-            help="Task to evaluate on; default: the task of the first learner's run.", autocompletion=complete_task
-        ),
-    ] = None,
+    protocol: ProtocolOption = None,
+    task: TaskOption = None,
     run: Annotated[
         Path | None, typer.Option(help="Folder for the results, the transcripts and the ledger; default: none.")
     ] = None,

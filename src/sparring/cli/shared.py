@@ -37,6 +37,18 @@ RecipeArgument = Annotated[
     str,
     typer.Argument(help="A TOML file, or a name from `sparring list recipes`.", autocompletion=complete_recipe),
 ]
+ProtocolOption = Annotated[
+    str | None,
+    typer.Option(
+        help="How to measure: a name from `sparring list protocols`; default: solo.", autocompletion=complete_protocol
+    ),
+]
+TaskOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Task to evaluate on; default: the task of the first learner's run.", autocompletion=complete_task
+    ),
+]
 PlainOption = Annotated[
     bool, typer.Option("--plain", help="Ask for a single reply, without the procedure that the method adds at use.")
 ]

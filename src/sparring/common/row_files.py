@@ -84,7 +84,7 @@ def file_size(source: str) -> int:
     return Path(source).stat().st_size if not source.startswith(HUB) and Path(source).is_file() else 0
 
 
-def reader_of(path: Path) -> Callable[[Path], Opened] | None:
+def rows_reader(path: Path) -> Callable[[Path], Opened] | None:
     """Return what reads files with the ending of `path`; None if nothing does."""
     return next((reader for ending, reader in READERS.items() if path.name.lower().endswith(ending)), None)
 
@@ -100,7 +100,7 @@ def _open(source: str) -> Opened:
     if source.startswith(HUB):
         return Opened(_hub(source))
     path = Path(source)
-    reader = reader_of(path)
+    reader = rows_reader(path)
     if path.is_dir():
         raise ConfigError(f"{path} is a folder; name one file in it")
     if reader is None:

@@ -13,7 +13,7 @@ from annotated_types import Ge, Interval
 
 from sparring.common.errors import ConfigError
 from sparring.common.records import Record
-from sparring.common.row_files import HUB, Rows, reader_of
+from sparring.common.row_files import HUB, Rows, rows_reader
 from sparring.common.seeds import digest
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+(?:/[\w.-]+)?")
@@ -35,12 +35,12 @@ def split_sources(
     """
     path = Path(source)
     if path.is_dir():
-        files = [file for file in sorted(path.iterdir()) if reader_of(file)]
+        files = [file for file in sorted(path.iterdir()) if rows_reader(file)]
         found = {
             split: [str(file) for file in files if file.name.startswith(tuple(words))]
             for split, words in splits.items()
         }
-    elif reader_of(path) and not path.exists():
+    elif rows_reader(path) and not path.exists():
         raise ConfigError(f"there is no file {source}; give a file, a folder or a hub id")
     elif path.exists():
         found = {split: [source] if number == 0 else [] for number, split in enumerate(splits)}
