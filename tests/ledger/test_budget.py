@@ -24,7 +24,7 @@ from sparring.ledger import (
 )
 from sparring.speakers import endpoint
 from sparring.speakers.endpoint import Endpoint
-from tests.fault_server import late, say, serving, status
+from tests.fault_server import cut, flood, late, never, raw, say, serving, status
 from tests.parrot import PLAIN
 
 UNSERVED = Serving()
@@ -220,3 +220,60 @@ def test_an_empty_choice_that_was_billed_is_charged(path):
 
         asyncio.run(main())
         assert ledger.meter.run.tokens == 15
+
+
+MOST = len("a") + 32 + 50  # bytes of the prompt, its template and max_tokens
+
+
+@pytest.mark.parametrize(
+    ("fault", "tokens"),
+    [
+        (never(), MOST),
+        (cut(), MOST),
+        (flood(9), MOST),
+        (raw(b"<html>"), MOST),
+        (say(None, usage=None), MOST),
+        (say(None), 15),
+        (raw(b'{"error": {"message": "overloaded"}}'), 0),
+        (status(400), 0),
+        (status(408), 0),
+        (status(429, retry_after="9999"), 0),
+        (status(500), 0),
+    ],
+)
+def test_a_request_counts_with_the_most_that_it_may_have_cost_unless_its_bill_is_known(fault, tokens, path):
+    async def main(ledger):
+        async with serving(after=fault) as server:
+            speaker = Recorded(Endpoint("m", server.url, retries=0, timeout=1), ledger, "critic")
+            with pytest.raises(Unavailable):
+                await speaker.reply(question("a"), Sampling(max_tokens=50))
+
+    with Ledger(path, "one", budget=Budget(prices={"m": Price(1e6, 1e6)})) as ledger:
+        asyncio.run(main(ledger))
+        assert (ledger.meter.run.calls, ledger.meter.run.tokens, ledger.meter.run.money) == (1, tokens, tokens)
+    with Ledger(path, "one", budget=Budget(run=Cap(calls=1))) as ledger:
+        assert (ledger.meter.run.calls, ledger.meter.run.tokens) == (1, tokens)
+    (entry,) = entries(path)
+    assert ("counts with the most" in entry["error"]) == (tokens == MOST)
+
+
+def test_a_server_that_is_not_there_bills_nothing(path):
+    with Ledger(path) as ledger, pytest.raises(Unavailable, match="unreachable"):
+        asyncio.run(
+            Recorded(Endpoint("m", "http://127.0.0.1:9/v1", retries=0), ledger, "critic").reply(question("a"), PLAIN)
+        )
+    assert ledger.meter.run.tokens == 0
+
+
+def test_requests_that_time_out_reach_a_cap_of_tokens(path, monkeypatch):
+    monkeypatch.setattr(endpoint, "FIRST_PAUSE", 0.01)
+
+    async def main(ledger):
+        async with serving(after=never()) as server:
+            speaker = Recorded(Endpoint("m", server.url, retries=9, timeout=0.1), ledger, "critic")
+            with pytest.raises(BudgetReached):
+                await speaker.reply(question("a"), Sampling(max_tokens=50))
+            return len(server.requests)
+
+    with Ledger(path, budget=Budget(run=Cap(tokens=3 * MOST))) as ledger:
+        assert asyncio.run(main(ledger)) == 3

@@ -2,8 +2,8 @@
 
 Every request that is sent counts as a call, whatever its result. Tokens and money count when the reply arrives. Once a
 cap is reached nothing more is sent, so only tokens and money can exceed a cap, by at most what was in flight. A request
-without a result because the process was killed may have been paid: after that it counts as a call with the most that it
-may have cost. Replies from the ledger cost nothing.
+may have been paid though its result is unknown, because it timed out, its connection was cut or the process was killed:
+then it counts with the most that it may have cost. Replies from the ledger cost nothing.
 """
 
 from __future__ import annotations

@@ -127,7 +127,8 @@ class Ledger:
             except BaseException as error:
                 failed_unreported = call.last is None and isinstance(error, ConversationError)
                 if call.is_admitted or failed_unreported:
-                    call.record(Attempt(type(error).__name__, time.monotonic() - start, error=str(error)))
+                    seconds = time.monotonic() - start
+                    call.record(Attempt(type(error).__name__, seconds, call.most, error=str(error)))
                 raise
         if call.last is None or call.last.reply is not reply:
             used = Tokens(reply.prompt_tokens, reply.completion_tokens)
@@ -208,6 +209,7 @@ class _Call:
         self.last: Attempt | None = None
         self.written: Future[None] | None = None
         self.is_admitted = False
+        self.most = Tokens()  # that the request in flight may be billed for
         self._sent: int | None = None
 
     def __str__(self) -> str:
@@ -239,7 +241,7 @@ class _Call:
             raise error
         most_cost = prices.cost(self.model, most, urls)
         meter.admit(self.serving)
-        self.is_admitted = True
+        self.is_admitted, self.most = True, most
         if store is None:
             return
         id_ = secrets.randbits(63)  # unique among all runs that share the file; fits SQLite's signed integers
@@ -255,7 +257,7 @@ class _Call:
         except BaseException:  # cancelled, or not written: the request is not sent, so it is not paid
             store.withdraw(id_)
             meter.count(self.serving, Spent(calls=-1))
-            self.is_admitted = False
+            self.is_admitted, self.most = False, Tokens()
             raise
         self._sent = id_
 
@@ -265,7 +267,7 @@ class _Call:
         if not self.is_admitted:
             meter.count(self.serving, Spent(calls=1))
         sent, self._sent = self._sent, None
-        self.is_admitted, self.last = False, attempt  # a further try is admitted anew
+        self.is_admitted, self.most, self.last = False, Tokens(), attempt  # a further try is admitted anew
         cost = self._ledger.prices.cost(self.model, attempt.tokens, self._urls)
         meter.count(self.serving, Spent(0, attempt.tokens.prompt + attempt.tokens.completion, cost))
         if self._ledger.store is not None:
