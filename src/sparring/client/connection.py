@@ -1,7 +1,8 @@
 """Requests to servers through the `openai` client, with connection pools for each event loop.
 
 The client's own retries and redirects are off, because every request must be admitted and recorded. Bodies have a size
-limit. The API key comes from the environment and is removed from everything that a server sends back.
+limit. The API key comes from the environment and is removed from everything that a server sends back. A short key stays
+there: it is a placeholder (`EMPTY`, `x`), and removing it would change replies that hold the same letters.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ LARGEST_BODY = 8 * 2**20  # bytes; a reply of 100,000 tokens is below 1 MB
 CALLS_PER_POOL = 8  # concurrent calls in one connection pool: a pool scans all its connections for each call
 REACH_TIMEOUT = 5.0  # seconds for the connection that shows that a server is there
 CONNECT_SHARE = 0.9  # of a call's timeout, for connecting: a server that is not there is known as unreachable
-_NO_KEY = b"none"
+SHORTEST_KEY = 16  # characters; a shorter key is no secret of a provider
+_NO_KEY = "none"
 _UNREACHABLE = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError, httpx2.UnsupportedProtocol)
 
 
@@ -34,7 +36,7 @@ def read_key(variable: str) -> SecretStr:
     If the variable is unset, return a placeholder, for servers that need no key. ConfigError if the key has characters
     that cannot go into a header.
     """
-    key = SecretStr(os.environ.get(variable, "").strip() or _NO_KEY.decode())
+    key = SecretStr(os.environ.get(variable, "").strip() or _NO_KEY)
     if not (key.get_secret_value().isascii() and key.get_secret_value().isprintable()):
         raise ConfigError(
             f"the key in the environment variable {variable} contains characters that are not printable ASCII; "
@@ -134,7 +136,7 @@ class Connection:
 
     def _without_key(self, body: bytes) -> bytes:
         secret = self._key.get_secret_value().encode()
-        return body.replace(secret, b"[key]") if secret != _NO_KEY else body
+        return body.replace(secret, b"[key]") if len(secret) >= SHORTEST_KEY else body
 
     def _timed_out(self) -> Trouble:
         return Trouble("timed out", f"no reply within {self._timeout:g} s", is_host_failure=True, used=None)
