@@ -38,7 +38,7 @@ from sparring.core.speaker import Reply, Sampling
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between the tries of one call; each pause doubles the last
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 UNKNOWN_BILL = "(it may be billed, and counts with the most that it may have cost)"
-MAX_SERVER_WAIT = 300.0  # seconds; a call fails if the server asks for more (a daily quota, say)
+MAX_SERVER_WAIT = 300.0  # seconds; calls fail at once while a server asks for more (a daily quota, say)
 
 
 class _State(NamedTuple):
@@ -206,7 +206,7 @@ class Endpoint:
         If it is unknown what the server bills, the exchange counts with the most that it may have cost.
         """
         expected_tokens = estimate_tokens(body["messages"]) + sampling.max_tokens
-        await host.wait_until_open()
+        await host.wait_until_open(MAX_SERVER_WAIT)
         await self._state.request_rate.wait()
         await self._state.token_rate.wait(expected_tokens)
         most = max_usage(body, sampling)
@@ -237,7 +237,7 @@ class Endpoint:
         if trouble.is_host_failure:
             host.failed(trouble.is_unreachable)
         if trouble.wait:
-            host.close_for(min(trouble.wait, MAX_SERVER_WAIT))
+            host.close_for(trouble.wait)
 
     def _failure(self, trouble: Trouble, host: Host, tries: int) -> ConfigError | Unavailable:
         if trouble.status in NOT_ALLOWED:
