@@ -326,4 +326,5 @@ class Recorded:
 
     async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
         """See `speaker.Speaker`; raises BudgetReached at a cap, and NotRecorded if a replay has no reply."""
+        attempts.note_asked()
         return await self.ledger.reply(self.speaker, self.role, chat, sampling, sample)
