@@ -13,7 +13,7 @@ from sparring.client.completion import error_message, read_completion
 from sparring.client.hosts import Hosts
 from sparring.client.rate_limiter import RateLimiter
 from sparring.client.trouble import Trouble, from_status, retry_after
-from sparring.core.attempts import clean
+from sparring.core.attempts import Tokens, clean
 from sparring.core.speaker import Sampling
 from tests.fault_server import completion
 
@@ -198,7 +198,7 @@ def _reply_or_trouble(answer):
         found = _read(answer)
         outcome, used, text = "replied", found.used, found.reply.text + found.model
     except Trouble as trouble:
-        outcome, used, text = trouble.outcome, trouble.used, trouble.error
+        outcome, used, text = trouble.outcome, trouble.used or Tokens(), trouble.error
     assert outcome in KNOWN
     assert all(0 <= count < 2**50 for count in (used.prompt, used.completion, used.thought))
     assert text.encode() is not None

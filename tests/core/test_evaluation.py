@@ -181,4 +181,4 @@ def test_a_notebook_shows_measures_bins_and_failures_as_tables():
     assert [row[:2] for row in rows if row] == [
         ["accuracy", "50.0%"], ["length", "4"], ["&lt;easy&gt;", "100.0%"], ["hard", "0.0%"],
     ]  # fmt: skip
-    assert "<p>learner: CutOff: 1</p>" in shown
+    assert "<p>1 × learner: CutOff (too long)</p>" in shown

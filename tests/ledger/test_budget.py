@@ -21,10 +21,11 @@ from sparring.ledger import (
     Price,
     Recorded,
     entries,
+    recorded,
 )
 from sparring.speakers import endpoint
 from sparring.speakers.endpoint import Endpoint
-from tests.fault_server import late, say, serving, status
+from tests.fault_server import cut, flood, late, never, raw, say, serving, status
 from tests.parrot import PLAIN
 
 UNSERVED = Serving()
@@ -73,12 +74,86 @@ def test_calls_that_are_tried_again_count(path, monkeypatch):
     ("cap", "each"),
     [(Cap(tokens=100), 15), (Cap(money=100 * 2e-6), 15)],  # 15 tokens a call, 2 a million
 )
-def test_tokens_and_money_overshoot_by_no_more_than_was_under_way(path, cap, each):
-    budget = Budget(run=cap, prices={"m": Price(2, 2)})
+@pytest.mark.parametrize("scope", ["run", "round"])
+def test_tokens_and_money_overshoot_by_no_more_than_one_request(path, cap, each, scope):
+    budget = Budget(**{scope: cap}, prices={"m": Price(2, 2)})
     replies, errors, requests = spend(path, budget, 40)
     assert len(replies) == requests
-    assert 100 <= requests * each <= 100 + 4 * each
+    assert 100 <= requests * each < 100 + each
     assert {type(error) for error in errors} == {BudgetReached}
+
+
+def test_far_from_a_cap_nothing_waits(path):
+    most = len("0") + 32 + 5  # bytes of the prompt, its template and max_tokens
+
+    async def main(ledger):
+        async with serving(after=late(0.2)) as server:
+            speaker = Recorded(Endpoint("m", server.url, in_flight=4), ledger, "critic")
+            await asyncio.gather(*(speaker.reply(question(str(k)), Sampling(max_tokens=5)) for k in range(4)))
+            return server.most_under_way
+
+    with Ledger(path, budget=Budget(run=Cap(tokens=4 * most))) as ledger:
+        assert asyncio.run(main(ledger)) == 4
+
+
+def test_a_request_waits_until_those_in_flight_leave_room_also_if_they_fail(path, monkeypatch):
+    monkeypatch.setattr(endpoint, "FIRST_PAUSE", 0.01)
+
+    async def main(ledger):
+        async with serving(*[late(0.1, status(500))] * 3, after=late(0.1)) as server:
+            speaker = Recorded(Endpoint("m", server.url, in_flight=4), ledger, "critic")
+            await asyncio.gather(*(speaker.reply(question(str(k)), Sampling(max_tokens=5)) for k in range(4)))
+            return server.most_under_way, len(server.requests)
+
+    with Ledger(path, budget=Budget(run=Cap(tokens=3 * 38))) as ledger:
+        assert asyncio.run(main(ledger)) == (3, 7)
+
+
+def test_who_waits_for_room_can_be_cancelled_and_a_cancelled_request_makes_room(path):
+    async def main(ledger):
+        async with serving(after=late(5)) as server:
+            speaker = Recorded(Endpoint("m", server.url), ledger, "critic")
+            ask = [asyncio.create_task(ledger._make(*call(ledger, speaker.speaker, k))) for k in range(3)]
+            while not server.requests:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            sent = [len(server.requests)]
+            ask[1].cancel()  # it waits
+            ask[0].cancel()  # it is in flight, and may be billed
+            while len(server.requests) < 2:
+                await asyncio.sleep(0.01)
+            sent.append(ledger.meter.run.calls)
+            ask[2].cancel()
+            await asyncio.gather(*ask, return_exceptions=True)
+            return sent
+
+    def call(ledger, speaker, number):
+        chat, sampling = question(str(number)), Sampling(max_tokens=5)
+        made = recorded._Call(ledger, speaker, "critic", speaker.request(chat, sampling, 0), 0)
+        return made, lambda: speaker.reply(chat, sampling, 0)
+
+    with Ledger(path, "one", budget=Budget(run=Cap(tokens=60))) as ledger:
+        assert asyncio.run(main(ledger)) == [1, 2]
+        assert (ledger.meter.run.calls, ledger.meter.run.tokens) == (2, 2 * 38)
+    with Ledger(path, "one") as ledger:
+        assert (ledger.meter.run.calls, ledger.meter.run.tokens) == (2, 2 * 38)
+
+
+def test_at_a_stop_nobody_waits_for_room(path):
+    async def main(ledger):
+        async with serving(after=late(0.5)) as server:
+            speaker = Recorded(Endpoint("m", server.url), ledger, "critic")
+            calls = [asyncio.create_task(speaker.reply(question(str(k)), Sampling(max_tokens=5))) for k in range(3)]
+            while not server.requests:
+                await asyncio.sleep(0.01)
+            for call in calls:
+                call.cancel()
+            await ledger.settle()
+            return len(server.requests)
+
+    with Ledger(path, budget=Budget(run=Cap(tokens=60))) as ledger:
+        assert asyncio.run(main(ledger)) == 1
+        assert ledger.meter.run.tokens == 15
 
 
 def test_a_run_goes_on_when_its_cap_is_raised_and_pays_nothing_twice(path):
@@ -220,3 +295,60 @@ def test_an_empty_choice_that_was_billed_is_charged(path):
 
         asyncio.run(main())
         assert ledger.meter.run.tokens == 15
+
+
+MOST = len("a") + 32 + 50  # bytes of the prompt, its template and max_tokens
+
+
+@pytest.mark.parametrize(
+    ("fault", "tokens"),
+    [
+        (never(), MOST),
+        (cut(), MOST),
+        (flood(9), MOST),
+        (raw(b"<html>"), MOST),
+        (say(None, usage=None), MOST),
+        (say(None), 15),
+        (raw(b'{"error": {"message": "overloaded"}}'), 0),
+        (status(400), 0),
+        (status(408), 0),
+        (status(429, retry_after="9999"), 0),
+        (status(500), 0),
+    ],
+)
+def test_a_request_counts_with_the_most_that_it_may_have_cost_unless_its_bill_is_known(fault, tokens, path):
+    async def main(ledger):
+        async with serving(after=fault) as server:
+            speaker = Recorded(Endpoint("m", server.url, retries=0, timeout=1), ledger, "critic")
+            with pytest.raises(Unavailable):
+                await speaker.reply(question("a"), Sampling(max_tokens=50))
+
+    with Ledger(path, "one", budget=Budget(prices={"m": Price(1e6, 1e6)})) as ledger:
+        asyncio.run(main(ledger))
+        assert (ledger.meter.run.calls, ledger.meter.run.tokens, ledger.meter.run.money) == (1, tokens, tokens)
+    with Ledger(path, "one", budget=Budget(run=Cap(calls=1))) as ledger:
+        assert (ledger.meter.run.calls, ledger.meter.run.tokens) == (1, tokens)
+    (entry,) = entries(path)
+    assert ("counts with the most" in entry["error"]) == (tokens == MOST)
+
+
+def test_a_server_that_is_not_there_bills_nothing(path):
+    with Ledger(path) as ledger, pytest.raises(Unavailable, match="unreachable"):
+        asyncio.run(
+            Recorded(Endpoint("m", "http://127.0.0.1:9/v1", retries=0), ledger, "critic").reply(question("a"), PLAIN)
+        )
+    assert ledger.meter.run.tokens == 0
+
+
+def test_requests_that_time_out_reach_a_cap_of_tokens(path, monkeypatch):
+    monkeypatch.setattr(endpoint, "FIRST_PAUSE", 0.01)
+
+    async def main(ledger):
+        async with serving(after=never()) as server:
+            speaker = Recorded(Endpoint("m", server.url, retries=9, timeout=0.1), ledger, "critic")
+            with pytest.raises(BudgetReached):
+                await speaker.reply(question("a"), Sampling(max_tokens=50))
+            return len(server.requests)
+
+    with Ledger(path, budget=Budget(run=Cap(tokens=3 * MOST))) as ledger:
+        assert asyncio.run(main(ledger)) == 3

@@ -164,7 +164,7 @@ def secretive(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("variable", [KEY, SECRET, None])
+@pytest.mark.parametrize("variable", [KEY, SECRET, None, "model"])
 def test_what_may_be_a_secret_is_in_no_byte_of_a_bundle_whatever_the_environment_says(
     secretive, tmp_path, monkeypatch, variable
 ):

@@ -98,3 +98,22 @@ def test_no_line_breaks_into_what_a_person_types(clock):
             clock.now += 100
             display.advance("8 tokens/s")
     assert file.getvalue() == ""
+
+
+ROUND = {"experience": 0, "dropped": 0, "tokens_per_second": 0}
+
+
+@pytest.mark.parametrize(
+    ("line", "failures", "printed"),
+    [
+        ({"partner_failed": 1.0}, "8 × judge: Unavailable: m: 500",
+         "round 1: 0 examples, nothing learnt (8 × judge: Unavailable: m: 500)  partner_failed 1.00"),
+        ({"partner_failed": 0.0}, "", "round 1: 0 examples, nothing learnt"),
+        ({"partner_failed": 0.25, "right": 0.5, "experience": 4, "loss": 1.0}, "1 × judge: Unavailable: m: 500",
+         "round 1: 4 examples, loss 1.000  right 0.50  partner_failed 0.25"),
+    ],
+)  # fmt: skip
+def test_a_round_without_examples_says_which_failures_are_the_reason(line, failures, printed):
+    file = io.StringIO()
+    Display(Console(file=file, width=200)).round("round 1", ROUND | line, failures)
+    assert file.getvalue() == f"{printed}\n"

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from sparring.client.connection import SHORTEST_KEY
 from sparring.common.errors import ConfigError, Unavailable
-from sparring.core.attempts import Recordable
+from sparring.core.attempts import Recordable, Tokens
 from sparring.core.chat import LEARNER, Part
 from sparring.core.speaker import Sampling, Speaker, prefill
 from sparring.speakers.endpoint import Endpoint
@@ -175,6 +176,16 @@ def test_a_key_with_a_line_break_is_not_sent_and_not_shown(monkeypatch):
     assert isinstance(error, ConfigError)
     assert CANARY not in str(error)
     assert not server.requests
+
+
+@pytest.mark.parametrize("key", ["EMPTY", "test", "token", "1", '"', "x" * (SHORTEST_KEY - 1)])
+def test_a_placeholder_for_a_key_changes_no_reply(key, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    text = f"the EMPTY test has 1 token, {key}"
+    reply, log, _ = ask(say(text))
+    assert reply.text == text
+    assert log[0].tokens == Tokens(10, 5)
+    assert text in str(ask(status(400, text))[0])
 
 
 def test_the_key_occurs_in_no_repr_log_warning_or_exception(caplog, capfd):

@@ -137,6 +137,40 @@ def test_while_a_server_asks_for_a_rest_no_call_comes():
     assert min(others) > 0.45
 
 
+def test_while_a_server_is_closed_for_long_every_call_fails_at_once_and_it_is_said_once(caplog):
+    async def main():
+        async with serving(after=status(429, retry_after="3600")) as server:
+            speaker = Endpoint("m", server.url)
+            errors = []
+            async with asyncio.timeout(5):
+                for k in range(3):
+                    with pytest.raises(Unavailable) as caught:
+                        await speaker.reply(question(str(k)), Sampling())
+                    errors.append(str(caught.value))
+            return server, errors
+
+    server, (first, *others) = asyncio.run(main())
+    assert len(server.requests) == 1
+    assert "rate limited" in first
+    assert all(f"closed: {server.url} accepts no requests for another 3600 s" in error for error in others)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{server.url} accepts no requests for 3600 s (it says so itself)"
+    ]
+
+
+def test_a_server_that_is_closed_for_long_costs_its_pool_no_call():
+    async def main():
+        async with serving(after=status(429, retry_after="3600")) as closed, serving() as well:
+            speaker = Endpoint("m", (closed.url, well.url))
+            with pytest.raises(Unavailable):
+                await speaker.reply(question("first"), Sampling())
+            for k in range(5):
+                await speaker.reply(question(str(k)), Sampling())
+            return len(closed.requests), len(well.requests)
+
+    assert asyncio.run(main()) == (1, 5)
+
+
 def test_a_rate_limit_uses_up_no_retry():
     reply, log, _ = ask(*[status(429, retry_after="0.01")] * 5, say("42"), retries=1)
     assert reply.text == "42"

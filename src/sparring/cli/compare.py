@@ -40,6 +40,10 @@ def compare(
     _print(comparisons)
     for comparison in comparisons:
         say(comparison.verdict())
+    first = comparisons[0]
+    for arm, missing in {first.arm: first.unavailable, **{c.other: c.other_unavailable for c in comparisons}}.items():
+        if missing:
+            say(f"{arm}: {missing} problems got no reply and are measured as unanswered; resume its evaluation first")
     if output is not None:
         write_json(output, [asdict(comparison) for comparison in comparisons])
 

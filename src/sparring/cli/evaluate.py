@@ -79,8 +79,9 @@ def _print(evaluation: Evaluation, summary: dict[str, Any]) -> None:
     for name, value in summary.items():
         table.add_row(name, in_words(name, value) if isinstance(value, int | float) else str(value), "", "")
     console.print(table)
-    failures = ", ".join(f"{count} × {kind}" for kind, count in evaluation.plain()["failures"].items())
-    console.print(f"failures: {failures or 'none'}")
+    console.print(f"failures: {', '.join(evaluation.failures_in_words()) or 'none'}", markup=False)
+    if unavailable := sum(outcome.is_unavailable for outcome in evaluation.outcomes):
+        console.print(f"{unavailable} problems got no reply and are measured as unanswered; --resume asks them again")
 
 
 def _cells(measure: str, mean: Mean | None) -> tuple[str, str, str]:

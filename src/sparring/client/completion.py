@@ -64,12 +64,17 @@ def max_usage(body: Mapping[str, Any], sampling: Sampling) -> Tokens:
 
 
 def read_completion(body: bytes, messages: Sequence[Mapping[str, str]], sampling: Sampling, writer: str) -> ServerReply:
-    """Parse the response `body` to `messages` into a completion with `writer` as its author; raises Trouble."""
+    """Parse the response `body` to `messages` into a completion with `writer` as its author; raises Trouble.
+
+    A server that says it failed bills nothing. Of any other response without usage it is unknown what it is billed.
+    """
     response = parse_json(body)
     try:
         return _read(response, messages, sampling, writer)
     except Trouble as trouble:
-        trouble.used = _usage(response)
+        has_failed = isinstance(response, dict) and bool(response.get("error"))
+        reported = _usage(response)
+        trouble.used = reported if has_failed or reported != Tokens() else None
         raise
 
 
@@ -112,7 +117,7 @@ def parse_json(body: bytes) -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:  # truncated, HTML, bytes that are no text, or nested too deeply
-        raise Trouble("not JSON", f"{len(body)} bytes: {error}") from None
+        raise Trouble("not JSON", f"{len(body)} bytes: {error}", used=None) from None
 
 
 def _first_choice(response: Any) -> dict[str, Any]:

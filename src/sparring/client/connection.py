@@ -1,7 +1,8 @@
 """Requests to servers through the `openai` client, with connection pools for each event loop.
 
 The client's own retries and redirects are off, because every request must be admitted and recorded. Bodies have a size
-limit. The API key comes from the environment and is removed from everything that a server sends back.
+limit. The API key comes from the environment and is removed from everything that a server sends back. A short key stays
+there: it is a placeholder (`EMPTY`, `x`), and removing it would change replies that hold the same letters.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from sparring.common.errors import ConfigError
 LARGEST_BODY = 8 * 2**20  # bytes; a reply of 100,000 tokens is below 1 MB
 CALLS_PER_POOL = 8  # concurrent calls in one connection pool: a pool scans all its connections for each call
 REACH_TIMEOUT = 5.0  # seconds for the connection that shows that a server is there
-_NO_KEY = b"none"
+CONNECT_SHARE = 0.9  # of a call's timeout, for connecting: a server that is not there is known as unreachable
+SHORTEST_KEY = 16  # characters; a shorter key is no secret of a provider
+_NO_KEY = "none"
 _UNREACHABLE = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError, httpx2.UnsupportedProtocol)
 
 
@@ -33,7 +36,7 @@ def read_key(variable: str) -> SecretStr:
     If the variable is unset, return a placeholder, for servers that need no key. ConfigError if the key has characters
     that cannot go into a header.
     """
-    key = SecretStr(os.environ.get(variable, "").strip() or _NO_KEY.decode())
+    key = SecretStr(os.environ.get(variable, "").strip() or _NO_KEY)
     if not (key.get_secret_value().isascii() and key.get_secret_value().isprintable()):
         raise ConfigError(
             f"the key in the environment variable {variable} contains characters that are not printable ASCII; "
@@ -93,7 +96,7 @@ class Connection:
 
     def _pool(self, context: SSLContext) -> httpx2.AsyncClient:
         return openai.DefaultAsyncHttpxClient(
-            timeout=self._timeout,
+            timeout=httpx2.Timeout(self._timeout, connect=CONNECT_SHARE * self._timeout),
             follow_redirects=False,
             verify=context,
             headers={"Accept-Encoding": "identity"},
@@ -120,7 +123,7 @@ class Connection:
         if "," in encoding:
             reason = f"the body is compressed more than once ({encoding[:60]})"
             if response.is_success:
-                raise Trouble("not JSON", reason, can_retry=False)
+                raise Trouble("not JSON", reason, can_retry=False, used=None)
             raise from_status(response.status_code, response.headers, reason)
         body = self._without_key(b"".join([chunk async for chunk in _bounded(response.aiter_bytes())]))
         if response.is_success:
@@ -133,17 +136,17 @@ class Connection:
 
     def _without_key(self, body: bytes) -> bytes:
         secret = self._key.get_secret_value().encode()
-        return body.replace(secret, b"[key]") if secret != _NO_KEY else body
+        return body.replace(secret, b"[key]") if len(secret) >= SHORTEST_KEY else body
 
     def _timed_out(self) -> Trouble:
-        return Trouble("timed out", f"no reply within {self._timeout:g} s", is_host_failure=True)
+        return Trouble("timed out", f"no reply within {self._timeout:g} s", is_host_failure=True, used=None)
 
     def _connection_error(self, cause: BaseException | None) -> Trouble:
         if isinstance(cause, _UNREACHABLE):
             return Trouble("unreachable", str(cause) or type(cause).__name__, is_host_failure=True, is_unreachable=True)
         if isinstance(cause, httpx2.TimeoutException):
             return self._timed_out()
-        return Trouble("cut connection", str(cause) or type(cause).__name__, is_host_failure=True)
+        return Trouble("cut connection", str(cause) or type(cause).__name__, is_host_failure=True, used=None)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -165,7 +168,7 @@ async def _bounded(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
     async for chunk in chunks:
         size += len(chunk)
         if size > LARGEST_BODY:
-            raise Trouble("too large", f"a body of more than {LARGEST_BODY // 2**20} MB", can_retry=False)
+            raise Trouble("too large", f"a body of more than {LARGEST_BODY // 2**20} MB", can_retry=False, used=None)
         yield chunk
 
 

@@ -1,18 +1,24 @@
 """A pool of servers for one model, asked in turn; a failing one is set aside and probed again later.
 
 If all hosts are set aside, the one due back first is asked anyway: a dead server leads to errors, not to a hang. A
-server's `Retry-After` is always obeyed.
+server's `Retry-After` is always obeyed: calls wait, or fail at once if the server stays closed for too long.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Sequence
 
+from sparring.client.trouble import Trouble
+
 TRIPS = 3  # consecutive failures after which a host is set aside
 SHORTEST, LONGEST = 0.5, 60.0  # seconds that a failing host is set aside; each failed probe doubles them
+LONG_WAIT = 5.0  # seconds; a longer one that a server asks for is said
+
+_log = logging.getLogger(__name__)
 
 
 class Host:
@@ -41,7 +47,10 @@ class Host:
 
     def close_for(self, seconds: float) -> None:
         """Send the host no requests for `seconds`."""
-        self.opens_at = max(self.opens_at, time.monotonic() + seconds)
+        now = time.monotonic()
+        if seconds > LONG_WAIT and self.opens_at <= now:  # once: the calls in flight are all told
+            _log.warning("%s accepts no requests for %.0f s (it says so itself)", self.url, seconds)
+        self.opens_at = max(self.opens_at, now + seconds)
 
     def start_probe(self) -> None:
         """Count the coming call to a failing host as a failure until it is answered, so that one call probes it."""
@@ -53,9 +62,14 @@ class Host:
         if self.failures >= TRIPS:
             self.back_at = now + min(LONGEST, SHORTEST * 2.0 ** min(self.failures - TRIPS, 30))
 
-    async def wait_until_open(self) -> None:
-        """Return when the server accepts requests again, with a random delay so that calls do not all start at once."""
+    async def wait_until_open(self, longest: float) -> None:
+        """Return when the server accepts requests again, with a random delay so that calls do not all start at once.
+
+        Raises Trouble at once if that is more than `longest` seconds away.
+        """
         while (wait := self.opens_at - time.monotonic()) > 0:
+            if wait > longest:
+                raise Trouble("closed", f"{self.url} accepts no requests for another {wait:.0f} s", can_retry=False)
             await asyncio.sleep(wait + random.uniform(0, min(1.0, wait / 4)))
 
 

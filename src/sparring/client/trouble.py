@@ -25,7 +25,7 @@ class Trouble(Exception):
     `outcome` names the failure and `error` describes it. `can_retry`: whether the same request may succeed later.
     `wait`: seconds that the server asks to wait. `status`: the HTTP status, 0 if there is none. `is_host_failure`:
     whether the failure counts against the host's health. `is_unreachable`: whether no server answered at the address.
-    `used`: tokens that are billed although there is no reply.
+    `used`: tokens that are billed although there is no reply; None: unknown, since the server may have worked.
     """
 
     def __init__(
@@ -38,11 +38,12 @@ class Trouble(Exception):
         status: int = 0,
         is_host_failure: bool = False,
         is_unreachable: bool = False,
+        used: Tokens | None = Tokens(),  # noqa: B008 (frozen)
     ) -> None:
         super().__init__(f"{outcome}: {error}")
         self.outcome, self.error, self.can_retry, self.wait = outcome, error, can_retry, wait
         self.status, self.is_host_failure, self.is_unreachable = status, is_host_failure, is_unreachable
-        self.used = Tokens()
+        self.used = used
 
 
 def from_status(status: int, headers: Mapping[str, str], error: str) -> Trouble:

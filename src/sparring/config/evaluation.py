@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tomlkit
-from annotated_types import Ge, Gt, Len
+from annotated_types import Ge, Gt, Interval, Len
 
 from sparring.common.errors import ConfigError, nearest
 from sparring.common.schema import ADJUSTABLE, TomlTable, build, plain
@@ -46,7 +46,8 @@ class EvaluationSettings:
 
     The first `problems` of `split` (None: all) are asked, `at_once` at a time. `seed` names the random streams of
     sampling. With `plain`, a learner gives a single reply of at most `max_tokens` instead of the procedure that its
-    method adds at use; learners without a method always do.
+    method adds at use; learners without a method always do. The evaluation stops if learners give no reply to more than
+    the share `max_unavailable` of the problems.
     """
 
     split: Split = "test"
@@ -55,6 +56,7 @@ class EvaluationSettings:
     at_once: Annotated[int, Gt(0)] = 512
     plain: bool = False
     max_tokens: Annotated[int, Gt(0)] = 512
+    max_unavailable: Annotated[float, Interval(ge=0, le=1), ADJUSTABLE] = 0.2
 
 
 @dataclass(frozen=True)

@@ -211,7 +211,9 @@ def may_change(key: str) -> bool:
     table, *inner = key.split(".")
     if table == "phase" and inner[1:2] == ["trainer"]:
         table, inner = "trainer", inner[2:]
-    tables = {"run": RunSettings, "trainer": TrainerSettings}
+    from sparring.config.evaluation import EvaluationSettings  # noqa: PLC0415 - it imports this module
+
+    tables = {"run": RunSettings, "trainer": TrainerSettings, "evaluation": EvaluationSettings}
     if table in tables:
         return inner[0] in marked(tables[table], ADJUSTABLE)
     return table in marked(Recipe, ADJUSTABLE)

@@ -4,7 +4,7 @@ Speakers and the ledger do not know each other. A speaker that retries calls `ad
 it; the ledger receives both through `listening`. Such a speaker sets the class variable `admits = True`, and so does a
 speaker in this process, which sends no requests. The ledger assumes that any other speaker sends a request as soon as
 it is called. The replies of a speaker that calls neither are still recorded. The engine sets `serving`, the purpose of
-the calls, once per episode.
+the calls, and `asked`, whether there were any, once per episode.
 """
 
 from __future__ import annotations
@@ -117,8 +117,22 @@ class Serving:
     problem: str = ""
 
 
+@dataclass
+class Asked:
+    """Whether an episode asked a partner that may fail: a model, a program of one's own or a person."""
+
+    once: bool = False
+
+
+asked: ContextVar[Asked | None] = ContextVar("asked", default=None)
 serving: ContextVar[Serving] = ContextVar("serving", default=Serving())  # noqa: B039 (frozen)
 _sink: ContextVar[AttemptSink | None] = ContextVar("sink", default=None)
+
+
+def note_asked() -> None:
+    """Note that the episode asks a partner. Whatever passes calls to partners on does this before each."""
+    if (note := asked.get()) is not None:
+        note.once = True
 
 
 @contextmanager

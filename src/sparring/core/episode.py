@@ -33,7 +33,8 @@ class Episode:
     """One problem's conversation.
 
     `notes` are values that the method needs later; numbers and booleans are also averaged over the round. `failures`
-    lists the conversation errors. Nothing is learned from `failed` episodes.
+    lists the conversation errors. Nothing is learned from `failed` episodes. `asked`: whether a partner was asked that
+    may fail (`attempts.Asked`).
     """
 
     problem: Problem
@@ -42,3 +43,4 @@ class Episode:
     failures: tuple[Failure, ...] = ()
     notes: Mapping[str, bool | float | str] = field(default_factory=dict)
     failed: bool = False
+    asked: bool = False

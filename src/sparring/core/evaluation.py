@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any
 
 from sparring.common import html
 from sparring.common.concurrency import bounded_gather
-from sparring.common.errors import ConversationError, Failure
+from sparring.common.errors import ConversationError, Failure, Unavailable
 from sparring.common.seeds import named_rng
 from sparring.common.statistics import Mean, mean_of
 from sparring.core import attempts
@@ -24,6 +24,7 @@ from sparring.core.chat import LEARNER, Chat, message
 from sparring.core.protocol import EvaluationProtocol, Heard, Measured, Measures, Participant
 from sparring.core.task import Problem, Task
 
+REASON = 120  # characters of a failure's reason in a list of failures
 HEADINGS = ("value", "95 % interval", "problems")  # of `mean_rows`, after the name
 # A measure with one of these words in its name is a number with a scale of its own; every other one is a share.
 SCALES = frozenset({
@@ -42,6 +43,11 @@ class Outcome:
     response: str = ""
     transcripts: tuple[Chat, ...] = ()
     failures: tuple[Failure, ...] = ()
+
+    @property
+    def is_unavailable(self) -> bool:
+        """Whether a learner gave no reply, which says nothing about its answer: the problem can be asked again."""
+        return is_unavailable(map(asdict, self.failures))
 
     def plain(self) -> dict[str, Any]:
         """Return the outcome as plain data; each transcript is a list of messages with author and full text."""
@@ -94,16 +100,29 @@ class Evaluation:
             "failures": dict(kinds.most_common()),
         }
 
+    def failures_in_words(self) -> list[str]:
+        """Return each kind of failure with its count and its commonest reason, the most frequent kind first."""
+        reasons: dict[str, Counter[str]] = {}
+        for failure in (failure for outcome in self.outcomes for failure in outcome.failures):
+            reasons.setdefault(f"{failure.who}: {failure.kind}", Counter())[failure.reason[:REASON]] += 1
+        kinds = sorted(reasons.items(), key=lambda kind: -kind[1].total())
+        return [f"{counts.total()} × {kind} ({counts.most_common(1)[0][0]})" for kind, counts in kinds]
+
     def _repr_html_(self) -> str:
         """Show the measures, and the primary one of each bin, as tables in a notebook."""
         bins = {name: means[self.primary] for name, means in self.bins().items() if self.primary in means}
         of_bins = html.table(f"{self.primary} of each bin", ("bin", *HEADINGS), mean_rows(_plain(bins)))
-        failures = "".join(f"<p>{html.escaped(f'{k}: {n}')}</p>" for k, n in self.plain()["failures"].items())
+        failures = "".join(f"<p>{html.escaped(line)}</p>" for line in self.failures_in_words())
         return (
             html.table(f"{len(self.outcomes):,} problems", ("measure", *HEADINGS), mean_rows(_plain(self.measures())))
             + (of_bins if len(bins) > 1 else "")
             + failures
         )
+
+
+def is_unavailable(failures: Iterable[Mapping[str, Any]]) -> bool:
+    """Return whether `failures`, as plain data, contain that of a learner that gave no reply."""
+    return any(failure["who"] == LEARNER and failure["kind"] == Unavailable.__name__ for failure in failures)
 
 
 def _by_numbers(name: str) -> list[str | int]:

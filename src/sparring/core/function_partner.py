@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar
 from annotated_types import Ge, Le
 
 from sparring.common.schema import ScriptFunction
+from sparring.core.attempts import note_asked
 from sparring.core.task import Offer, Problem, Task
 from sparring.core.user_function import UserFunction, about, row_of
 
@@ -46,6 +47,7 @@ class FunctionPartner(ABC):
 
     async def _call(self, problem: Problem, known: dict[str, Any], columns: dict[str, Any] | None = None) -> Any:
         """Return what the function returns, with its arguments from `known` and `columns` (None: the problem's row)."""
+        note_asked()
         arguments = self._function.arguments(known, row_of(problem) if columns is None else columns)
         threads: int = self._function.setting("threads", self.threads, 1)
         return await self._function.ask(problem, arguments, threads)

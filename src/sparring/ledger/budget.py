@@ -1,9 +1,13 @@
 """Caps on calls, tokens and money, for a run and for each of its rounds.
 
-Every request that is sent counts as a call, whatever its result. Tokens and money count when the reply arrives. Once a
-cap is reached nothing more is sent, so only tokens and money can exceed a cap, by at most what was in flight. A request
-without a result because the process was killed may have been paid: after that it counts as a call with the most that it
-may have cost. Replies from the ledger cost nothing.
+Every request that is sent counts as a call, whatever its result. Tokens and money count when the reply arrives; until
+then the most that the request may cost is reserved. A request is sent if that fits the caps beside what is spent and
+reserved. If it does not fit, it waits for those in flight. If it would not fit even alone, it is sent alone, as long as
+the cap is not reached. So tokens and money exceed a cap by at most one request. Requests without a known bound (of a
+speaker of your own, or to a server that ignores `max_tokens`) may add more.
+
+A request may have been paid though its result is unknown, because it timed out, its connection was cut or the process
+was killed: then it counts with the most that it may have cost. Replies from the ledger cost nothing.
 """
 
 from __future__ import annotations
@@ -83,6 +87,12 @@ class Spent:
     tokens: int = 0
     money: float = 0.0
 
+    def add(self, more: Spent, sign: int = 1) -> None:
+        """Add `more`, or with the `sign` -1 take it away."""
+        self.calls += sign * more.calls
+        self.tokens += sign * more.tokens
+        self.money += sign * more.money
+
     def __str__(self) -> str:
         return f"{self.calls:,} calls, {self.tokens:,} tokens, {_format_amount(self.money)} in money"
 
@@ -106,39 +116,74 @@ class BudgetReached(RunStopped):
         )
 
 
+class _Account:
+    """What a run or a round has spent under its cap, and the most that its requests in flight may cost."""
+
+    def __init__(self, cap: Cap) -> None:
+        self.cap, self.spent, self.reserved = cap, Spent(), Spent()
+
+    def must_wait(self, most: Spent) -> bool:
+        """Whether `most` does not fit the cap now and may fit it when a request in flight has its result."""
+        if not self.reserved.tokens:  # not money, of which rounding may leave a rest
+            return False
+        for unit in ("tokens", "money"):
+            limit, own = getattr(self.cap, unit), getattr(most, unit)
+            taken = getattr(self.spent, unit) + getattr(self.reserved, unit)
+            if limit is not None and own > 0 and taken + own > limit:
+                return True
+        return False
+
+
 class Meter:
     """Counts what a run spends and checks it against its budget."""
 
     def __init__(self, budget: Budget, earlier: Iterable[tuple[str, int, Spent]] = ()) -> None:
         """`earlier`: what the run spent before it was resumed, by phase and round."""
         self.budget = budget
-        self.run = Spent()
-        self._rounds: defaultdict[tuple[str, int], Spent] = defaultdict(Spent)
+        self._run = _Account(budget.run)
+        self._rounds: defaultdict[tuple[str, int], _Account] = defaultdict(lambda: _Account(budget.round))
         for phase, round_, spent in earlier:
             self.count(Serving(phase, round_), spent)
 
+    @property
+    def run(self) -> Spent:
+        """What the run has spent."""
+        return self._run.spent
+
     def check(self, serving: Serving) -> None:
         """Raise BudgetReached if a cap allows no further request."""
-        self._check_cap("run", self.run, self.budget.run)
-        self._check_cap("round", self._rounds[serving.phase, serving.round], self.budget.round)
+        for scope, account in zip(("run", "round"), self._accounts(serving), strict=True):
+            for unit in ("calls", "tokens", "money"):
+                limit = getattr(account.cap, unit)
+                if limit is not None and getattr(account.spent, unit) >= limit:
+                    raise BudgetReached(scope, unit, limit, account.spent, self.run)
 
-    def admit(self, serving: Serving) -> None:
-        """Count a request that is about to be sent; raises BudgetReached."""
+    def admit(self, serving: Serving, most: Spent) -> bool:
+        """Count a request that is about to be sent and reserve `most`; False if it has to wait. Raises BudgetReached.
+
+        `most` is one call with the most that it may cost. `release` it when the result is known.
+        """
         self.check(serving)
+        accounts = self._accounts(serving)
+        if any(account.must_wait(most) for account in accounts):
+            return False
         self.count(serving, Spent(calls=1))
+        for account in accounts:
+            account.reserved.add(most)
+        return True
+
+    def release(self, serving: Serving, most: Spent) -> None:
+        """Give back what `admit` reserved."""
+        for account in self._accounts(serving):
+            account.reserved.add(most, sign=-1)
 
     def count(self, serving: Serving, more: Spent) -> None:
         """Add `more` to what is spent in the run and in the round of `serving`."""
-        for spent in (self.run, self._rounds[serving.phase, serving.round]):
-            spent.calls += more.calls
-            spent.tokens += more.tokens
-            spent.money += more.money
+        for account in self._accounts(serving):
+            account.spent.add(more)
 
-    def _check_cap(self, scope: str, spent: Spent, cap: Cap) -> None:
-        for unit in ("calls", "tokens", "money"):
-            limit = getattr(cap, unit)
-            if limit is not None and getattr(spent, unit) >= limit:
-                raise BudgetReached(scope, unit, limit, spent, self.run)
+    def _accounts(self, serving: Serving) -> tuple[_Account, _Account]:
+        return self._run, self._rounds[serving.phase, serving.round]
 
 
 def _format_amount(amount: float) -> str:

@@ -38,6 +38,7 @@ Mode = Literal["record", "replay", "off"]
 _REPLY = adapter(Reply)
 # outcomes that are errors of their own; every other one (an endpoint's "timed out", …) is Unavailable in a replay
 _ERRORS = {kind.__name__: kind for kind in (CutOff, Skipped, TooLong, Unreadable)}
+LOOK_FOR_ROOM = 0.02  # seconds between looks whether a request fits the budget beside those in flight
 PREPARED_AT_ONCE = 16  # calls; preparing thousands of calls in one go would delay sending the first ones
 
 
@@ -123,11 +124,13 @@ class Ledger:
             try:
                 reply = await speak()
             except asyncio.CancelledError:
-                raise  # the result is unknown, so the call stays open on the ledger
+                call.abandon()
+                raise
             except BaseException as error:
                 failed_unreported = call.last is None and isinstance(error, ConversationError)
                 if call.is_admitted or failed_unreported:
-                    call.record(Attempt(type(error).__name__, time.monotonic() - start, error=str(error)))
+                    seconds = time.monotonic() - start
+                    call.record(Attempt(type(error).__name__, seconds, call.most, error=str(error)))
                 raise
         if call.last is None or call.last.reply is not reply:
             used = Tokens(reply.prompt_tokens, reply.completion_tokens)
@@ -208,6 +211,8 @@ class _Call:
         self.last: Attempt | None = None
         self.written: Future[None] | None = None
         self.is_admitted = False
+        self.most = Tokens()  # that the request in flight may be billed for
+        self._reserved = Spent()  # the same as a sum on the meter
         self._sent: int | None = None
 
     def __str__(self) -> str:
@@ -230,16 +235,22 @@ class _Call:
             await self.send(most)
 
     async def send(self, most: Tokens) -> None:
-        """Count a request that may be billed for `most`; returns when it is recorded and may be sent."""
+        """Count a request that may be billed for `most`.
+
+        Returns when it fits the budget and is recorded, so that it may be sent.
+        """
         meter, store = self._ledger.meter, self._ledger.store
-        if self._ledger.is_settling:
-            raise RunStopped("the run is stopping and sends nothing more; continue with --resume")
         prices, urls = self._ledger.prices, self._urls
         if meter.budget.limits_money and (error := prices.missing(self.model, urls)):
             raise error
-        most_cost = prices.cost(self.model, most, urls)
-        meter.admit(self.serving)
-        self.is_admitted = True
+        reserved = Spent(1, most.prompt + most.completion, prices.cost(self.model, most, urls))
+        while True:
+            if self._ledger.is_settling:
+                raise RunStopped("the run is stopping and sends nothing more; continue with --resume")
+            if meter.admit(self.serving, reserved):
+                break
+            await asyncio.sleep(LOOK_FOR_ROOM)  # no event: those in flight may belong to another event loop
+        self.is_admitted, self.most, self._reserved = True, most, reserved
         if store is None:
             return
         id_ = secrets.randbits(63)  # unique among all runs that share the file; fits SQLite's signed integers
@@ -248,16 +259,26 @@ class _Call:
             at=time.time(),
             prompt_tokens=most.prompt,
             completion_tokens=most.completion,
-            cost=most_cost,
+            cost=reserved.money,
         )
         try:
             await asyncio.shield(asyncio.wrap_future(store.send(id_, entry)))
         except BaseException:  # cancelled, or not written: the request is not sent, so it is not paid
             store.withdraw(id_)
+            self._leave_flight()
             meter.count(self.serving, Spent(calls=-1))
-            self.is_admitted = False
             raise
         self._sent = id_
+
+    def _leave_flight(self) -> None:
+        if self.is_admitted:
+            self._ledger.meter.release(self.serving, self._reserved)
+        self.is_admitted, self.most, self._reserved = False, Tokens(), Spent()  # a further try is admitted anew
+
+    def abandon(self) -> None:
+        """Count a request in flight with the most that it may have cost: its result stays unknown, as on the ledger."""
+        self._ledger.meter.count(self.serving, replace(self._reserved, calls=0))
+        self._leave_flight()
 
     def record(self, attempt: Attempt) -> None:
         """See `attempts.AttemptSink`."""
@@ -265,7 +286,8 @@ class _Call:
         if not self.is_admitted:
             meter.count(self.serving, Spent(calls=1))
         sent, self._sent = self._sent, None
-        self.is_admitted, self.last = False, attempt  # a further try is admitted anew
+        self.last = attempt
+        self._leave_flight()
         cost = self._ledger.prices.cost(self.model, attempt.tokens, self._urls)
         meter.count(self.serving, Spent(0, attempt.tokens.prompt + attempt.tokens.completion, cost))
         if self._ledger.store is not None:
@@ -304,4 +326,5 @@ class Recorded:
 
     async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
         """See `speaker.Speaker`; raises BudgetReached at a cap, and NotRecorded if a replay has no reply."""
+        attempts.note_asked()
         return await self.ledger.reply(self.speaker, self.role, chat, sampling, sample)

@@ -281,9 +281,9 @@ def _check_secrets(recipe: Recipe, table: Mapping[str, Any], members: Mapping[st
     partners = [partner for phase in recipe.phases for partner in recordable_partners(phase.method).values()]
     variables = {variable for p in partners if (variable := getattr(p.speaker, "key_variable", None))}
     secrets = {f"the key in {variable}": os.environ.get(variable, "").strip() for variable in sorted(variables)}
-    secrets |= {f"the value of {k}": text for k, text in texts(table) if _SECRET.search(k) and len(text) >= _MIN_SECRET}
+    secrets |= {f"the value of {key}": text for key, text in texts(table) if _SECRET.search(key)}
     for what, secret in secrets.items():
-        for name, content in members.items() if secret else ():
+        for name, content in members.items() if len(secret) >= _MIN_SECRET else ():
             if not name.startswith("files/") and secret.encode() in (
                 content if isinstance(content, bytes) else content.read_bytes()
             ):

@@ -21,7 +21,7 @@ from sparring.common.errors import ConfigError, nearest
 from sparring.common.files import json_lines, read_json
 from sparring.common.html import table
 from sparring.common.statistics import difference_interval, exact_binomial, holm, sign_test
-from sparring.core.evaluation import in_words, interval_in_words
+from sparring.core.evaluation import in_words, interval_in_words, is_unavailable
 from sparring.protocols.solo import Solo
 from sparring.protocols.win_rate import WinRate
 
@@ -37,6 +37,7 @@ class Measurement:
     primary: str
     protocol: Mapping[str, Any]  # its `kind`, judge and baseline
     problems: Mapping[str, Mapping[str, float]]
+    unavailable: int  # problems to which a learner gave no reply
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Comparison:
 
     `sign_test` counts the problems on which one arm is better, averaged over seeds; `holm` is that p-value adjusted for
     all comparisons read together. `mcnemar` has a p-value for each common seed, for measures that are yes or no.
+    `unavailable` problems of all seeds got no reply and are measured as unanswered.
     """
 
     arm: str
@@ -64,6 +66,8 @@ class Comparison:
     other_seeds: tuple[int, ...]
     paired_by_seed: bool
     problems: int
+    unavailable: int
+    other_unavailable: int
 
     def verdict(self) -> str:
         """Return the result in one line."""
@@ -136,6 +140,8 @@ def _compare(arm: str, other: str, measure: str, measured: Mapping[str, Sequence
         "other_seeds": tuple(m.seed for m in two),
         "paired_by_seed": paired,
         "problems": len(problems),
+        "unavailable": sum(m.unavailable for m in one),
+        "other_unavailable": sum(m.unavailable for m in two),
     }
 
 
@@ -220,7 +226,8 @@ def _read(folder: Path, final: bool) -> Measurement:
         else:
             raise ConfigError(f"{folder} has no results.json or evaluation.json; finish its evaluation or run first")
         problems = {row["problem"]: row["measures"] for row in rows}
-        return Measurement(folder, seed, results["primary"], protocol, problems)
+        unavailable = sum(is_unavailable(row.get("failures", ())) for row in rows)
+        return Measurement(folder, seed, results["primary"], protocol, problems, unavailable)
     except (OSError, KeyError, TypeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"the results in {folder} are damaged ({error!r}); evaluate again") from error
 

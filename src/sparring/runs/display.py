@@ -82,8 +82,8 @@ class Display:
         self._score = f"  {line['primary']} {in_words(line['primary'], score(line))}"
         self.say(f"  {line['kind']} {describe_score(line)}")
 
-    def round(self, name: str, line: dict[str, Any]) -> None:
-        """Print the figures of a round, with a warning if many replies were cut.
+    def round(self, name: str, line: dict[str, Any], failures: str = "") -> None:
+        """Print the figures of a round, with a warning if many replies were cut, and `failures` if nothing was learnt.
 
         Without a live bar, print those of at most one round in two seconds.
         """
@@ -97,8 +97,11 @@ class Display:
         )
         measures = ("right", "edited_right", "leaked", "readable", "ranked")
         shown = "  ".join(f"{key} {line[key]:.2f}" for key in measures if key in line)
+        if line.get("partner_failed"):
+            shown = f"{shown}  partner_failed {line['partner_failed']:.2f}".strip()
         speed = f"{line['tokens_per_second']:.0f} tokens/s" if line["tokens_per_second"] else ""  # nothing was sampled
-        loss = f"loss {line['loss']:.3f}" if "loss" in line else "nothing learnt"
+        nothing = f"nothing learnt ({failures})" if failures and not line["experience"] else "nothing learnt"
+        loss = f"loss {line['loss']:.3f}" if "loss" in line else nothing
         self.say("  ".join(filter(None, (f"{name}: {line['experience']} examples{dropped}, {loss}", shown, speed))))
         if line.get("cut_off", 0) > MANY_CUT:
             self.say(

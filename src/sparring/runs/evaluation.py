@@ -3,6 +3,8 @@
 The folder holds `recipe.toml` (all settings), `run.json` (status), `results.json` (all figures), `ledger.sqlite` (the
 calls of learners and partners behind an API) and `problems.jsonl`: the measures, response and transcripts of each
 problem. That file grows as problems are done; in the end it has their order. A protocol may add files for other tools.
+
+A problem to which a learner gave no reply is asked again on resume. The evaluation stops if there are many of them.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Any, Unpack
 from rich.console import Console
 
 from sparring.common.concurrency import run_sync
-from sparring.common.errors import ConfigError, SparringError
+from sparring.common.errors import ConfigError, RunStopped, SparringError
 from sparring.common.files import json_lines, write_json, write_lines, write_whole, writing
 from sparring.common.functions import refuse_while_loading
 from sparring.common.progress import progress_bar
@@ -152,10 +154,14 @@ class _Session:
         recipe = self.recipe
         protocol = recipe.protocol if ledger is None else on_ledger(recipe.protocol, ledger)
         with progress_bar(f"{protocol.name}: problems", len(problems), self.console) as advance:
+            unavailable: list[Outcome] = []
 
             def receive(outcome: Outcome) -> None:
                 save(outcome)
                 advance()
+                if outcome.is_unavailable:
+                    unavailable.append(outcome)
+                    _check_unavailable(unavailable, recipe)
 
             def participants(problem: Problem) -> list[Participant]:
                 numbered = enumerate(self.learners, start=1)
@@ -170,6 +176,17 @@ class _Session:
                 at_once=recipe.settings.at_once,
                 on_outcome=receive,
             )
+
+
+def _check_unavailable(outcomes: Sequence[Outcome], recipe: EvaluationRecipe) -> None:
+    """Raise RunStopped if `outcomes`, to which learners gave no reply, are too many."""
+    total, bound = len(recipe.problems()), recipe.settings.max_unavailable
+    if len(outcomes) > bound * total:
+        reason = Evaluation(tuple(outcomes)).failures_in_words()[0]
+        raise RunStopped(
+            f"more than {bound:.0%} of the {total} problems got no reply (max_unavailable under [evaluation]): "
+            f"{reason}; what was measured is kept; mend the cause and continue with --resume"
+        )
 
 
 def results(recipe: EvaluationRecipe, evaluation: Evaluation) -> dict[str, Any]:
@@ -229,7 +246,10 @@ def _is_recorded(recipe: EvaluationRecipe) -> bool:
 
 
 class _OutcomeFile:
-    """The outcomes in `problems.jsonl`, by problem; a line cut by a kill is dropped, and its problem asked again."""
+    """The outcomes in `problems.jsonl`, by problem.
+
+    A line cut by a kill is dropped, and so is one to which a learner gave no reply: these problems are asked again.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -238,7 +258,7 @@ class _OutcomeFile:
             outcomes = [Outcome.of(row) for row in rows if row is not None]
         except (KeyError, TypeError) as error:
             raise ConfigError(f"{path} is damaged ({error!r}); remove it, and its problems are asked again") from error
-        self.outcomes = {outcome.problem: outcome for outcome in outcomes}
+        self.outcomes = {outcome.problem: outcome for outcome in outcomes if not outcome.is_unavailable}
         write_lines(path, map(_line, self.outcomes.values()))
 
     def append(self, outcome: Outcome) -> None:

@@ -22,7 +22,7 @@ from sparring.config.recipe import Phase, Recipe
 from sparring.core.attempts import Serving
 from sparring.core.episode import Episode
 from sparring.core.experience import Experience
-from sparring.core.rollout import check_failures, play, summarize
+from sparring.core.rollout import check_failures, commonest_failures, play, summarize
 from sparring.core.task import Problem
 from sparring.inference.journal import Journal
 from sparring.runs.display import Display
@@ -75,8 +75,8 @@ class Round:
         """The seed, phase and round, which name the round's random streams."""
         return self.recipe.run.seed, self.number, self.round_
 
-    async def experience(self) -> tuple[list[Experience], dict[str, float]]:
-        """Return the round's training examples, and the mean of each measure over its episodes."""
+    async def experience(self) -> tuple[list[Experience], dict[str, float], str]:
+        """Return the round's training examples, the mean of each measure over its episodes, and their failures."""
         with Journal(self.folder / "journal.jsonl") as journal:
             episodes = self._saved_episodes()
             experience: list[Experience] = []
@@ -87,7 +87,7 @@ class Round:
             if not experience:
                 experience = await self._harvest(episodes, journal)
             journal.close(keep=False)
-        return experience, summarize(episodes)
+        return experience, summarize(episodes), commonest_failures(episodes)
 
     def _saved_episodes(self) -> list[Episode] | None:
         """Load the episodes; None if they have to be played."""

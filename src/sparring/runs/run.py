@@ -255,7 +255,7 @@ class Run:
             self.callbacks.episode,
         )  # fmt: skip
         with self._saved_if_stopped(phase):
-            fresh, measures = await this.experience()
+            fresh, measures, failures = await this.experience()
         experience = self.memory.replay(fresh)
         seconds_playing = time.monotonic() - start_time
         training_set = self.trainer.training_set(
@@ -291,7 +291,7 @@ class Run:
             },
         )
         self.position = replace(self.position, seconds=line["seconds"])
-        self.display.round(this.name, line)
+        self.display.round(this.name, line, failures)
 
     async def _learn(self, training_set: TrainingSet, phase: Phase, this: Round) -> None:
         """Take the round's training steps; evaluate and save at the intervals of the settings."""

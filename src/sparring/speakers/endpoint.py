@@ -37,7 +37,8 @@ from sparring.core.speaker import Reply, Sampling
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between the tries of one call; each pause doubles the last
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-MAX_SERVER_WAIT = 300.0  # seconds; a call fails if the server asks for more (a daily quota, say)
+UNKNOWN_BILL = "(it may be billed, and counts with the most that it may have cost)"
+MAX_SERVER_WAIT = 300.0  # seconds; calls fail at once while a server asks for more (a daily quota, say)
 
 
 class _State(NamedTuple):
@@ -200,24 +201,31 @@ class Endpoint:
                 await asyncio.sleep(policy.pause())
 
     async def _try(self, connection: Connection, host: Host, body: Mapping[str, Any], sampling: Sampling) -> Reply:
-        """Make one exchange, admitted before and reported after; raises Trouble."""
+        """Make one exchange, admitted before and reported after; raises Trouble.
+
+        If it is unknown what the server bills, the exchange counts with the most that it may have cost.
+        """
         expected_tokens = estimate_tokens(body["messages"]) + sampling.max_tokens
-        await host.wait_until_open()
+        await host.wait_until_open(MAX_SERVER_WAIT)
         await self._state.request_rate.wait()
         await self._state.token_rate.wait(expected_tokens)
-        await attempts.admit(max_usage(body, sampling))
+        most = max_usage(body, sampling)
+        await attempts.admit(most)
         start, used = time.monotonic(), Tokens()
         try:
             response = await connection.post(host.url, body)
             completion = read_completion(response, body["messages"], sampling, self.author)
             used = completion.used
         except Trouble as trouble:
-            used = trouble.used
-            _report(host, start, used, trouble.outcome, error=trouble.error)
+            used = trouble.used or Tokens()
+            if trouble.used is None:
+                _report(host, start, most, trouble.outcome, error=f"{trouble.error} {UNKNOWN_BILL}")
+            else:
+                _report(host, start, used, trouble.outcome, error=trouble.error)
             self._update_health(host, trouble)
             raise
         except Exception as error:  # a bug here: the request was sent and is billed, so it is reported too
-            _report(host, start, used, type(error).__name__, error=str(error))
+            _report(host, start, most, type(error).__name__, error=str(error))
             raise
         finally:
             self._state.token_rate.correct(used.prompt + used.completion - expected_tokens)
@@ -229,7 +237,7 @@ class Endpoint:
         if trouble.is_host_failure:
             host.failed(trouble.is_unreachable)
         if trouble.wait:
-            host.close_for(min(trouble.wait, MAX_SERVER_WAIT))
+            host.close_for(trouble.wait)
 
     def _failure(self, trouble: Trouble, host: Host, tries: int) -> ConfigError | Unavailable:
         if trouble.status in NOT_ALLOWED:
