@@ -56,7 +56,7 @@ def test_a_reward_model_with_two_outputs_is_told_before_a_round_is_played(tmp_pa
 
 def test_a_run_that_goes_on_is_not_asked_for_partners_whose_replies_it_may_have(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(run, "check_partners", asked.append)
+    monkeypatch.setattr(run, "check_partners", lambda *recipe_and_folder: asked.append(recipe_and_folder))
     for resume in (False, True):
         begun({"by": "task"}, tmp_path, resume)
     assert len(asked) == 1

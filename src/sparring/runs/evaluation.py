@@ -42,7 +42,7 @@ from sparring.runs.callbacks import Partners, check_names
 from sparring.runs.folder import RECIPE, check_resumable, write_status
 from sparring.runs.load import SavedLearner, load_learner
 from sparring.runs.lock import locked
-from sparring.runs.recording import Prepared, identity, ledger_path, on_ledger, open_ledger, recordable_partners
+from sparring.runs.recording import check_ready, identity, ledger_path, on_ledger, open_ledger, recordable_partners
 
 RESULTS = "results.json"
 PROBLEMS = "problems.jsonl"
@@ -94,7 +94,7 @@ def run_evaluation(
         if _is_recorded(recipe):
             raise ConfigError("the evaluation calls a model behind an API; give a folder for its ledger with --run")
         problems = recipe.problems()
-        session = _Session(recipe, _load_learners(recipe, loaded), console)
+        session = _Session(recipe, _load_learners(recipe, loaded, None), console)
         return run_sync(session.measure(problems, None, save=lambda outcome: None))
     with locked(Path(run)):
         return run_sync(_run(recipe, Path(run), resume, console, loaded))
@@ -105,8 +105,9 @@ async def _run(
 ) -> Evaluation:
     check_resumable(folder, recipe, resume)
     problems = recipe.problems()
-    run, seed = identity(folder, ledger_path(recipe.ledger.path, folder)), recipe.settings.seed
-    session = _Session(recipe, _load_learners(recipe, loaded), console)
+    ledger = ledger_path(recipe.ledger.path, folder)
+    run, seed = identity(folder, ledger), recipe.settings.seed
+    session = _Session(recipe, _load_learners(recipe, loaded, ledger), console)
     write_whole(folder / RECIPE, recipe.toml())  # only now: all mistakes in it were reported above
     write_status(folder, run, "running", seed)
     try:
@@ -202,11 +203,10 @@ def results(recipe: EvaluationRecipe, evaluation: Evaluation) -> dict[str, Any]:
 _Learner = tuple[str, SavedLearner | Speaker]  # the name of its model, and what replies
 
 
-def _load_learners(recipe: EvaluationRecipe, given: Sequence[SavedLearner]) -> list[_Learner]:
-    """Load the learners, each model once; those in `given` are loaded already."""
+def _load_learners(recipe: EvaluationRecipe, given: Sequence[SavedLearner], ledger: Path | None) -> list[_Learner]:
+    """Load the learners, each model once; those in `given` are loaded already. `ledger`: its file, if there is one."""
     for partner in (*recipe.learners, *(p.speaker for p in recordable_partners(recipe.protocol).values())):
-        if isinstance(partner, Prepared) and recipe.ledger.mode != "replay":
-            partner.ready()
+        check_ready(partner, recipe.ledger.mode, ledger)
     loaded = {} if recipe.settings.plain else {repr(ModelSource(model=saved.place)): saved for saved in given}
     learners: list[_Learner] = []
     plain = SingleReply(recipe.settings.max_tokens)

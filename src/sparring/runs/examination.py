@@ -48,7 +48,7 @@ from sparring.runs.recording import (
     PRICES,
     STATUS,
     USED,
-    check_partner,
+    check_ready,
     identity,
     is_recordable,
     ledger_path,
@@ -241,9 +241,9 @@ class _Examination:
             raise ConfigError(f"{folder} holds a training run; choose another folder for the exam")
         check_resumable(folder, self.recipe, resume)
         run = identity(folder, ledger_path(self.recipe.ledger.path, folder))
-        if self.recipe.ledger.mode != "replay":
-            for plan in self.plans:
-                check_partner(plan.candidate.partner)
+        for plan in self.plans:
+            speaker = getattr(plan.candidate.partner, "speaker", None)
+            check_ready(speaker, self.recipe.ledger.mode, ledger_path(self.recipe.ledger.path, folder))
         write_whole(folder / RECIPE, self.recipe.toml())
         write_json(folder / STATUS, {"id": run, "status": "running"})
         return run

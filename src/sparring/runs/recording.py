@@ -21,7 +21,7 @@ from sparring.common.files import read_json, write_json
 from sparring.config.factory import ROLES, role_fields
 from sparring.config.recipe import LedgerSettings, Phase, Recipe
 from sparring.core.attempts import Recordable
-from sparring.ledger import Budget, Ledger, Prices, Recorded, addresses, runs
+from sparring.ledger import Budget, Ledger, Mode, Prices, Recorded, addresses, runs
 from sparring.speakers.human import Human
 
 FILE = "ledger.sqlite"
@@ -117,12 +117,13 @@ def may_ask_person(recipe: Recipe) -> bool:
     return recipe.ledger.mode != "replay" and any(isinstance(partner.speaker, Human) for partner in partners)
 
 
-def check_partners(recipe: Recipe) -> None:
+def check_partners(recipe: Recipe, folder: Path) -> None:
     """Raise ConfigError if a requirement of a partner is missing; a replay calls no partner."""
+    ledger = ledger_path(recipe.ledger.path, folder)
     for phase in recipe.phases if recipe.ledger.mode != "replay" else ():
         for partner in recordable_partners(phase.method).values():
             check_price(partner.speaker, recipe.budget)
-            check_partner(partner)
+            check_ready(partner.speaker, recipe.ledger.mode, ledger)
 
 
 def check_price(speaker: Any, budget: Budget) -> None:
@@ -134,10 +135,13 @@ def check_price(speaker: Any, budget: Budget) -> None:
             raise error
 
 
-def check_partner(partner: Any) -> None:
-    """Raise ConfigError if a requirement of the partner's speaker is missing."""
-    speaker = getattr(partner, "speaker", None)
-    if isinstance(speaker, Prepared):
+def check_ready(speaker: Any, mode: Mode, ledger: Path | None) -> None:
+    """Raise ConfigError if a requirement of `speaker` is missing.
+
+    A replay calls nobody, and a `ledger` that exists may hold all replies of a server that is gone.
+    """
+    may_be_recorded = bool(addresses(speaker)) and ledger is not None and ledger.exists()
+    if isinstance(speaker, Prepared) and mode != "replay" and not may_be_recorded:
         speaker.ready()
 
 

@@ -100,7 +100,7 @@ class Run:
         check_measurable(recipe)
         self.id = identity(folder, ledger_path(recipe.ledger.path, folder))
         if not (folder / RECIPE).exists():  # a resumed run may need no further replies
-            check_partners(recipe)
+            check_partners(recipe, folder)
         check_trackers(self.settings.trackers)
         if self.settings.threads:
             torch.set_num_threads(self.settings.threads)

@@ -24,7 +24,7 @@ from sparring.ledger import BudgetReached, Ledger, Recorded
 from sparring.models.source import ModelSource
 from sparring.parsing.steps import LINES
 from sparring.runs.load import SavedLearner, load_learner
-from sparring.runs.recording import FILE, Prepared, check_price
+from sparring.runs.recording import FILE, check_price, check_ready
 
 NAME = "talk"  # of a chat in a ledger that runs share
 
@@ -64,8 +64,7 @@ def talking(
         yield load_learner(learner.model, source=learner, plain=single, max_tokens=max_tokens), None
         return
     check_price(learner, recipe.budget)
-    if isinstance(learner, Prepared) and recipe.ledger.mode != "replay":
-        learner.ready()
+    check_ready(learner, recipe.ledger.mode, Path(recipe.ledger.path) if recipe.ledger.path else None)
     answerer = SingleReply() if max_tokens is None else SingleReply(max_tokens)
     if not isinstance(learner, Recordable):
         yield AskedLearner(learner, answerer), None

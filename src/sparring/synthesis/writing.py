@@ -24,7 +24,7 @@ from sparring.common.schema import TomlTable, differences
 from sparring.common.terminal import Terminal
 from sparring.core.attempts import Recordable
 from sparring.ledger import Recorded
-from sparring.runs.recording import STATUS, Prepared, identity, ledger_path, open_ledger
+from sparring.runs.recording import STATUS, check_ready, identity, ledger_path, open_ledger
 from sparring.speakers.human import Human
 from sparring.synthesis.output import WRITER, Output
 from sparring.synthesis.recipe import SynthesisRecipe
@@ -55,8 +55,7 @@ async def _run(recipe: SynthesisRecipe, folder: Path, resume: bool, console: Con
     _check_folder(recipe, folder, resume)
     run = identity(folder, ledger_path(recipe.ledger.path, folder))
     total = recipe.writer.total(recipe.task)
-    if recipe.ledger.mode != "replay" and isinstance(recipe.speaker, Prepared):
-        recipe.speaker.ready()
+    check_ready(recipe.speaker, recipe.ledger.mode, ledger_path(recipe.ledger.path, folder))
     shows_bar = console.is_terminal and not isinstance(recipe.speaker, Human)  # a bar would overwrite a person's input
     with progress_bar(recipe.writer.name, total, console, shows_bar) as advance:
         output = Output(recipe.writer.max_failures)
