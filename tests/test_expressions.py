@@ -35,7 +35,7 @@ BOUNDED = {
     "runs.bundle._HUB_ID": "reads a recipe",
     "speakers.reward._COMMIT": "reads a recipe", "core.attempts._WITHHELD": "reads a recipe",
     "core.prompt._BLANK": "reads a recipe's prompt",
-    "runs.model_card:_license": "sees the header of a model's card",
+    "runs.model_card:_in_card": "sees the header of a model's card",
     "config.json_schema:_sentences_about": "reads our docstrings", "core.evaluation:_by_numbers": "reads names of bins",
     **{f"parsing.dates.stories.{name}": "sees 1,000 characters" for name in ("QUESTION", "_DAY_AND_YEAR", "_MONTHLY")},
     "tasks.mmlu._LETTER": "sees the spaces at the start, a letter and the rest of a line",

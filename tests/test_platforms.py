@@ -87,11 +87,11 @@ def test_every_module_is_imported_and_a_run_trained_and_bundled_without_it(tmp_p
 
 
 def test_a_path_of_windows_is_no_hub_id():
-    from sparring.models.hub import _is_path
+    from sparring.models.hub import is_path
 
     for path in (r"C:\models\mine", "C:/models", r"models\mine"):
-        assert _is_path(path)
-    assert not _is_path("owner/name")
+        assert is_path(path)
+    assert not is_path("owner/name")
 
 
 def test_an_operation_that_mps_lacks_falls_back_on_a_mac():

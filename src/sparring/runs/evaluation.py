@@ -155,14 +155,14 @@ class _Session:
         recipe = self.recipe
         protocol = recipe.protocol if ledger is None else on_ledger(recipe.protocol, ledger)
         with progress_bar(f"{protocol.name}: problems", len(problems), self.console) as advance:
-            unavailable: list[Outcome] = []
+            unavailable, total = list[Outcome](), len(recipe.problems())  # a resumed evaluation measures some of them
 
             def receive(outcome: Outcome) -> None:
                 save(outcome)
                 advance()
                 if outcome.is_unavailable:
                     unavailable.append(outcome)
-                    _check_unavailable(unavailable, recipe)
+                    _check_unavailable(unavailable, total, recipe.settings.max_unavailable)
 
             def participants(problem: Problem) -> list[Participant]:
                 numbered = enumerate(self.learners, start=1)
@@ -179,9 +179,8 @@ class _Session:
             )
 
 
-def _check_unavailable(outcomes: Sequence[Outcome], recipe: EvaluationRecipe) -> None:
-    """Raise RunStopped if `outcomes`, to which learners gave no reply, are too many."""
-    total, bound = len(recipe.problems()), recipe.settings.max_unavailable
+def _check_unavailable(outcomes: Sequence[Outcome], total: int, bound: float) -> None:
+    """Raise RunStopped if `outcomes`, to which learners gave no reply, are more than this share of the problems."""
     if len(outcomes) > bound * total:
         reason = Evaluation(tuple(outcomes)).failures_in_words()[0]
         raise RunStopped(
