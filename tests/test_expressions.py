@@ -31,6 +31,7 @@ BOUNDED = {
     "partners.model_judge:__post_init__": "the recipe's: whether it is a pattern",
     "tasks.table:_pattern": "the data's: whether it is a pattern",
     "parsing.statements:make_mark": "makes ANSWER and _CHOICE",
+    "models.renderer:_context": "begins with a mark that no text holds",
     "config.recipe:with_settings": "reads a setting of the command line",
     "runs.bundle._HUB_ID": "reads a recipe",
     "speakers.reward._COMMIT": "reads a recipe", "core.attempts._WITHHELD": "reads a recipe",

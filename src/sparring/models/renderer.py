@@ -46,6 +46,7 @@ _OWN_TEMPLATE = 'give one with chat_template = "path/to/template.jinja" under [l
 # A placeholder is a number between the pictures of STX and ETX, control characters: no template holds or strips these.
 _OPEN, _CLOSE = "\u2402", "\u2403"
 _FIRST, _SECOND = f"{_OPEN}0{_CLOSE}", f"{_OPEN}1{_CLOSE}"
+_OPENINGS = re.compile(f"{_OPEN}+")
 _THINK = "<think>"
 
 
@@ -187,9 +188,8 @@ class Renderer:
     def _context(self, turns: Sequence[Turn]) -> tuple[int, ...]:
         """The ids before a reply that follows `turns`: the template's text around the ids of the assistant's turns."""
         is_own = [turn.role == "assistant" and bool(turn.parts) for turn in turns]
-        mark = _OPEN  # as many of these as no text holds
-        while any(mark in turn.text or mark in turn.tools for turn in turns):
-            mark += _OPEN
+        runs = (run for turn in turns for text in (turn.text, turn.tools) for run in _OPENINGS.findall(text))
+        mark = _OPEN * (1 + max(map(len, runs), default=0))  # so many as no text holds
         messages = tuple(
             (turn.role, f"{mark}{index}{_CLOSE}" if own else turn.text, turn.tools)
             for index, (turn, own) in enumerate(zip(turns, is_own, strict=True))
