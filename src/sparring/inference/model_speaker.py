@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sparring.common.errors import ConfigError, TooLong
+from sparring.common.errors import TooLong
 from sparring.common.seeds import Name, digest, stream
-from sparring.core.chat import SYSTEM, Chat, Part
+from sparring.core.chat import Chat, Part
 from sparring.core.speaker import Reply, Sampling
 from sparring.inference.journal import Journal, key
 from sparring.inference.model import LanguageModel
@@ -20,16 +19,6 @@ from sparring.inference.stop_strings import without_begun_stop
 Watch = Callable[[Chat, Reply], None]  # receives a chat and the reply so far, after each token
 
 _OPEN, _CLOSE = "<think>", "</think>"
-
-
-@contextmanager
-def naming(chat: Chat) -> Iterator[None]:
-    """Add what `chat` begins with to a ConfigError, such as that of a chat template that rejects it."""
-    try:
-        yield
-    except ConfigError as error:
-        begin = next((said.text for said in chat.messages if said.author != SYSTEM), "")
-        raise ConfigError(f"{error} (the conversation begins {begin[:60]!r})") from error
 
 
 @dataclass(frozen=True)
@@ -51,8 +40,7 @@ class ModelSpeaker:
 
     async def reply(self, chat: Chat, sampling: Sampling, sample: int = 0) -> Reply:
         """Return the `sample`-th reply to `chat`, from the journal if it has it. TooLong if the model has no room."""
-        with naming(chat):
-            prompt = self.model.renderer.prompt(chat, self.author)
+        prompt = self.model.renderer.prompt(chat, self.author)
         room = self.model.max_length - len(prompt)
         if room < 1:
             limit = self.model.max_length

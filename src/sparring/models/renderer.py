@@ -194,8 +194,13 @@ class Renderer:
             (turn.role, f"{mark}{index}{_CLOSE}" if own else turn.text, turn.tools)
             for index, (turn, own) in enumerate(zip(turns, is_own, strict=True))
         )
+        try:
+            rendered = self._render(messages)
+        except ConfigError as error:
+            begin = next((turn.text for turn in turns if turn.role != SYSTEM), "")
+            raise ConfigError(f"{error} (the conversation begins {begin[:60]!r})") from error
         # `split` alternates between text and the turn number in a placeholder.
-        text, *rest = re.split(rf"{mark}(\d+){_CLOSE}", self._render(messages))
+        text, *rest = re.split(rf"{mark}(\d+){_CLOSE}", rendered)
         ids: list[int] = []
         for number, following in zip(rest[::2], rest[1::2], strict=True):
             ids += self._tokenise(text.removesuffix(self._space))

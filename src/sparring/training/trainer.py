@@ -21,9 +21,8 @@ from accelerate import Accelerator
 
 from sparring.common.errors import RunStopped
 from sparring.common.seeds import Name, digest, named_rng, stream
-from sparring.core.experience import Experience, Preference
+from sparring.core.experience import Experience
 from sparring.core.objective import DPO, Likelihood, Objective
-from sparring.inference.model_speaker import naming
 from sparring.models import quantization
 from sparring.models.introspection import forkable, switch_off_dropout
 from sparring.models.offload import Resident
@@ -193,8 +192,7 @@ class Trainer:
         """Yield the problem and the rows of each piece that fits the model and has something to train."""
         longest = self.learner.model.max_length
         for piece in experience:
-            with naming(piece.prompt if isinstance(piece, Preference) else piece.chat):
-                rows = tuple(loss.rows(piece, self.learner.model.renderer))
+            rows = tuple(loss.rows(piece, self.learner.model.renderer))
             if rows and all(any(row.weights) and len(row.ids) <= longest for row in rows):
                 yield piece.problem, rows
 
