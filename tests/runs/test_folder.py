@@ -12,7 +12,8 @@ import tomlkit
 
 from sparring.common.errors import ConfigError, RunStopped
 from sparring.common.schema import differences, flat
-from sparring.config.recipe import Recipe, fixed, may_change, shipped_recipes
+from sparring.config.adjustable import fixed, may_change
+from sparring.config.recipe import Recipe, shipped_recipes
 from sparring.runs.display import Display
 from sparring.runs.folder import check_resumable, set_aside_failed_start
 from sparring.runs.run import train

@@ -13,7 +13,8 @@ from accelerate import tracking
 
 from sparring.common import extras
 from sparring.common.errors import ConfigError, RunStopped
-from sparring.config.recipe import Recipe, may_change
+from sparring.config.adjustable import may_change
+from sparring.config.recipe import Recipe
 from sparring.runs.display import Display
 from sparring.runs.folder import branch
 from sparring.runs.run import train

@@ -22,7 +22,7 @@ from annotated_types import Ge, Gt, Interval, Le
 from pydantic import BeforeValidator
 
 from sparring.common.errors import ConfigError, nearest
-from sparring.common.schema import ADJUSTABLE, TomlTable, build, flat, keys, marked, plain, value
+from sparring.common.schema import ADJUSTABLE, TomlTable, build, keys, plain, value
 from sparring.config.factory import (
     METHODS,
     check_needs,
@@ -196,27 +196,6 @@ class Recipe:
     def toml(self) -> str:
         """Return the recipe as TOML with every key set."""
         return tomlkit.dumps(self.table())
-
-
-def fixed(table: TomlTable) -> dict[str, Any]:
-    """Return the settings that may not change on resume, by dotted key."""
-    return {key: setting for key, setting in flat(table).items() if not may_change(key)}
-
-
-def may_change(key: str) -> bool:
-    """Tell whether a run may resume with another value of the dotted `key`.
-
-    Such a key only decides whether the run stops, or what it saves.
-    """
-    table, *inner = key.split(".")
-    if table == "phase" and inner[1:2] == ["trainer"]:
-        table, inner = "trainer", inner[2:]
-    from sparring.config.evaluation import EvaluationSettings  # noqa: PLC0415 - it imports this module
-
-    tables = {"run": RunSettings, "trainer": TrainerSettings, "evaluation": EvaluationSettings}
-    if table in tables:
-        return inner[0] in marked(tables[table], ADJUSTABLE)
-    return table in marked(Recipe, ADJUSTABLE)
 
 
 def load_table(source: str) -> dict[str, Any]:

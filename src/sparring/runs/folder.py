@@ -17,7 +17,8 @@ from tomlkit.exceptions import TOMLKitError
 from sparring.common.errors import ConfigError
 from sparring.common.files import read_json, write_json, write_whole, writing
 from sparring.common.schema import differences
-from sparring.config.recipe import Recipe, fixed
+from sparring.config.adjustable import fixed
+from sparring.config.recipe import Recipe
 from sparring.ledger import totals
 from sparring.runs.environment import environment
 from sparring.runs.lock import HOLDER, LOCK
