@@ -132,9 +132,30 @@ def test_talk_answers():
 # ── training ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def trl_loss(network, renderer, folder):
+    """The loss of TRL's trainer on ROWS as one batch."""
+    trl, datasets = pytest.importorskip("trl"), pytest.importorskip("datasets")
+    settings = trl.SFTConfig(
+        output_dir=str(folder), per_device_train_batch_size=2, report_to=[], use_cpu=True, bf16=False,
+        gradient_checkpointing=False, completion_only_loss=True, max_length=None,
+    )  # fmt: skip
+    rows = [
+        {"prompt": [{"role": "user", "content": text}], "completion": [{"role": "assistant", "content": answer}]}
+        for text, answer in ROWS
+    ]
+    other = trl.SFTTrainer(
+        model=network, args=settings, train_dataset=datasets.Dataset.from_list(rows),
+        processing_class=renderer.tokenizer,
+    )  # fmt: skip
+    batch = next(iter(other.get_train_dataloader()))
+    # TRL also trains the newline that the template puts after a turn; ours ends with the stop token.
+    newline, stop = batch["labels"] == renderer.tokenizer.encode("\n")[0], renderer.stop_id
+    batch["labels"][newline & (batch["input_ids"].roll(1, dims=1) == stop)] = -100
+    return other.compute_loss(other.model, batch)
+
+
 @pytest.mark.parametrize("lora", [Lora(rank=4), None])
 def test_a_step_is_that_of_trl(lora, tmp_path):
-    trl, datasets = pytest.importorskip("trl"), pytest.importorskip("datasets")
     model = load_model(source(lora=lora), trained=True)
     if lora:  # adapters start with a zero factor, and half of all gradients would be zero
         for name, weight in model.network.named_parameters():
@@ -153,23 +174,7 @@ def test_a_step_is_that_of_trl(lora, tmp_path):
     assert measures == {}
     ours = {name: weight.grad for name, weight in model.network.named_parameters() if weight.requires_grad}
 
-    settings = trl.SFTConfig(
-        output_dir=str(tmp_path), per_device_train_batch_size=2, report_to=[], use_cpu=True, bf16=False,
-        gradient_checkpointing=False, completion_only_loss=True, max_length=None,
-    )  # fmt: skip
-    rows = [
-        {"prompt": [{"role": "user", "content": text}], "completion": [{"role": "assistant", "content": answer}]}
-        for text, answer in ROWS
-    ]
-    other = trl.SFTTrainer(
-        model=theirs, args=settings, train_dataset=datasets.Dataset.from_list(rows),
-        processing_class=model.renderer.tokenizer,
-    )  # fmt: skip
-    batch = next(iter(other.get_train_dataloader()))
-    # TRL also trains the newline that the template puts after a turn; ours ends with the stop token.
-    newline, stop = batch["labels"] == model.renderer.tokenizer.encode("\n")[0], model.renderer.stop_id
-    batch["labels"][newline & (batch["input_ids"].roll(1, dims=1) == stop)] = -100
-    expected = other.compute_loss(other.model, batch)
+    expected = trl_loss(theirs, model.renderer, tmp_path)
     expected.backward()
     assert loss == pytest.approx(expected.item(), abs=1e-5)
     gradients = {name: weight.grad for name, weight in theirs.named_parameters() if weight.requires_grad}

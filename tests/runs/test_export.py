@@ -276,13 +276,8 @@ def hub(monkeypatch):
                 for line in map(json.loads, body.splitlines()):
                     if line["key"] == "file":
                         asked.files[line["value"]["path"]] = line["value"]["content"]
-                self.answer(
-                    {
-                        "commitUrl": f"http://{self.headers['Host']}/jane/small-sums/commit/1",
-                        "commitOid": "0" * 40,
-                        "success": True,
-                    }
-                )
+                url = f"http://{self.headers['Host']}/jane/small-sums/commit/1"
+                self.answer({"commitUrl": url, "commitOid": "0" * 40, "success": True})
             else:
                 self.answer({})
 
